@@ -1,0 +1,124 @@
+//! Calls of `pallet-iota`, encoded from the protocol's types.
+
+use codec::Encode;
+use iota_protocol::ids::{AccountKey, Epoch, Hash, RunId, Uid};
+use iota_protocol::work::{Bitmap, Endpoint, Role, ScoreReveal, ShardHashes, WorkCommit};
+use subxt::ext::scale_encode::{EncodeAsFields, Error, FieldIter, TypeResolver};
+use subxt::transactions::Payload;
+
+/// A call by name, with its arguments already SCALE-encoded.
+#[derive(Clone, Debug)]
+pub struct Call {
+    name: &'static str,
+    args: EncodedArgs,
+}
+
+/// Arguments that are copied as they are.
+#[derive(Clone, Debug)]
+pub struct EncodedArgs(Vec<u8>);
+
+impl EncodeAsFields for EncodedArgs {
+    fn encode_as_fields_to<R: TypeResolver>(
+        &self,
+        _fields: &mut dyn FieldIter<'_, R::TypeId>,
+        _types: &R,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        out.extend_from_slice(&self.0);
+        Ok(())
+    }
+}
+
+impl Payload for Call {
+    type CallData = EncodedArgs;
+
+    fn pallet_name(&self) -> &str {
+        "Iota"
+    }
+
+    fn call_name(&self) -> &str {
+        self.name
+    }
+
+    fn call_data(&self) -> &EncodedArgs {
+        &self.args
+    }
+}
+
+impl Call {
+    fn new(name: &'static str, args: &impl Encode) -> Self {
+        Self { name, args: EncodedArgs(args.encode()) }
+    }
+
+    /// The call's name in the pallet.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Registers a hotkey under the signing coldkey; `proof` is the hotkey's consent.
+    #[must_use]
+    pub fn register(run: RunId, hotkey: AccountKey, role: Role, proof: [u8; 64], max_price: u128) -> Self {
+        Self::new("register", &(run, hotkey, role, proof, max_price))
+    }
+
+    /// Adds to a validator's bond from the signing coldkey.
+    #[must_use]
+    pub fn bond(run: RunId, uid: Uid, amount: u128) -> Self {
+        Self::new("bond", &(run, uid, amount))
+    }
+
+    /// Publishes where the signing hotkey can be reached.
+    #[must_use]
+    pub fn serve(run: RunId, endpoint: &Endpoint, peer_signature: [u8; 64]) -> Self {
+        Self::new("serve", &(run, endpoint, peer_signature))
+    }
+
+    /// Commits an epoch's work.
+    #[must_use]
+    pub fn commit_work(run: RunId, epoch: Epoch, work: &WorkCommit) -> Self {
+        Self::new("commit_work", &(run, epoch, work))
+    }
+
+    /// Says whose entries this owner holds.
+    #[must_use]
+    pub fn attest(run: RunId, epoch: Epoch, entries: Bitmap) -> Self {
+        Self::new("attest", &(run, epoch, entries))
+    }
+
+    /// Blinded shard hashes.
+    #[must_use]
+    pub fn blind_merge(run: RunId, epoch: Epoch, blind: Hash) -> Self {
+        Self::new("blind_merge", &(run, epoch, blind))
+    }
+
+    /// Opens the shard hashes.
+    #[must_use]
+    pub fn open_merge(run: RunId, epoch: Epoch, salt: [u8; 32], hashes: &ShardHashes) -> Self {
+        Self::new("open_merge", &(run, epoch, salt, hashes))
+    }
+
+    /// Reports the root of weights and outer momentum after the outer step.
+    #[must_use]
+    pub fn commit_root(run: RunId, epoch: Epoch, root: Hash) -> Self {
+        Self::new("commit_root", &(run, epoch, root))
+    }
+
+    /// Commits to a score row for `epoch`.
+    #[must_use]
+    pub fn commit_scores(run: RunId, epoch: Epoch, hash: Hash) -> Self {
+        Self::new("commit_scores", &(run, epoch, hash))
+    }
+
+    /// Reveals the row of `author` for `epoch`.
+    #[must_use]
+    pub fn reveal_scores(run: RunId, epoch: Epoch, author: Uid, reveal: &ScoreReveal) -> Self {
+        Self::new("reveal_scores", &(run, epoch, author, reveal))
+    }
+
+    /// Pays out what an account is owed.
+    #[must_use]
+    pub fn claim(account: AccountKey) -> Self {
+        Self::new("claim", &account)
+    }
+}

@@ -1,0 +1,319 @@
+//! The connection: connect, check the genesis, follow finalized heads, reconnect, read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use codec::{Decode, Encode};
+use iota_protocol::ids::{AccountKey, Epoch, Hash, RunId, Stage};
+use iota_protocol::params::RunParams;
+use iota_protocol::view::{
+    ClockView, EpochReportView, MemberView, MergeView, ScoreView, SnapshotView, API_VERSION,
+};
+use subxt::backend::LegacyBackend;
+use subxt::config::RpcConfigFor;
+use subxt::rpcs::methods::legacy::LegacyRpcMethods;
+use subxt::rpcs::RpcClient;
+use subxt::{OnlineClient, SubstrateConfig};
+use tokio::sync::{watch, RwLock};
+
+/// A request that takes longer than this counts as a lost connection: a local node answers in
+/// milliseconds, a busy one in a second or two.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+/// Between two looks at the finalized head. Half of the shortest block time.
+const POLL: Duration = Duration::from_millis(500);
+/// Ceiling of the wait between two attempts to reconnect.
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
+
+/// What can go wrong between us and the node.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChainError {
+    /// No node answers.
+    #[error("no connection to the node at {url}: {reason}; is it running, and is the port right?")]
+    Connect {
+        /// Where.
+        url: String,
+        /// What the transport said.
+        reason: String,
+    },
+    /// The node runs another chain.
+    #[error("the node at {url} runs another chain: expected genesis {expected}, got {got}; check the URL, or the configured genesis")]
+    Genesis {
+        /// Where.
+        url: String,
+        /// Configured.
+        expected: Hash,
+        /// Found.
+        got: Hash,
+    },
+    /// The runtime has another API version.
+    #[error("the chain answers with IotaApi version {got}, this program needs {API_VERSION}; update the older of the two")]
+    ApiVersion {
+        /// Found.
+        got: u32,
+    },
+    /// A request failed.
+    #[error("{what} failed: {reason}")]
+    Request {
+        /// Which request.
+        what: String,
+        /// What the node or the transport said.
+        reason: String,
+    },
+    /// The answer is not of the expected type.
+    #[error("{what}: the answer does not decode ({len} bytes); program and chain are of different versions")]
+    Decode {
+        /// Which request.
+        what: String,
+        /// Length of the answer.
+        len: usize,
+    },
+}
+
+/// A finalized block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Head {
+    /// Its number.
+    pub number: u32,
+    /// Its hash.
+    pub hash: Hash,
+}
+
+pub(crate) type Client = OnlineClient<SubstrateConfig>;
+pub(crate) type Rpc = LegacyRpcMethods<RpcConfigFor<SubstrateConfig>>;
+
+#[derive(Clone)]
+pub(crate) struct Connection {
+    pub(crate) client: Client,
+    pub(crate) rpc: Rpc,
+}
+
+/// A connection to one node that heals itself. Cheap to share behind an `Arc`.
+pub struct Chain {
+    url: String,
+    genesis: Hash,
+    connection: RwLock<Connection>,
+}
+
+async fn open(url: &str) -> Result<Connection, ChainError> {
+    let connect = async {
+        let rpc_client = RpcClient::from_insecure_url(url).await.map_err(|e| e.to_string())?;
+        let rpc = LegacyRpcMethods::new(rpc_client.clone());
+        let backend: LegacyBackend<SubstrateConfig> = LegacyBackend::builder().build(rpc_client);
+        let client = Client::from_backend(Arc::new(backend)).await.map_err(|e| e.to_string())?;
+        Ok::<_, String>(Connection { client, rpc })
+    };
+    let timed = tokio::time::timeout(REQUEST_TIMEOUT, connect).await.unwrap_or_else(|_| Err("timed out".into()));
+    timed.map_err(|reason| ChainError::Connect { url: url.into(), reason })
+}
+
+impl Chain {
+    /// Connects once and checks genesis and API version.
+    ///
+    /// # Errors
+    /// `Connect`, `Genesis` when `expected` is given and differs, `ApiVersion`.
+    pub async fn connect(url: &str, expected: Option<Hash>) -> Result<Arc<Self>, ChainError> {
+        let connection = open(url).await?;
+        let genesis = Hash(connection.client.genesis_hash().0);
+        if let Some(expected) = expected.filter(|expected| *expected != genesis) {
+            return Err(ChainError::Genesis { url: url.into(), expected, got: genesis });
+        }
+        let chain = Arc::new(Self { url: url.into(), genesis, connection: RwLock::new(connection) });
+        let got: u32 = chain.at_finalized().await?.call("api_version", &()).await?;
+        if got == API_VERSION {
+            Ok(chain)
+        } else {
+            Err(ChainError::ApiVersion { got })
+        }
+    }
+
+    /// Hash of block 0: the chain's identity.
+    #[must_use]
+    pub fn genesis(&self) -> Hash {
+        self.genesis
+    }
+
+    pub(crate) async fn connection(&self) -> Connection {
+        self.connection.read().await.clone()
+    }
+
+    async fn reconnect(&self) -> Result<(), ChainError> {
+        let fresh = open(&self.url).await?;
+        let got = Hash(fresh.client.genesis_hash().0);
+        if got != self.genesis {
+            return Err(ChainError::Genesis { url: self.url.clone(), expected: self.genesis, got });
+        }
+        *self.connection.write().await = fresh;
+        Ok(())
+    }
+
+    /// The state at the newest finalized block.
+    ///
+    /// # Errors
+    /// `Request` when the node does not answer.
+    pub async fn at_finalized(&self) -> Result<At, ChainError> {
+        let connection = self.connection().await;
+        let what = || "reading the finalized head".to_string();
+        let request = async {
+            let hash = connection.rpc.chain_get_finalized_head().await.map_err(|e| e.to_string())?;
+            let header = connection.rpc.chain_get_header(Some(hash)).await.map_err(|e| e.to_string())?;
+            let number = header.map(|h| h.number).ok_or("the node does not know its own finalized head")?;
+            Ok::<_, String>(Head { number: u32::try_from(number).unwrap_or(u32::MAX), hash: Hash(hash.0) })
+        };
+        let timed = tokio::time::timeout(REQUEST_TIMEOUT, request).await.unwrap_or_else(|_| Err("timed out".into()));
+        let head = timed.map_err(|reason| ChainError::Request { what: what(), reason })?;
+        Ok(At { head, rpc: connection.rpc })
+    }
+
+    /// The state of block 0.
+    ///
+    /// # Errors
+    /// When the connection is lost; a pruned node fails at the first read.
+    pub async fn at_genesis(&self) -> Result<At, ChainError> {
+        let rpc = self.connection().await.rpc;
+        Ok(At { head: Head { number: 0, hash: self.genesis }, rpc })
+    }
+
+    /// Follows finalized heads for ever, reconnecting with backoff. The channel holds the newest
+    /// head only: a slow reader skips, it never lags.
+    #[must_use]
+    pub fn follow(self: &Arc<Self>) -> watch::Receiver<Option<Head>> {
+        let (sender, receiver) = watch::channel(None);
+        let chain = Arc::clone(self);
+        tokio::spawn(async move { chain.follow_into(sender).await });
+        receiver
+    }
+
+    async fn follow_into(&self, sender: watch::Sender<Option<Head>>) {
+        let mut backoff = POLL;
+        while !sender.is_closed() {
+            match self.at_finalized().await {
+                Ok(at) => {
+                    backoff = POLL;
+                    sender.send_if_modified(|head| {
+                        let newer = head.is_none_or(|known| at.head.number > known.number);
+                        if newer {
+                            *head = Some(at.head);
+                        }
+                        newer
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "node unreachable; reconnecting");
+                    if let Err(error) = self.reconnect().await {
+                        tracing::debug!(%error, "reconnect failed");
+                    }
+                    backoff = (backoff * 2).min(MAX_BACKOFF);
+                }
+            }
+            tokio::time::sleep(backoff).await;
+        }
+    }
+}
+
+/// The chain's state at one finalized block.
+pub struct At {
+    head: Head,
+    rpc: Rpc,
+}
+
+impl At {
+    /// The block.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// Calls one function of `IotaApi`.
+    async fn call<R: Decode>(&self, function: &str, args: &impl Encode) -> Result<R, ChainError> {
+        let what = format!("IotaApi_{function}");
+        let args = args.encode();
+        let request = self.rpc.state_call(&what, Some(&args), Some(self.head.hash.0.into()));
+        let answer = match tokio::time::timeout(REQUEST_TIMEOUT, request).await {
+            Ok(Ok(bytes)) => bytes,
+            Ok(Err(error)) => return Err(ChainError::Request { what, reason: error.to_string() }),
+            Err(_) => return Err(ChainError::Request { what, reason: "timed out".into() }),
+        };
+        R::decode(&mut answer.as_slice()).map_err(|_| ChainError::Decode { what, len: answer.len() })
+    }
+
+    /// Parameters of a run.
+    ///
+    /// # Errors
+    /// See [`ChainError`]; the same for every read below.
+    pub async fn run(&self, run: RunId) -> Result<Option<RunParams>, ChainError> {
+        self.call("run", &run).await
+    }
+
+    /// Clock of a run.
+    ///
+    /// # Errors
+    /// See [`ChainError`].
+    pub async fn clock(&self, run: RunId) -> Result<Option<ClockView>, ChainError> {
+        self.call("clock", &run).await
+    }
+
+    /// Registered members of a run, in uid order.
+    ///
+    /// # Errors
+    /// See [`ChainError`].
+    pub async fn members(&self, run: RunId) -> Result<Vec<MemberView>, ChainError> {
+        self.call("members", &run).await
+    }
+
+    /// The merge of one stage.
+    ///
+    /// # Errors
+    /// See [`ChainError`].
+    pub async fn merge(&self, run: RunId, epoch: Epoch, stage: Stage) -> Result<Option<MergeView>, ChainError> {
+        self.call("merge", &(run, epoch, stage)).await
+    }
+
+    /// Who may be paid for an epoch.
+    ///
+    /// # Errors
+    /// See [`ChainError`].
+    pub async fn snapshot(&self, run: RunId, epoch: Epoch) -> Result<Option<SnapshotView>, ChainError> {
+        self.call("snapshot", &(run, epoch)).await
+    }
+
+    /// Score commits and reveals for an epoch.
+    ///
+    /// # Errors
+    /// See [`ChainError`].
+    pub async fn scores(&self, run: RunId, epoch: Epoch) -> Result<Vec<ScoreView>, ChainError> {
+        self.call("scores", &(run, epoch)).await
+    }
+
+    /// The emission report of an epoch.
+    ///
+    /// # Errors
+    /// See [`ChainError`].
+    pub async fn report(&self, run: RunId, epoch: Epoch) -> Result<Option<EpochReportView>, ChainError> {
+        self.call("report", &(run, epoch)).await
+    }
+
+    /// Rewards that an account may claim, in the smallest unit.
+    ///
+    /// # Errors
+    /// See [`ChainError`].
+    pub async fn owed(&self, account: AccountKey) -> Result<u128, ChainError> {
+        self.call("owed", &account).await
+    }
+
+    /// Today's registration price in the smallest unit.
+    ///
+    /// # Errors
+    /// See [`ChainError`].
+    pub async fn registration_price(&self) -> Result<u128, ChainError> {
+        self.call("registration_price", &()).await
+    }
+
+    /// Total issuance in the smallest unit.
+    ///
+    /// # Errors
+    /// See [`ChainError`].
+    pub async fn issuance(&self) -> Result<u128, ChainError> {
+        self.call("issuance", &()).await
+    }
+}

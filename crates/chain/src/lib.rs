@@ -1,0 +1,16 @@
+//! Reading, following and submitting over subxt; the only crate that knows subxt.
+//!
+//! All reads are of finalized blocks. Answers of the runtime API are SCALE types that
+//! `iota-protocol` defines for both sides; calls are encoded from the same types and found by name
+//! in the chain's metadata, so workers never depend on the runtime crate.
+//!
+//! What this crate does not do: decide when to submit what (workers do), keep secrets (signing is a
+//! closure).
+
+mod calls;
+mod client;
+mod submit;
+
+pub use calls::Call;
+pub use client::{At, Chain, ChainError, Head};
+pub use submit::{Included, KeySigner, SubmitError, Submitter};

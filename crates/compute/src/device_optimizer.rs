@@ -1,0 +1,129 @@
+//! AdamW in tensor operations, for devices whose memory the host cannot reach.
+//!
+//! The formula of [`crate::optimizer`]; not the same bits as the host's, but the same on one device.
+
+use std::borrow::Cow;
+
+use tch::{Device, Kind, TchError, Tensor};
+
+use crate::layout::{StageLayout, TensorSpec};
+use crate::model::to_vec;
+use crate::optimizer::{Masters, Optimizer, StepPlan, ADAM_EPS};
+
+/// The optimizer on a device.
+pub(crate) struct DeviceOptimizer {
+    weights: Tensor,
+    first: Tensor,
+    second: Tensor,
+    sum: Tensor,
+    /// 1 where weight decay applies, else 0.
+    decayed: Tensor,
+    specs: Vec<TensorSpec>,
+    /// Padding of the weights, which no step changes; that of the moments is zero.
+    padding: Vec<f32>,
+}
+
+impl DeviceOptimizer {
+    pub(crate) fn new(layout: &StageLayout, masters: &Masters, device: Device) -> Result<Self, TchError> {
+        let trained = layout.len();
+        let upload = |values: &[f32]| Tensor::f_from_slice(&values[..trained])?.f_to_device(device);
+        let mut decayed = vec![0.0f32; trained];
+        layout.tensors().iter().filter(|spec| spec.decay).for_each(|spec| decayed[spec.range()].fill(1.0));
+        Ok(Self {
+            weights: upload(&masters.weights)?,
+            first: upload(&masters.first)?,
+            second: upload(&masters.second)?,
+            sum: Tensor::f_zeros([trained as i64], (Kind::Float, device))?,
+            decayed: upload(&decayed)?,
+            specs: layout.tensors().to_vec(),
+            padding: masters.weights[trained..].to_vec(),
+        })
+    }
+
+    fn moments(&self, tensor: &Tensor) -> Result<Vec<f32>, TchError> {
+        let mut values = to_vec(tensor)?;
+        values.resize(values.len() + self.padding.len(), 0.0);
+        Ok(values)
+    }
+}
+
+impl Optimizer for DeviceOptimizer {
+    fn accumulate(&mut self, grads: &[Tensor]) -> Result<bool, TchError> {
+        let flat: Result<Vec<Tensor>, TchError> =
+            self.specs.iter().zip(grads).map(|(spec, grad)| grad.f_reshape([spec.len as i64])).collect();
+        let sum = self.sum.f_add(&Tensor::f_cat(&flat?, 0)?)?;
+        let finite = sum.f_isfinite()?.f_all()?.f_int64_value(&[])? == 1;
+        if finite {
+            self.sum = sum;
+        }
+        Ok(finite)
+    }
+
+    fn step(&mut self, plan: &StepPlan) -> Result<f64, TchError> {
+        let norm = plan.mean * self.sum.f_to_kind(Kind::Double)?.f_norm()?.f_double_value(&[])?;
+        let g = self.sum.f_mul_scalar(f64::from(plan.gradient_factor(norm)))?;
+        let (beta1, beta2) = (f64::from(plan.beta1), f64::from(plan.beta2));
+        self.first = self.first.f_mul_scalar(beta1)?.f_add(&g.f_mul_scalar(1.0 - beta1)?)?;
+        self.second = self.second.f_mul_scalar(beta2)?.f_add(&g.f_mul(&g)?.f_mul_scalar(1.0 - beta2)?)?;
+        let root = self.second.f_sqrt()?.f_div_scalar(f64::from(plan.second_correction))?;
+        let update =
+            self.first.f_div(&root.f_add_scalar(f64::from(ADAM_EPS))?)?.f_mul_scalar(f64::from(plan.rate))?;
+        let lost = self.decayed.f_mul_scalar(1.0 - f64::from(plan.keep))?.f_mul(&self.weights)?;
+        self.weights = self.weights.f_sub(&lost)?.f_sub(&update)?;
+        self.sum = self.sum.f_zeros_like()?;
+        Ok(norm)
+    }
+
+    fn weights_tensor(&self) -> Result<Tensor, TchError> {
+        // A step replaces the tensor and never writes into it, so a second handle is a copy.
+        Ok(self.weights.shallow_clone())
+    }
+
+    fn masters(&self) -> Result<Cow<'_, Masters>, TchError> {
+        let mut weights = to_vec(&self.weights)?;
+        weights.extend_from_slice(&self.padding);
+        let (first, second) = (self.moments(&self.first)?, self.moments(&self.second)?);
+        Ok(Cow::Owned(Masters { weights, first, second }))
+    }
+
+    fn gradient_sum(&self) -> Result<Vec<f32>, TchError> {
+        to_vec(&self.sum)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::optimizer::HostOptimizer;
+    use crate::presets::tests::nano;
+    use crate::rng::Rng;
+    use iota_protocol::ids::Stage;
+
+    #[test]
+    fn both_forms_of_the_optimizer_agree() {
+        let run = nano(3);
+        let layout = StageLayout::new(&run, Stage(0)).unwrap();
+        let zeros = vec![0.0; layout.padded_len()];
+        let masters = Masters { weights: layout.init(&run), first: zeros.clone(), second: zeros };
+        let mut host = HostOptimizer::new(&layout, masters.clone());
+        let mut device = DeviceOptimizer::new(&layout, &masters, Device::Cpu).unwrap();
+        let mut rng = Rng::new(5);
+        for step in 1..=5 {
+            let mut draw = |len: usize| (0..len).map(|_| rng.normal() as f32 * 0.1).collect::<Vec<_>>();
+            let grads: Vec<Tensor> = layout
+                .tensors()
+                .iter()
+                .map(|s| Tensor::from_slice(&draw(s.len)).view_(&s.shape[..]))
+                .collect();
+            assert!(host.accumulate(&grads).unwrap() && device.accumulate(&grads).unwrap());
+            let plan = StepPlan::new(&run, 0.5, 0.003, step, 1);
+            let (a, b) = (host.step(&plan).unwrap(), device.step(&plan).unwrap());
+            assert!((a - b).abs() < 1e-9 * a, "{a} {b}");
+        }
+        let (host, device) = (host.masters().unwrap(), device.masters().unwrap());
+        assert_ne!(host.weights, masters.weights);
+        for (a, b) in host.weights.iter().zip(&device.weights) {
+            assert!((a - b).abs() < 1e-6, "{a} {b}");
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Everything numerical: presets, the model cut into stages, codecs, optimizers, merging of weights,
+//! replay, data, checkpoints, evaluation and text generation.
+//!
+//! The only crate that knows libtorch. It does no networking and keeps no clock; callers give it
+//! samples and store what it returns. On the CPU with one thread every result is the same bits on
+//! every run. Call [`init_runtime`] first.
+
+mod atomic;
+pub mod checkpoint;
+pub mod codec;
+pub mod data;
+mod device_optimizer;
+pub mod entry;
+pub mod evaluate;
+pub mod flat;
+pub mod generate;
+pub mod layout;
+mod loss;
+mod manifest;
+mod model;
+mod optimizer;
+pub mod outer;
+mod overlap;
+pub mod presets;
+mod reader;
+pub mod replay;
+mod rng;
+mod runtime;
+mod scale;
+pub mod stage;
+mod stage_error;
+mod stage_io;
+pub mod state;
+mod versions;
+
+pub use runtime::init_runtime;
+pub use stage::StageTrainer;
+pub use stage_error::StageError;
+pub use stage_io::{tokens_hash, BackwardOut, ForwardOut, StageInput, StepOut};
+pub use state::{state_root, SampleKey, StepState};
+pub use tch::Device;

@@ -1,0 +1,309 @@
+//! AdamW over a stage's flat buffer: gradient sum, clip, decay, step.
+//!
+//! On the CPU this is plain f32 arithmetic in a fixed order outside libtorch, so that a step gives
+//! the same bits on any machine from the same gradients; on CUDA the same formula in tensor
+//! operations ([`crate::device_optimizer`]).
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use iota_protocol::params::{RunParams, TrainParams, PPM};
+use tch::{TchError, Tensor};
+
+use crate::layout::{StageLayout, TensorSpec};
+
+/// Added to the root of the second moment (Adam's default).
+pub(crate) const ADAM_EPS: f32 = 1e-8;
+/// Added to the norm before it divides, so that a zero gradient divides by something.
+const CLIP_EPS: f64 = 1e-6;
+/// Lanes of the norm's sum: a fixed order that still fills vector registers.
+const NORM_LANES: usize = 8;
+
+/// Masters and moments of a stage, padded length each.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(crate) struct Masters {
+    pub(crate) weights: Vec<f32>,
+    pub(crate) first: Vec<f32>,
+    pub(crate) second: Vec<f32>,
+}
+
+/// Numbers of one step, computed once for both forms of the optimizer.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct StepPlan {
+    pub(crate) lr: f32,
+    pub(crate) beta1: f32,
+    pub(crate) beta2: f32,
+    /// `1 − lr · weight_decay`, for tensors with decay.
+    pub(crate) keep: f32,
+    /// `lr / (1 − beta1^t)`.
+    pub(crate) rate: f32,
+    /// `sqrt(1 − beta2^t)`.
+    pub(crate) second_correction: f32,
+    /// One over the number of samples in the sum.
+    pub(crate) mean: f64,
+    /// Largest norm of the stage's mean gradient.
+    pub(crate) max_norm: f64,
+}
+
+/// Sums gradients and steps the masters; owns both.
+pub(crate) trait Optimizer: Send {
+    /// Adds one sample's gradients, in the order of the layout. `false`: the sum would not be
+    /// finite, and nothing was added.
+    fn accumulate(&mut self, grads: &[Tensor]) -> Result<bool, TchError>;
+    /// Steps with the mean of the sum, clears it, returns the norm of the mean gradient before the
+    /// clip.
+    fn step(&mut self, plan: &StepPlan) -> Result<f64, TchError>;
+    /// The masters as a new flat tensor on the device; it is not changed by later steps.
+    fn weights_tensor(&self) -> Result<Tensor, TchError>;
+    /// Masters and moments, copied to the host where they are not there.
+    fn masters(&self) -> Result<Cow<'_, Masters>, TchError>;
+    /// The sum of gradients so far, on the host.
+    fn gradient_sum(&self) -> Result<Vec<f32>, TchError>;
+}
+
+/// Learning rate of the step after `step` steps since the merge.
+///
+/// Rises over `ramp_steps` local steps, and falls linearly to a tenth of the peak between
+/// `lr_decay_after_tokens` and twice that count of the run's verified `tokens`.
+pub(crate) fn learning_rate(train: &TrainParams, tokens: u64, step: u32) -> f64 {
+    let peak = f64::from(train.lr_ppm) / f64::from(PPM);
+    let ramp = f64::from(train.ramp_steps.max(1));
+    let rise = ((f64::from(step) + 1.0) / ramp).min(1.0);
+    let after = train.lr_decay_after_tokens;
+    let fallen = if tokens <= after { 0.0 } else { ((tokens - after) as f64 / after.max(1) as f64).min(1.0) };
+    peak * rise * (1.0 - 0.9 * fallen)
+}
+
+impl StepPlan {
+    /// The plan of optimizer step `adam_step` (from 1) over `samples` summed samples.
+    pub(crate) fn new(run: &RunParams, clip: f64, lr: f64, adam_step: u32, samples: u32) -> Self {
+        let rate = |ppm: u32| f64::from(ppm) / f64::from(PPM);
+        let (beta1, beta2) = (rate(run.train.beta1_ppm), rate(run.train.beta2_ppm));
+        Self {
+            lr: lr as f32,
+            beta1: beta1 as f32,
+            beta2: beta2 as f32,
+            keep: (1.0 - lr * rate(run.train.weight_decay_ppm)) as f32,
+            rate: (lr / (1.0 - power(beta1, adam_step))) as f32,
+            second_correction: (1.0 - power(beta2, adam_step)).sqrt() as f32,
+            mean: 1.0 / f64::from(samples.max(1)),
+            max_norm: clip,
+        }
+    }
+
+    /// What each summed gradient is multiplied by, given the norm of the mean gradient.
+    pub(crate) fn gradient_factor(&self, norm: f64) -> f32 {
+        (self.mean * (self.max_norm / (norm + CLIP_EPS)).min(1.0)) as f32
+    }
+}
+
+/// `base^exponent` by repeated squaring: the maths library's version differs between machines.
+fn power(base: f64, mut exponent: u32) -> f64 {
+    let (mut result, mut square) = (1.0, base);
+    while exponent > 0 {
+        if exponent & 1 == 1 {
+            result *= square;
+        }
+        square *= square;
+        exponent >>= 1;
+    }
+    result
+}
+
+/// Clip of a stage's gradient: the stage's part of a norm of 1 over the whole model.
+pub(crate) fn clip_norm(run: &RunParams, layout: &StageLayout) -> f64 {
+    (layout.len() as f64 / run.total_parameters().max(1) as f64).sqrt()
+}
+
+/// The optimizer on the host.
+pub(crate) struct HostOptimizer {
+    masters: Masters,
+    specs: Vec<TensorSpec>,
+    trained: usize,
+    sum: Vec<f32>,
+    scratch: Vec<f32>,
+}
+
+impl HostOptimizer {
+    pub(crate) fn new(layout: &StageLayout, masters: Masters) -> Self {
+        let trained = layout.len();
+        let (sum, scratch) = (vec![0.0; trained], vec![0.0; trained]);
+        Self { masters, specs: layout.tensors().to_vec(), trained, sum, scratch }
+    }
+
+    /// Ranges that share one treatment of decay.
+    fn runs(&self) -> Vec<(Range<usize>, bool)> {
+        let mut runs: Vec<(Range<usize>, bool)> = Vec::new();
+        for spec in &self.specs {
+            match runs.last_mut() {
+                Some((range, decay)) if *decay == spec.decay => range.end = spec.range().end,
+                _ => runs.push((spec.range(), spec.decay)),
+            }
+        }
+        runs
+    }
+}
+
+impl Optimizer for HostOptimizer {
+    fn accumulate(&mut self, grads: &[Tensor]) -> Result<bool, TchError> {
+        for (spec, grad) in self.specs.iter().zip(grads) {
+            grad.f_contiguous()?.f_copy_data(&mut self.scratch[spec.range()], spec.len)?;
+        }
+        let mut finite = true;
+        for (new, sum) in self.scratch.iter_mut().zip(&self.sum) {
+            *new += sum;
+            finite &= new.is_finite();
+        }
+        if finite {
+            std::mem::swap(&mut self.sum, &mut self.scratch);
+        }
+        Ok(finite)
+    }
+
+    fn step(&mut self, plan: &StepPlan) -> Result<f64, TchError> {
+        let norm = plan.mean * norm(&self.sum);
+        let factor = plan.gradient_factor(norm);
+        for (range, decay) in self.runs() {
+            let keep = if decay { plan.keep } else { 1.0 };
+            let moments =
+                self.masters.first[range.clone()].iter_mut().zip(&mut self.masters.second[range.clone()]);
+            let values = self.masters.weights[range.clone()].iter_mut().zip(moments);
+            for ((weight, (first, second)), sum) in values.zip(&self.sum[range]) {
+                let g = sum * factor;
+                *first = plan.beta1 * *first + (1.0 - plan.beta1) * g;
+                *second = plan.beta2 * *second + (1.0 - plan.beta2) * g * g;
+                let denominator = second.sqrt() / plan.second_correction + ADAM_EPS;
+                *weight = *weight * keep - plan.rate * (*first / denominator);
+            }
+        }
+        self.sum.fill(0.0);
+        Ok(norm)
+    }
+
+    fn weights_tensor(&self) -> Result<Tensor, TchError> {
+        Tensor::f_from_slice(&self.masters.weights[..self.trained])
+    }
+
+    fn masters(&self) -> Result<Cow<'_, Masters>, TchError> {
+        Ok(Cow::Borrowed(&self.masters))
+    }
+
+    fn gradient_sum(&self) -> Result<Vec<f32>, TchError> {
+        Ok(self.sum.clone())
+    }
+}
+
+/// Euclidean norm, summed in f64 in fixed lanes.
+pub(crate) fn norm(values: &[f32]) -> f64 {
+    let mut lanes = [0.0f64; NORM_LANES];
+    let (chunks, rest) = values.as_chunks::<NORM_LANES>();
+    for chunk in chunks {
+        lanes.iter_mut().zip(chunk).for_each(|(lane, value)| *lane += f64::from(*value) * f64::from(*value));
+    }
+    let rest: f64 = rest.iter().map(|value| f64::from(*value) * f64::from(*value)).sum();
+    (lanes.iter().sum::<f64>() + rest).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::presets::tests::nano;
+    use iota_protocol::ids::Stage;
+
+    fn plan(run: &RunParams, adam_step: u32, samples: u32) -> StepPlan {
+        StepPlan::new(run, 1e9, 0.01, adam_step, samples)
+    }
+
+    /// Steps once on a gradient of all `g`, twice summed, and returns the change of some weights.
+    fn stepped(g: f32, samples: u32) -> (Vec<f32>, Vec<f32>, StageLayout) {
+        let run = nano(1);
+        let layout = StageLayout::new(&run, Stage(0)).unwrap();
+        let start = layout.init(&run);
+        let zeros = vec![0.0; start.len()];
+        let masters = Masters { weights: start.clone(), first: zeros.clone(), second: zeros };
+        let mut optimizer = HostOptimizer::new(&layout, masters);
+        let grads: Vec<Tensor> = layout
+            .tensors()
+            .iter()
+            .map(|spec| Tensor::from_slice(&vec![g; spec.len]).view_(&spec.shape[..]))
+            .collect();
+        for _ in 0..samples {
+            assert!(optimizer.accumulate(&grads).unwrap());
+        }
+        optimizer.step(&plan(&run, 1, samples)).unwrap();
+        (start, optimizer.masters().unwrap().into_owned().weights, layout)
+    }
+
+    #[test]
+    fn first_step_moves_by_the_rate_and_decays_matrices_only() {
+        let (start, end, layout) = stepped(-0.25, 1);
+        // The first AdamW step is lr in the gradient's direction, whatever its size.
+        for spec in layout.tensors() {
+            let keep = if spec.decay { 1.0 - 0.01 * 0.05 } else { 1.0 };
+            let expected = start[spec.offset] * keep + 0.01;
+            assert!(
+                (end[spec.offset] - expected).abs() < 1e-6,
+                "{} {}",
+                spec.name,
+                end[spec.offset] - expected
+            );
+        }
+        assert!(end[layout.len()..].iter().all(|value| *value == 0.0), "padding stays zero");
+    }
+
+    #[test]
+    fn summed_samples_are_averaged() {
+        let (_, once, _) = stepped(0.5, 1);
+        let (_, four, _) = stepped(0.5, 4);
+        assert_eq!(once, four);
+    }
+
+    #[test]
+    fn a_sum_that_is_not_finite_changes_nothing() {
+        let run = nano(3);
+        let layout = StageLayout::new(&run, Stage(1)).unwrap();
+        let zeros = vec![0.0; layout.padded_len()];
+        let masters = Masters { weights: layout.init(&run), first: zeros.clone(), second: zeros };
+        let mut optimizer = HostOptimizer::new(&layout, masters);
+        let grads = |g: f32| -> Vec<Tensor> {
+            layout.tensors().iter().map(|spec| Tensor::from_slice(&vec![g; spec.len])).collect()
+        };
+        assert!(optimizer.accumulate(&grads(2e38)).unwrap());
+        let before = optimizer.gradient_sum().unwrap();
+        assert!(!optimizer.accumulate(&grads(2e38)).unwrap(), "the sum overflows");
+        assert!(!optimizer.accumulate(&grads(f32::NAN)).unwrap());
+        assert_eq!(optimizer.gradient_sum().unwrap(), before);
+        let norm = optimizer.step(&plan(&run, 1, 1)).unwrap();
+        assert!(norm.is_finite() && optimizer.masters().unwrap().weights.iter().all(|w| w.is_finite()));
+    }
+
+    #[test]
+    fn clip_scales_to_the_largest_norm() {
+        let plan = StepPlan { mean: 0.5, max_norm: 1.0, ..plan(&nano(1), 1, 1) };
+        assert_eq!(plan.gradient_factor(0.25), 0.5);
+        assert!((plan.gradient_factor(4.0) - 0.125).abs() < 1e-6);
+        assert!((norm(&[3.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 4.0]) - 5.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn rate_rises_after_a_merge_and_falls_with_tokens() {
+        let train = TrainParams { lr_decay_after_tokens: 1_000, ..nano(1).train };
+        let check = |tokens, step, expected: f64| {
+            let rate = learning_rate(&train, tokens, step);
+            assert!((rate - expected).abs() < 1e-12, "{tokens} {step} {rate}");
+        };
+        check(0, 0, 0.0003);
+        check(0, 4, 0.0015);
+        check(1_000, 9, 0.003);
+        check(1_500, 50, 0.003 * 0.55);
+        check(2_000, 50, 0.0003);
+        check(9_000, 50, 0.0003);
+    }
+
+    #[test]
+    fn power_is_repeated_multiplication() {
+        assert_eq!(power(0.5, 10), 1.0 / 1024.0);
+        assert_eq!(power(0.9, 0), 1.0);
+        assert!((power(0.95, 37) - 0.95f64.powi(37)).abs() < 1e-15);
+    }
+}

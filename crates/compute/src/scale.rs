@@ -1,0 +1,113 @@
+//! Power-of-two block scales in exact integer and IEEE arithmetic.
+//!
+//! Shared by the wire codec and by entries. No function of a maths library is called, so that every
+//! machine computes the same codes from the same values.
+
+/// Values that share one scale (`iota_protocol::params::CODE_BLOCK`).
+pub(crate) const BLOCK: usize = iota_protocol::params::CODE_BLOCK as usize;
+
+/// Smallest exponent of a scale: 2^-126 is the smallest normal f32, and its inverse is one too.
+pub(crate) const EXPONENT_MIN: i32 = -126;
+/// Largest exponent that a finite f32 can ask for: 2^127 with codes up to 7.
+pub(crate) const EXPONENT_MAX: i32 = 126;
+
+const MANTISSA_BITS: u32 = 23;
+const MANTISSA_MASK: u32 = (1 << MANTISSA_BITS) - 1;
+const INFINITY_BITS: u32 = 0x7f80_0000;
+
+/// Range of a code.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum CodeRange {
+    /// −127 to 127.
+    Int8,
+    /// −7 to 7.
+    Int4,
+}
+
+impl CodeRange {
+    /// Largest code.
+    pub(crate) const fn top(self) -> i8 {
+        match self {
+            Self::Int8 => 127,
+            Self::Int4 => 7,
+        }
+    }
+
+    /// `top` as a float: its exponent and mantissa bits.
+    const fn top_parts(self) -> (i32, u32) {
+        match self {
+            Self::Int8 => (6, 0x7e_0000), // 127 = 1.984375 * 2^6
+            Self::Int4 => (2, 0x60_0000), // 7 = 1.75 * 2^2
+        }
+    }
+}
+
+/// Bits of the largest magnitude of a block, or `None` if a value is infinite or not a number.
+pub(crate) fn max_magnitude(block: &[f32]) -> Option<u32> {
+    let largest = block.iter().fold(0, |largest, value| largest.max(value.to_bits() & !(1 << 31)));
+    (largest < INFINITY_BITS).then_some(largest)
+}
+
+/// Smallest `e`, at least [`EXPONENT_MIN`], with `magnitude <= top * 2^e`.
+///
+/// `magnitude` is the bits of a finite value without its sign.
+pub(crate) fn exponent_for(magnitude: u32, range: CodeRange) -> i32 {
+    let (top_exponent, top_mantissa) = range.top_parts();
+    let exponent = (magnitude >> MANTISSA_BITS) as i32 - 127;
+    let above = i32::from(magnitude & MANTISSA_MASK > top_mantissa);
+    (exponent - top_exponent + above).max(EXPONENT_MIN)
+}
+
+/// 2^e for `e` from −126 to 127.
+pub(crate) fn power_of_two(e: i32) -> f32 {
+    let biased = (e + 127).clamp(1, 254) as u32;
+    f32::from_bits(biased << MANTISSA_BITS)
+}
+
+/// Codes of one block at scale 2^e: rounded half to even, then kept within the range.
+pub(crate) fn quantize(block: &[f32], e: i32, range: CodeRange, mut emit: impl FnMut(i8)) {
+    let inverse = power_of_two(-e);
+    let top = f32::from(range.top());
+    for value in block {
+        emit((value * inverse).round_ties_even().clamp(-top, top) as i8);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exponent(value: f32, range: CodeRange) -> i32 {
+        exponent_for(max_magnitude(&[value]).unwrap(), range)
+    }
+
+    #[test]
+    fn exponent_is_the_smallest_that_holds_the_value() {
+        for range in [CodeRange::Int8, CodeRange::Int4] {
+            let top = f32::from(range.top());
+            for value in [1.0f32, 126.9, 127.0, 127.1, 7.0, 7.0001, 0.003, 1e-30, 3.3e37] {
+                let e = exponent(value, range);
+                assert!(value <= top * power_of_two(e), "{value} {range:?} {e}");
+                assert!(value > top * power_of_two(e - 1), "{value} {range:?} {e}");
+            }
+        }
+    }
+
+    #[test]
+    fn hand_worked_exponents() {
+        assert_eq!(exponent(127.0, CodeRange::Int8), 0);
+        assert_eq!(exponent(127.000_01, CodeRange::Int8), 1);
+        assert_eq!(exponent(1.0, CodeRange::Int8), -6);
+        assert_eq!(exponent(1.0, CodeRange::Int4), -2);
+        assert_eq!(exponent(0.0, CodeRange::Int8), EXPONENT_MIN);
+        assert_eq!(exponent(f32::MAX, CodeRange::Int8), 122);
+        assert_eq!(exponent(f32::MAX, CodeRange::Int4), EXPONENT_MAX);
+    }
+
+    #[test]
+    fn infinite_values_have_no_magnitude() {
+        assert_eq!(max_magnitude(&[1.0, f32::NAN]), None);
+        assert_eq!(max_magnitude(&[f32::NEG_INFINITY]), None);
+        assert_eq!(max_magnitude(&[-2.0, 1.0]), Some(2.0f32.to_bits()));
+    }
+}

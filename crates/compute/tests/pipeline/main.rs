@@ -1,0 +1,6 @@
+//! Whole stages against each other: a pipeline against one model, a replay against its original.
+
+mod equivalence;
+mod line;
+mod refusals;
+mod replay;

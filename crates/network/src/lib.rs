@@ -1,0 +1,41 @@
+//! Peers and transfers: who may talk to us, and how bytes get there and back.
+//!
+//! Owns the libp2p swarm and every socket. Called by the miner, the validator and the explorer, which put
+//! SCALE messages of `iota-protocol` into the opaque bytes. It deliberately knows nothing of what the bytes
+//! mean, of the chain (the caller hands over the list of peers) or of disk.
+//!
+//! ```text
+//!  caller ── Network::request ──▶ commands ──▶ ┌───────────────┐ ──▶ sockets
+//!  caller ◀── Result<Vec<u8>> ── oneshot ◀──── │  swarm task   │
+//!  caller ◀── Inbound ◀── bounded queue ◀───── │ (owns it all) │ ◀── sockets
+//!  caller ── Reply::send ── oneshot ─────────▶ └───────────────┘
+//! ```
+//!
+//! Two lanes keep small, urgent hops from waiting behind large chunks: [`Lane::Train`] takes requests from
+//! listed peers only, [`Lane::Fetch`] also takes them from strangers, within a quota. Each request is one
+//! stream, closed after its answer. A request that is not answered with bytes (queue full, quota spent, not
+//! listed, [`Reply`] dropped) ends with a closed stream, and the asker gets [`RequestError::Refused`].
+//!
+//! Everything is bounded: frames by a limit for each lane, memory of unanswered requests by one byte budget,
+//! requests in flight by counts for each peer, queues by their capacity.
+
+mod admission;
+mod behaviour;
+mod codec;
+mod config;
+mod frame;
+mod gate;
+mod handle;
+mod key;
+mod outbound;
+mod peers;
+mod stats;
+mod strikes;
+mod swarm_task;
+
+pub use config::{ConfigError, Lane, NetworkConfig};
+pub use frame::{read_frame, write_frame, Budget, Charge, Frame, FrameBounds, FrameError};
+pub use handle::{Inbound, Network, Reply, ReplyError, RequestClass, RequestError, StartError};
+pub use key::{peer_id_of, verify, PeerKey, PeerPublic};
+pub use peers::PeerInfo;
+pub use stats::{LaneStats, NetworkStats};

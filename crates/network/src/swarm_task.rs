@@ -1,0 +1,329 @@
+//! The one task that owns the swarm: commands and replies in, events out, ids correlate.
+//!
+//! It never waits for a caller: a full inbound queue declines the request, and an answer that nobody waits
+//! for is dropped. It ends when the last handle is gone, and takes every connection with it.
+
+mod exchanges;
+
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    net::{IpAddr, TcpListener},
+    sync::{atomic::Ordering::Relaxed, Arc},
+    time::{Duration, Instant},
+};
+
+use futures::{future::BoxFuture, stream::FuturesUnordered, StreamExt};
+use libp2p::{
+    core::{transport::ListenerId, ConnectedPoint},
+    multiaddr::Protocol,
+    ping,
+    request_response::ResponseChannel,
+    swarm::{dial_opts::DialOpts, ConnectionId, DialError, SwarmEvent},
+    Multiaddr, PeerId, Swarm,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
+
+use crate::{
+    admission::Admission,
+    behaviour::{build_swarm, Behaviour, BehaviourEvent},
+    config::{Lane, NetworkConfig},
+    frame::{Charge, Frame},
+    handle::{Command, Inbound, Outgoing, RequestError, StartError},
+    key::libp2p_id_of,
+    outbound::{innermost, Outbound, Pending, Step},
+    peers::{without_peer, PeerBook, PeerInfo},
+    stats::{count, count_frame, Counters},
+    strikes::Strikes,
+};
+
+/// How long an opened socket may take to report its address; it happens on the first poll.
+const LISTEN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The task's ends of what it shares with the handles.
+pub(crate) struct Links {
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) inbound: mpsc::Sender<Inbound>,
+    pub(crate) counters: Arc<Counters>,
+}
+
+/// An answer on its way from a [`crate::Reply`] to its stream.
+struct Answered {
+    lane: Lane,
+    channel: ResponseChannel<Vec<u8>>,
+    bytes: Option<Vec<u8>>,
+}
+
+struct SwarmTask {
+    swarm: Swarm<Behaviour>,
+    config: NetworkConfig,
+    links: Links,
+    listening: watch::Sender<Vec<String>>,
+    book: PeerBook,
+    admission: Admission,
+    strikes: Strikes,
+    outbound: Outbound,
+    /// Bounded by the byte budget: each one holds a [`Charge`] of at least a KiB.
+    replies: FuturesUnordered<BoxFuture<'static, Option<Answered>>>,
+    dialled: HashMap<ConnectionId, (PeerId, Multiaddr)>,
+}
+
+/// Opens the sockets, then spawns the task. Returns the open addresses, kept up to date.
+pub(crate) async fn spawn(
+    config: NetworkConfig,
+    links: Links,
+) -> Result<watch::Receiver<Vec<String>>, StartError> {
+    let (listening, addresses) = watch::channel(Vec::new());
+    let mut task = SwarmTask {
+        swarm: build_swarm(&config)?,
+        admission: Admission::new(
+            config.max_inbound_per_peer,
+            config.stranger_requests_per_second,
+            Instant::now(),
+        ),
+        strikes: Strikes::new(config.strike_limit),
+        config,
+        links,
+        listening,
+        book: PeerBook::default(),
+        outbound: Outbound::default(),
+        replies: FuturesUnordered::new(),
+        dialled: HashMap::new(),
+    };
+    task.listen().await?;
+    tokio::spawn(task.run());
+    Ok(addresses)
+}
+
+/// Fails if another program listens on this TCP port. libp2p itself would share the port with it, and the
+/// system would hand each of the two a part of the connections.
+fn probe_tcp(address: &Multiaddr) -> io::Result<()> {
+    let mut parts = address.iter();
+    let ip = match parts.next() {
+        Some(Protocol::Ip4(ip)) => IpAddr::V4(ip),
+        Some(Protocol::Ip6(ip)) => IpAddr::V6(ip),
+        _ => return Ok(()),
+    };
+    match parts.next() {
+        Some(Protocol::Tcp(port)) if port != 0 => TcpListener::bind((ip, port)).map(drop),
+        _ => Ok(()),
+    }
+}
+
+impl SwarmTask {
+    async fn listen(&mut self) -> Result<(), StartError> {
+        let mut waiting = HashMap::new();
+        for address in self.config.listen.clone() {
+            let parsed: Multiaddr = address.parse().map_err(|error: libp2p::multiaddr::Error| {
+                StartError::Address { address: address.clone(), cause: error.to_string() }
+            })?;
+            let opened = probe_tcp(&parsed).and_then(|()| {
+                self.swarm.listen_on(parsed).map_err(|error| io::Error::other(innermost(&error)))
+            });
+            let id = opened.map_err(|cause| StartError::Listen { address: address.clone(), cause })?;
+            waiting.insert(id, address);
+        }
+        match timeout(LISTEN_PATIENCE, self.await_listeners(&mut waiting)).await {
+            Ok(result) => result,
+            Err(_) => {
+                let address = waiting.into_values().next().unwrap_or_default();
+                let cause = io::Error::new(io::ErrorKind::TimedOut, "no address was reported");
+                Err(StartError::Listen { address, cause })
+            }
+        }
+    }
+
+    async fn await_listeners(&mut self, waiting: &mut HashMap<ListenerId, String>) -> Result<(), StartError> {
+        while !waiting.is_empty() {
+            match self.swarm.select_next_some().await {
+                SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
+                    let address = waiting.remove(&listener_id).unwrap_or_default();
+                    let cause = reason.err().unwrap_or_else(|| io::Error::other("the listener closed"));
+                    return Err(StartError::Listen { address, cause });
+                }
+                event => {
+                    if let SwarmEvent::NewListenAddr { listener_id, .. } = &event {
+                        waiting.remove(listener_id);
+                    }
+                    self.on_event(event);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn run(mut self) {
+        let stopped = loop {
+            // Commands are few (each request holds a slot), so that taking them first starves nothing.
+            tokio::select! {
+                biased;
+                command = self.links.commands.recv() => match command {
+                    None => break None,
+                    Some(Command::Stop(done)) => break Some(done),
+                    Some(command) => self.on_command(command),
+                },
+                Some(answered) = self.replies.next(), if !self.replies.is_empty() => self.on_reply(answered),
+                event = self.swarm.select_next_some() => self.on_event(event),
+            }
+        };
+        tracing::debug!("network stops");
+        drop(self);
+        if let Some(done) = stopped {
+            // Whoever asked may have gone meanwhile.
+            let _gone = done.send(());
+        }
+    }
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Request(outgoing) => self.send(*outgoing),
+            Command::SetPeers(infos, done) => {
+                self.set_peers(infos);
+                let _gone = done.send(());
+            }
+            Command::Penalise(public) => {
+                if let Some(peer) = libp2p_id_of(&public) {
+                    self.strike(peer);
+                }
+            }
+            Command::Stop(_) => {}
+        }
+    }
+
+    fn set_peers(&mut self, infos: Vec<PeerInfo>) {
+        let book = PeerBook::read(infos, self.swarm.local_peer_id());
+        let listed: HashSet<PeerId> = book.peers().copied().collect();
+        let (gone, new) = self.swarm.behaviour_mut().gate.set_listed(listed);
+        for peer in gone {
+            // An error means that it was not connected.
+            let _absent = self.swarm.disconnect_peer_id(peer);
+        }
+        new.iter().for_each(|peer| self.strikes.forgive(peer));
+        self.book = book;
+        self.close_moved();
+        self.count_connections();
+    }
+
+    /// Closes what was dialled at an address that its peer no longer lists: it restarted elsewhere.
+    fn close_moved(&mut self) {
+        let moved = self.dialled.iter().filter(|(_, (peer, at))| {
+            self.book.addresses(peer).is_some_and(|now| !now.is_empty() && !now.contains(at))
+        });
+        let moved: Vec<ConnectionId> = moved.map(|(id, _)| *id).collect();
+        for id in moved {
+            self.swarm.close_connection(id);
+        }
+    }
+
+    fn send(&mut self, outgoing: Outgoing) {
+        if outgoing.answer.is_closed() {
+            return;
+        }
+        match self.reach(&outgoing) {
+            Ok((peer, step)) => self.submit(peer, step, outgoing),
+            Err(error) => {
+                count(&self.links.counters.lane(outgoing.lane).errors_out);
+                // The caller may have given up in this moment.
+                let _gone = outgoing.answer.send(Err(error));
+            }
+        }
+    }
+
+    fn submit(&mut self, peer: PeerId, step: Step, outgoing: Outgoing) {
+        let Outgoing { peer: public, lane, bytes, progress, slot, answer } = outgoing;
+        let counters = self.links.counters.lane(lane);
+        count(&counters.requests_out);
+        count_frame(&counters.bytes_out, bytes.len());
+        progress.set(step);
+        let frame = Frame { bytes, charge: Charge::default() };
+        let id = self.swarm.behaviour_mut().lane(lane).send_request(&peer, Ok(frame));
+        let pending = Pending { peer, public, progress, answer, dial_error: None, _slot: slot };
+        self.outbound.insert(lane, id, pending);
+    }
+
+    /// Makes sure that a connection stands or is being made.
+    fn reach(&mut self, outgoing: &Outgoing) -> Result<(PeerId, Step), RequestError> {
+        let (public, lane) = (outgoing.peer, outgoing.lane);
+        let not_listed = RequestError::NotListed { peer: public };
+        let Some(peer) = libp2p_id_of(&public) else { return Err(not_listed) };
+        let Some(addresses) = self.book.addresses(&peer) else { return Err(not_listed) };
+        if self.swarm.behaviour().gate.is_ignored(&peer, Instant::now()) {
+            return Err(RequestError::Ignored { peer: public });
+        }
+        if self.outbound.held_by(&peer) >= self.config.max_outbound_per_peer {
+            return Err(RequestError::Overloaded { peer: public, lane });
+        }
+        if self.swarm.is_connected(&peer) {
+            return Ok((peer, Step::Sent));
+        }
+        // Only the listed addresses: what libp2p would add comes from the peer, not from the chain.
+        match self.swarm.dial(DialOpts::peer_id(peer).addresses(addresses.to_vec()).build()) {
+            Ok(()) | Err(DialError::DialPeerConditionFalse(_)) => Ok((peer, Step::Dialling)),
+            Err(DialError::NoAddresses) => {
+                Err(RequestError::Unreachable { peer: public, cause: "it lists no address".to_owned() })
+            }
+            Err(error) => Err(RequestError::Unreachable { peer: public, cause: error.to_string() }),
+        }
+    }
+
+    fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::Behaviour(BehaviourEvent::Train(event)) => self.on_lane(Lane::Train, event),
+            SwarmEvent::Behaviour(BehaviourEvent::Fetch(event)) => self.on_lane(Lane::Fetch, event),
+            SwarmEvent::Behaviour(BehaviourEvent::Ping(event)) => self.on_ping(&event),
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                self.on_connected(peer_id, connection_id, endpoint);
+            }
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } => {
+                tracing::debug!(peer = %peer_id, ?cause, "connection closed");
+                self.dialled.remove(&connection_id);
+                self.count_connections();
+            }
+            SwarmEvent::NewListenAddr { .. }
+            | SwarmEvent::ExpiredListenAddr { .. }
+            | SwarmEvent::ListenerClosed { .. } => self.publish_addresses(),
+            SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => {
+                tracing::debug!(peer = ?peer_id, %error, "dial failed");
+                if let Some(peer) = peer_id {
+                    self.outbound.not_connected(&peer, &error);
+                }
+            }
+            SwarmEvent::IncomingConnectionError { error, send_back_addr, .. } => {
+                tracing::debug!(%send_back_addr, %error, "connection not let in");
+            }
+            _ => {}
+        }
+    }
+
+    fn on_connected(&mut self, peer: PeerId, id: ConnectionId, endpoint: ConnectedPoint) {
+        tracing::debug!(%peer, ?endpoint, "connected");
+        if let ConnectedPoint::Dialer { address, .. } = endpoint {
+            self.dialled.insert(id, (peer, without_peer(address)));
+        }
+        self.outbound.connected(&peer);
+        self.count_connections();
+    }
+
+    fn publish_addresses(&self) {
+        let open = self.swarm.listeners().map(|address| without_peer(address.clone()).to_string()).collect();
+        self.listening.send_replace(open);
+    }
+
+    /// A connection that fails a probe is dead (its peer vanished without closing): the next request dials.
+    fn on_ping(&mut self, event: &ping::Event) {
+        if matches!(event.result, Err(ping::Failure::Timeout | ping::Failure::Other { .. })) {
+            tracing::debug!(peer = %event.peer, "no sign of life, connection closed");
+            self.swarm.close_connection(event.connection);
+        }
+    }
+
+    fn count_connections(&self) {
+        let (peers, strangers) = self.swarm.behaviour().gate.connected();
+        let as_u64 = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        self.links.counters.connected_peers.store(as_u64(peers), Relaxed);
+        self.links.counters.connected_strangers.store(as_u64(strangers), Relaxed);
+    }
+}

@@ -1,0 +1,209 @@
+//! Emission to the last unit: the schedule, apportionment and settlements by hand.
+
+use super::*;
+use crate::ids::{AccountKey, Incarnation, Uid};
+use crate::sample_params::params_with_shares;
+use crate::view::SnapshotEntry;
+use proptest::prelude::*;
+
+#[test]
+fn halvings_come_at_the_thresholds_and_not_one_unit_before() {
+    let first = MAX_SUPPLY / 2;
+    assert_eq!(epoch_emission(0), INITIAL_PER_EPOCH);
+    assert_eq!(epoch_emission(first - 1), INITIAL_PER_EPOCH);
+    assert_eq!(epoch_emission(first), INITIAL_PER_EPOCH / 2);
+    assert_eq!(epoch_emission(first + MAX_SUPPLY / 4 - 1), INITIAL_PER_EPOCH / 2);
+    assert_eq!(epoch_emission(first + MAX_SUPPLY / 4), INITIAL_PER_EPOCH / 4);
+    assert_eq!(first % INITIAL_PER_EPOCH, 0, "the first halving falls between two epochs");
+    assert_eq!(first / INITIAL_PER_EPOCH, 105_000);
+}
+
+#[test]
+fn nothing_is_minted_beyond_the_supply() {
+    assert_eq!(epoch_emission(MAX_SUPPLY), 0);
+    assert_eq!(epoch_emission(u128::MAX), 0);
+    assert_eq!(epoch_emission(MAX_SUPPLY - 1), 0, "the last units are below the smallest emission");
+}
+
+#[test]
+fn shares_sum_to_one() {
+    assert_eq!(SHARES.miners_ppm + SHARES.validators_ppm + SHARES.treasury_ppm, PPM);
+}
+
+#[test]
+fn worked_apportionments() {
+    assert_eq!(apportion(10, &[1, 1, 1]), [4, 3, 3]);
+    assert_eq!(apportion(10, &[0, 0]), [0, 0]);
+    assert_eq!(apportion(10, &[]), []);
+    // Exact parts 1.67, 3.33, 5: the remainder .67 is the largest.
+    assert_eq!(apportion(10, &[1, 2, 3]), [2, 3, 5]);
+    assert_eq!(apportion(u128::MAX, &[u128::MAX, u128::MAX]), [u128::MAX / 2 + 1, u128::MAX / 2]);
+}
+
+fn key(uid: u16) -> AccountKey {
+    AccountKey([u8::try_from(uid % 256).unwrap(); 32])
+}
+
+fn miner(uid: u16, stage: u16) -> SnapshotEntry {
+    SnapshotEntry {
+        uid: Uid(uid),
+        incarnation: Incarnation(1),
+        stage: Stage(stage),
+        coldkey: key(uid),
+        samples: 10,
+    }
+}
+
+fn validator(uid: u16, stake: u128) -> SnapshotValidator {
+    SnapshotValidator {
+        uid: Uid(uid),
+        incarnation: Incarnation(1),
+        hotkey: key(uid),
+        coldkey: key(uid),
+        stake,
+    }
+}
+
+fn reveal(uid: u16, scores: Option<&[(u16, u16)]>) -> ScoreView {
+    let entry =
+        |(uid, score): &(u16, u16)| ScoreEntry { uid: Uid(*uid), incarnation: Incarnation(1), score: *score };
+    ScoreView {
+        uid: Uid(uid),
+        incarnation: Incarnation(1),
+        commit: Hash::ZERO,
+        entries: scores.map(|scores| scores.iter().map(entry).collect()),
+        report_root: None,
+    }
+}
+
+fn paid(settlement: &Settlement) -> Vec<(u16, u128)> {
+    settlement.payouts.iter().map(|payout| (payout.uid.0, payout.amount)).collect()
+}
+
+fn snapshot() -> SnapshotView {
+    SnapshotView {
+        miners: vec![miner(1, 0), miner(2, 0), miner(3, 1)],
+        validators: vec![validator(8, 300), validator(9, 100)],
+    }
+}
+
+#[test]
+fn worked_settlement() {
+    let params = params_with_shares(&[400_000, 600_000]);
+    let scores = [reveal(8, Some(&[(1, 3), (2, 1), (3, 9)])), reveal(9, Some(&[(1, 3), (2, 1), (3, 9)]))];
+    let settlement = settle(&params, &snapshot(), &scores, 0);
+    // 100 tokens: 50 to miners (20 and 30 by stage), 40 to validators 3 to 1, 10 to the treasury.
+    assert_eq!(
+        paid(&settlement),
+        [(1, 15 * UNIT), (2, 5 * UNIT), (3, 30 * UNIT), (8, 30 * UNIT), (9, 10 * UNIT)]
+    );
+    let split = EmissionSplit {
+        minted: 100 * UNIT,
+        burned: 0,
+        miners: 50 * UNIT,
+        validators: 40 * UNIT,
+        treasury: 10 * UNIT,
+    };
+    assert_eq!((settlement.void, settlement.split), (false, split));
+    assert_eq!(settlement.payouts[0].coldkey, key(1));
+}
+
+#[test]
+fn the_share_of_a_stage_without_a_score_goes_to_the_treasury() {
+    let params = params_with_shares(&[400_000, 600_000]);
+    let settlement = settle(&params, &snapshot(), &[reveal(8, Some(&[(1, 3), (2, 1)]))], 0);
+    assert_eq!(paid(&settlement), [(1, 15 * UNIT), (2, 5 * UNIT), (8, 40 * UNIT)]);
+    assert_eq!(settlement.split.treasury, 40 * UNIT);
+}
+
+#[test]
+fn more_than_half_of_the_stake_must_reveal() {
+    let params = params_with_shares(&[400_000, 600_000]);
+    let row: &[(u16, u16)] = &[(1, 1)];
+    let void = Settlement { void: true, ..Settlement::default() };
+    let mut half = snapshot();
+    half.validators[0].stake = 100;
+    assert_eq!(settle(&params, &half, &[reveal(8, Some(row)), reveal(9, None)], 0), void);
+    half.validators[0].stake = 101;
+    assert!(!settle(&params, &half, &[reveal(8, Some(row)), reveal(9, None)], 0).void);
+    assert_eq!(settle(&params, &SnapshotView::default(), &[], 0), void);
+    assert_eq!(settle(&params, &half, &[], 0), void);
+    let mut other = reveal(8, Some(row));
+    other.incarnation = Incarnation(2);
+    assert_eq!(settle(&params, &half, &[other, reveal(77, Some(row))], 0), void, "strangers reveal nothing");
+}
+
+#[test]
+fn rows_without_any_score_leave_all_to_the_treasury() {
+    let settlement = settle(&params_with_shares(&[1_000_000]), &snapshot(), &[reveal(8, Some(&[]))], 0);
+    assert_eq!(
+        settlement.split,
+        EmissionSplit { minted: 100 * UNIT, treasury: 100 * UNIT, ..EmissionSplit::default() }
+    );
+    assert!(settlement.payouts.is_empty() && !settlement.void);
+}
+
+#[test]
+fn payouts_root_changes_with_any_field() {
+    let payouts =
+        settle(&params_with_shares(&[1_000_000]), &snapshot(), &[reveal(8, Some(&[(1, 1), (2, 1)]))], 0)
+            .payouts;
+    let root = payouts_root(&payouts);
+    let mut other = payouts.clone();
+    other[1].amount += 1;
+    assert_ne!(payouts_root(&other), root);
+    assert_ne!(payouts_root(&payouts[1..]), root);
+}
+
+proptest! {
+    #[test]
+    fn apportionment_is_exact_and_fair(total: u128, weights in prop::collection::vec(any::<u128>(), 1..20)) {
+        let shares = apportion(total, &weights);
+        let sum = shares.iter().try_fold(0u128, |sum, share| sum.checked_add(*share));
+        prop_assert_eq!(sum, Some(if weights.iter().all(|weight| *weight == 0) { 0 } else { total }));
+        for (left, a) in weights.iter().zip(&shares) {
+            for (right, b) in weights.iter().zip(&shares) {
+                prop_assert!(left > right || *a <= b.saturating_add(1));
+            }
+        }
+    }
+
+    #[test]
+    fn small_apportionments_are_within_one_of_the_quota(total in 0u128..1_000_000, weights in prop::collection::vec(0u128..1_000, 1..20)) {
+        let sum: u128 = weights.iter().sum();
+        prop_assume!(sum > 0);
+        for (weight, share) in weights.iter().zip(apportion(total, &weights)) {
+            let quota = total * weight / sum;
+            prop_assert!(share == quota || (share == quota + 1 && total * weight % sum > 0));
+        }
+    }
+
+    #[test]
+    fn emission_never_rises_and_never_passes_the_supply(before in 0..=MAX_SUPPLY, more in 0..MAX_SUPPLY) {
+        let emission = epoch_emission(before);
+        prop_assert!(before + emission <= MAX_SUPPLY);
+        prop_assert!(epoch_emission(before.saturating_add(more)) <= emission);
+    }
+
+    #[test]
+    fn every_minted_unit_has_an_owner(
+        stages in prop::collection::vec(0u16..4, 0..20),
+        rows in prop::collection::vec((any::<u128>(), prop::option::of(prop::collection::vec((0u16..30, any::<u16>()), 0..20))), 0..6),
+        shares in prop::collection::vec(0u32..1_000_000, 1..4),
+        minted_before in 0..=MAX_SUPPLY,
+    ) {
+        let snapshot = SnapshotView {
+            miners: (0u16..).zip(&stages).map(|(uid, stage)| miner(uid, *stage)).collect(),
+            validators: (100u16..).zip(&rows).map(|(uid, (stake, _))| validator(uid, *stake)).collect(),
+        };
+        let scores: Vec<ScoreView> = (100u16..).zip(&rows).map(|(uid, (_, row))| reveal(uid, row.as_deref())).collect();
+        let settlement = settle(&params_with_shares(&shares), &snapshot, &scores, minted_before);
+        let split = settlement.split;
+        prop_assert_eq!(split.minted, if settlement.void { 0 } else { epoch_emission(minted_before) });
+        prop_assert_eq!(split.minted, split.miners + split.validators + split.treasury);
+        let paid: u128 = settlement.payouts.iter().map(|payout| payout.amount).sum();
+        prop_assert_eq!(paid, split.miners + split.validators);
+        prop_assert!(settlement.payouts.windows(2).all(|pair| pair[0].uid < pair[1].uid));
+        prop_assert!(settlement.payouts.iter().all(|payout| payout.amount > 0));
+    }
+}

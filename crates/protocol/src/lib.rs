@@ -1,0 +1,47 @@
+//! The rules that every part of IOTA must agree on, as pure functions and messages.
+//!
+//! Called by the pallet, the miner, the validator, the explorer and the tests alike. No IO, no
+//! clock, no randomness, no hash maps; integers only, except in [`clasp`], which never runs on
+//! chain and uses f64 with `+ - * / sqrt` in a fixed order.
+#![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used
+    )
+)]
+
+extern crate alloc;
+
+pub mod assignment;
+#[cfg(feature = "std")]
+pub mod clasp;
+pub mod consensus;
+pub mod emission;
+pub mod fixed;
+#[cfg(test)]
+mod golden;
+pub mod hash;
+pub mod ids;
+pub mod merge;
+pub mod merkle;
+pub mod params;
+pub mod pathway;
+pub mod phase;
+pub mod position;
+pub mod receipt;
+#[cfg(test)]
+mod sample_params;
+pub mod score;
+pub mod seed;
+pub mod shard;
+pub mod view;
+pub mod wire;
+pub mod work;

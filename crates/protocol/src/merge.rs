@@ -1,0 +1,363 @@
+//! The merge rule: how the entries of a stage's replicas become one update, the same bytes on every
+//! machine and in every order.
+//!
+//! An entry is the canonical bytes of its chunks. A chunk is one exponent byte (0 to 19, the step
+//! above `exponent_min`) for each block of 32 codes, followed by the codes as `i8` (-127 to 127).
+//! A code stands for `code << step`, an integer, so sums are exact and rounding happens where this
+//! file says so: half away from zero.
+
+use alloc::vec;
+use alloc::vec::Vec;
+use codec::Encode;
+
+use crate::fixed::isqrt_u128;
+use crate::hash::{hash_parts, Domain};
+use crate::ids::{Epoch, Hash, RunId, Stage};
+use crate::params::{MergeParams, CODE_BLOCK, MAX_GROUP};
+use crate::work::Bitmap;
+
+#[cfg(test)]
+mod tests;
+
+/// Distinct exponents of an entry: with 7-bit codes they span a ratio of 2^26 between the largest
+/// and the smallest value, more than fp32 gradients of one tensor do.
+pub const EXPONENT_STEPS: u8 = 20;
+/// Largest magnitude of a code; -128 has no mirror image and is refused.
+const MAX_CODE: i64 = 127;
+/// Codes in one block.
+const BLOCK: usize = CODE_BLOCK as usize;
+
+/// One committer's chunks of one shard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EntryShard<'a> {
+    /// Samples that its author committed.
+    pub samples: u32,
+    /// Canonical chunk bytes, concatenated.
+    pub bytes: &'a [u8],
+}
+
+/// Why entries cannot be merged. Entries that an owner attested never cause one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum MergeError {
+    /// `merge.chunk` is not a positive multiple of 32.
+    Chunk(u32),
+    /// No entry, or more than a stage has committers.
+    Count(usize),
+    /// An entry is not a whole number of chunks, or not as long as the first.
+    Length {
+        /// Position of the entry in the list.
+        entry: usize,
+        /// Length of the first entry in bytes.
+        expected: usize,
+        /// Its length in bytes.
+        got: usize,
+    },
+    /// An entry has an exponent of 20 or more or a code of -128.
+    Code {
+        /// Position of the entry in the list.
+        entry: usize,
+    },
+}
+
+impl core::fmt::Display for MergeError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Chunk(chunk) => write!(f, "merge.chunk is {chunk}, expected a positive multiple of 32"),
+            Self::Count(count) => write!(f, "{count} entries to merge, expected 1 to {MAX_GROUP}"),
+            Self::Length { entry, expected, got } => {
+                write!(
+                    f,
+                    "entry {entry} has {got} bytes, expected {expected} and whole chunks; fetch it again"
+                )
+            }
+            Self::Code { entry } => {
+                write!(f, "entry {entry} has an exponent above 19 or a code of -128; do not attest it")
+            }
+        }
+    }
+}
+
+impl core::error::Error for MergeError {}
+
+/// Bytes of one chunk: an exponent for each block and a byte for each parameter.
+#[must_use]
+pub fn chunk_len(params: &MergeParams) -> usize {
+    let chunk = usize::try_from(params.chunk).unwrap_or(usize::MAX);
+    chunk.saturating_add(chunk / BLOCK)
+}
+
+/// Checks that bytes are whole canonical chunks. Owners attest only entries that pass.
+///
+/// # Errors
+/// `Chunk`, `Length` or `Code`, with entry 0.
+pub fn check_chunks(params: &MergeParams, bytes: &[u8]) -> Result<(), MergeError> {
+    let layout = Layout::new(params)?;
+    layout.check(0, bytes, bytes.len())
+}
+
+/// Merges one shard of a stage (design.md, section 8).
+///
+/// 1. Norm of an entry: `isqrt` of the sum of squares over the shard. Entries above twice the lower
+///    median are scaled down to it, value by value.
+/// 2. From three entries on, `max(1, floor(3N/10))` are dropped at each end of each coordinate,
+///    sorted by value, then by weight.
+/// 3. The rest is averaged with weights `min(samples, 2 * lower median of samples)`, with equal
+///    weights where those are all 0.
+/// 4. Each block is coded again with the smallest exponent that holds its largest value.
+///
+/// One entry is returned as it is.
+///
+/// # Errors
+/// Only for entries that no honest owner attests, or parameters that `validate()` refuses.
+///
+/// # Complexity
+/// One pass to check and measure, one to merge; memory for the result and one block of each entry.
+pub fn merge_shard(params: &MergeParams, entries: &[EntryShard<'_>]) -> Result<Vec<u8>, MergeError> {
+    let layout = Layout::new(params)?;
+    let most = usize::try_from(MAX_GROUP).unwrap_or(usize::MAX);
+    let Some(first) = entries.first().filter(|_| entries.len() <= most) else {
+        return Err(MergeError::Count(entries.len()));
+    };
+    for (position, entry) in entries.iter().enumerate() {
+        layout.check(position, entry.bytes, first.bytes.len())?;
+    }
+    if entries.len() == 1 {
+        return Ok(first.bytes.to_vec());
+    }
+    Ok(Rule::new(&layout, entries).merge(entries, first.bytes.len()))
+}
+
+/// Where exponents and codes stand in a chunk.
+struct Layout {
+    blocks: usize,
+    chunk_len: usize,
+}
+
+impl Layout {
+    fn new(params: &MergeParams) -> Result<Self, MergeError> {
+        if params.chunk == 0 || !params.chunk.is_multiple_of(CODE_BLOCK) {
+            return Err(MergeError::Chunk(params.chunk));
+        }
+        let chunk = usize::try_from(params.chunk).map_err(|_| MergeError::Chunk(params.chunk))?;
+        Ok(Self { blocks: chunk / BLOCK, chunk_len: chunk_len(params) })
+    }
+
+    fn check(&self, entry: usize, bytes: &[u8], expected: usize) -> Result<(), MergeError> {
+        let whole = bytes.len().checked_rem(self.chunk_len) == Some(0);
+        if !whole || bytes.len() != expected {
+            return Err(MergeError::Length { entry, expected, got: bytes.len() });
+        }
+        let canonical = bytes.chunks_exact(self.chunk_len).all(|chunk| {
+            let (exponents, codes) = chunk.split_at_checked(self.blocks).unwrap_or((&[], &[]));
+            exponents.iter().all(|step| *step < EXPONENT_STEPS) && !codes.contains(&i8::MIN.cast_unsigned())
+        });
+        if canonical {
+            Ok(())
+        } else {
+            Err(MergeError::Code { entry })
+        }
+    }
+
+    /// Blocks of an entry in order: exponent step and codes.
+    fn blocks<'a>(&self, bytes: &'a [u8]) -> impl Iterator<Item = (u8, &'a [u8; BLOCK])> + 'a {
+        let blocks = self.blocks;
+        bytes.chunks_exact(self.chunk_len).flat_map(move |chunk| {
+            let (exponents, codes) = chunk.split_at_checked(blocks).unwrap_or((&[], &[]));
+            exponents.iter().copied().zip(codes.as_chunks::<BLOCK>().0)
+        })
+    }
+
+    fn norm(&self, bytes: &[u8]) -> u128 {
+        let squares = self.blocks(bytes).fold(0u128, |sum, (step, codes)| {
+            let block = codes.iter().fold(0u64, |sum, code| {
+                let code = i64::from(code.cast_signed());
+                sum.wrapping_add(code.wrapping_mul(code).unsigned_abs())
+            });
+            sum.saturating_add(u128::from(block).wrapping_shl(u32::from(step).wrapping_mul(2)))
+        });
+        isqrt_u128(squares)
+    }
+}
+
+/// Lower median; 0 for none.
+fn lower_median<T: Ord + Copy + Default>(mut values: Vec<T>) -> T {
+    values.sort_unstable();
+    values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or_default()
+}
+
+/// `numerator / denominator` rounded half away from zero; 0 for a denominator of 0.
+fn div_round(numerator: i128, denominator: i128) -> i64 {
+    // Nearly every quotient of a merge fits 64 bits, where division is an order faster.
+    let rounded = if let (Ok(small), Ok(by)) = (i64::try_from(numerator), i64::try_from(denominator)) {
+        let magnitude = small.unsigned_abs();
+        let by = by.unsigned_abs();
+        let quotient = magnitude.checked_div(by).unwrap_or(0);
+        let rest = magnitude.checked_rem(by).unwrap_or(0);
+        u128::from(quotient.saturating_add(u64::from(by > 0 && rest >= by.saturating_sub(rest))))
+    } else {
+        let (magnitude, by) = (numerator.unsigned_abs(), denominator.unsigned_abs());
+        let quotient = magnitude.checked_div(by).unwrap_or(0);
+        let rest = magnitude.checked_rem(by).unwrap_or(0);
+        quotient.saturating_add(u128::from(by > 0 && rest >= by.saturating_sub(rest)))
+    };
+    let value = i64::try_from(rounded).unwrap_or(i64::MAX);
+    if numerator < 0 {
+        value.saturating_neg()
+    } else {
+        value
+    }
+}
+
+/// What the rule needs to know of one entry.
+#[derive(Clone, Copy)]
+struct Part {
+    weight: u32,
+    /// `(cap, norm)` for an entry whose norm is above the cap.
+    clip: Option<(i128, i128)>,
+}
+
+impl Part {
+    fn value(&self, step: u8, code: u8) -> i64 {
+        let value = i64::from(code.cast_signed()).wrapping_shl(u32::from(step));
+        match self.clip {
+            None => value,
+            Some((cap, norm)) => div_round(i128::from(value).saturating_mul(cap), norm),
+        }
+    }
+}
+
+/// Clips, weights and trimming of one shard.
+struct Rule<'l> {
+    layout: &'l Layout,
+    parts: Vec<Part>,
+    trim: usize,
+}
+
+impl<'l> Rule<'l> {
+    fn new(layout: &'l Layout, entries: &[EntryShard<'_>]) -> Self {
+        let norms: Vec<u128> = entries.iter().map(|entry| layout.norm(entry.bytes)).collect();
+        let cap = lower_median(norms.clone()).saturating_mul(2);
+        let most = lower_median(entries.iter().map(|entry| entry.samples).collect()).saturating_mul(2);
+        let parts = entries.iter().zip(norms).map(|(entry, norm)| {
+            let clip = (norm > cap).then_some((
+                i128::try_from(cap).unwrap_or(i128::MAX),
+                i128::try_from(norm).unwrap_or(i128::MAX),
+            ));
+            Part { weight: entry.samples.min(most), clip }
+        });
+        let count = entries.len();
+        let trim = if count < 3 { 0 } else { (count.saturating_mul(3) / 10).max(1) };
+        Self { layout, parts: parts.collect(), trim }
+    }
+
+    fn merge(&self, entries: &[EntryShard<'_>], len: usize) -> Vec<u8> {
+        let mut sources: Vec<_> = entries.iter().map(|entry| self.layout.blocks(entry.bytes)).collect();
+        let mut columns = vec![(0i64, 0u32); self.parts.len().saturating_mul(BLOCK)];
+        let mut out = Vec::with_capacity(len);
+        let mut codes = Vec::with_capacity(self.layout.chunk_len);
+        for _ in 0..len.checked_div(self.layout.chunk_len).unwrap_or(0) {
+            for _ in 0..self.layout.blocks {
+                self.read_block(&mut sources, &mut columns);
+                let values = self.average_block(&mut columns);
+                out.push(encode_block(&values, &mut codes));
+            }
+            out.append(&mut codes);
+        }
+        out
+    }
+
+    /// Fills the columns (one for each coordinate, one item for each entry) with the next block.
+    fn read_block<'a>(
+        &self,
+        sources: &mut [impl Iterator<Item = (u8, &'a [u8; BLOCK])>],
+        columns: &mut [(i64, u32)],
+    ) {
+        for (position, (source, part)) in sources.iter_mut().zip(&self.parts).enumerate() {
+            let Some((step, codes)) = source.next() else { continue };
+            for (column, code) in columns.chunks_exact_mut(self.parts.len()).zip(codes) {
+                if let Some(item) = column.get_mut(position) {
+                    *item = (part.value(step, *code), part.weight);
+                }
+            }
+        }
+    }
+
+    fn average_block(&self, columns: &mut [(i64, u32)]) -> [i64; BLOCK] {
+        let mut values = [0; BLOCK];
+        for (value, column) in values.iter_mut().zip(columns.chunks_exact_mut(self.parts.len())) {
+            if self.trim > 0 {
+                column.sort_unstable();
+            }
+            let kept = self.trim..column.len().saturating_sub(self.trim);
+            *value = average(column.get(kept).unwrap_or(&[]));
+        }
+        values
+    }
+}
+
+/// Weighted mean, rounded half away from zero; with equal weights if all are 0.
+fn average(items: &[(i64, u32)]) -> i64 {
+    let weights = items.iter().fold(0i128, |sum, (_, weight)| sum.saturating_add(i128::from(*weight)));
+    if weights == 0 {
+        let sum = items.iter().fold(0i128, |sum, (value, _)| sum.saturating_add(i128::from(*value)));
+        return div_round(sum, i128::try_from(items.len()).unwrap_or(i128::MAX));
+    }
+    let sum = items.iter().fold(0i128, |sum, (value, weight)| {
+        sum.saturating_add(i128::from(*value).saturating_mul(i128::from(*weight)))
+    });
+    div_round(sum, weights)
+}
+
+/// Half away from zero of `value / 2^step`.
+fn shift_round(value: i64, step: u8) -> i64 {
+    let half = 1u64.wrapping_shl(u32::from(step)) / 2;
+    let magnitude = value.unsigned_abs().saturating_add(half).wrapping_shr(u32::from(step));
+    let rounded = i64::try_from(magnitude).unwrap_or(i64::MAX);
+    if value < 0 {
+        rounded.saturating_neg()
+    } else {
+        rounded
+    }
+}
+
+/// Appends the codes of a block and returns its exponent step: the smallest at which the largest
+/// value still rounds to at most 127.
+fn encode_block(values: &[i64; BLOCK], codes: &mut Vec<u8>) -> u8 {
+    let largest = values.iter().map(|value| value.unsigned_abs()).max().unwrap_or(0);
+    let largest = i64::try_from(largest).unwrap_or(i64::MAX);
+    let last = EXPONENT_STEPS.saturating_sub(1);
+    let step = (0..last).find(|step| shift_round(largest, *step) <= MAX_CODE).unwrap_or(last);
+    codes.extend(values.iter().map(|value| {
+        let code = shift_round(*value, step).clamp(MAX_CODE.saturating_neg(), MAX_CODE);
+        i8::try_from(code).unwrap_or(0).cast_unsigned()
+    }));
+    step
+}
+
+/// Hash of a merged shard, as owners open it.
+#[must_use]
+pub fn shard_hash(run: RunId, epoch: Epoch, stage: Stage, shard: u16, bytes: &[u8]) -> Hash {
+    (run, epoch, stage, shard).using_encoded(|place| hash_parts(Domain::Shard, &[place, bytes]))
+}
+
+/// The entries that are merged: those that at least two thirds of the attesting owners hold.
+///
+/// `attested` has one item for each committer in uid order, `None` for one that did not attest. A
+/// lone committer is its own set.
+#[must_use]
+pub fn entry_set(attested: &[Option<Bitmap>]) -> Bitmap {
+    if attested.len() == 1 {
+        return Bitmap::default().with(0);
+    }
+    let owners = attested.iter().flatten().count();
+    (0..attested.len()).fold(Bitmap::default(), |set, position| {
+        let holders = attested.iter().flatten().filter(|held| held.contains(position)).count();
+        let enough = owners > 0 && holders.saturating_mul(3) >= owners.saturating_mul(2);
+        if enough {
+            set.with(position)
+        } else {
+            set
+        }
+    })
+}

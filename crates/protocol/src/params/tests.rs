@@ -1,0 +1,79 @@
+//! Every relation of `validate()` refuses the parameters that break it, and names the field.
+
+use super::*;
+use crate::sample_params::params_with_shares;
+
+fn check(field: &str, change: impl Fn(&mut RunParams)) {
+    let mut params = params_with_shares(&[500_000, 500_000]);
+    change(&mut params);
+    assert_eq!(params.validate().map_err(|error| error.field), Err(field), "{params:?}");
+}
+
+#[test]
+fn a_broken_model_is_refused() {
+    check("model.d_model", |params| params.model.d_model = 0);
+    check("model.n_layers", |params| params.model.n_layers = 0);
+    check("model.n_heads", |params| params.model.n_heads = 0);
+    check("model.n_heads", |params| params.model.n_heads = 3);
+    check("model.n_heads", |params| params.model.n_heads = 128);
+    check("model.n_kv_heads", |params| params.model.n_kv_heads = 3);
+    check("model.d_ff", |params| params.model.d_ff = u32::MAX);
+    check("model.vocab", |params| params.model.vocab = 1);
+    check("model.seq_len", |params| params.model.seq_len = 0);
+    check("model.bottleneck", |params| params.model.bottleneck = 129);
+}
+
+#[test]
+fn broken_stages_are_refused() {
+    check("stages", |params| params.stages = BoundedVec::default());
+    check("stages.first_layer", |params| params.stages[1].first_layer = 2);
+    check("stages.layers", |params| params.stages[1].layers = 0);
+    check("stages.layers", |params| params.stages[1].layers = 2);
+    check("stages.parameters", |params| params.stages[0].parameters = 0);
+    check("stages.share_ppm", |params| params.stages[0].share_ppm += 1);
+}
+
+#[test]
+fn broken_training_and_merging_are_refused() {
+    check("train.windows_per_sample", |params| params.train.windows_per_sample = 0);
+    check("train.samples_per_step", |params| params.train.samples_per_step = 0);
+    check("train.in_flight", |params| params.train.in_flight = 65);
+    check("train.lr_ppm", |params| params.train.lr_ppm = 0);
+    check("train.beta1_ppm", |params| params.train.beta1_ppm = PPM);
+    check("train.beta2_ppm", |params| params.train.beta2_ppm = PPM);
+    check("train.max_samples", |params| params.train.max_samples = 0);
+    check("merge.chunk", |params| params.merge.chunk = 33);
+    check("merge.chunk", |params| params.merge.chunk = 0);
+    check("merge.exponent_min", |params| params.merge.exponent_min = 1);
+    check("merge.momentum_start_ppm", |params| params.merge.momentum_start_ppm = PPM);
+    check("merge.momentum_end_ppm", |params| params.merge.momentum_end_ppm = PPM);
+    check("merge.outer_lr_ppm", |params| params.merge.outer_lr_ppm = 0);
+}
+
+#[test]
+fn windows_shorter_than_the_chain_is_slow_are_refused() {
+    // Latency 3 and margin 1: 5 is the shortest window, 8 for attest, which waits for the seed.
+    check("phases.commit", |params| params.phases.commit = 4);
+    check("phases.attest", |params| params.phases.attest = 7);
+    check("phases.blind", |params| params.phases.blind = u32::MAX);
+    check("phases.score_reveal", |params| params.phases.train = 45);
+    check("phases.train", |params| params.phases.train = 0);
+}
+
+#[test]
+fn runs_of_nothing_are_refused() {
+    check("data.train_windows", |params| params.data.train_windows = 0);
+    check("data.heldout_windows", |params| params.data.heldout_windows = 0);
+    check("start_replicas", |params| params.start_replicas = 0);
+    check("epochs", |params| params.epochs = 0);
+}
+
+#[test]
+fn derived_sizes() {
+    let params = params_with_shares(&[500_000, 500_000]);
+    assert_eq!((params.n_stages(), params.last_stage()), (2, Stage(1)));
+    assert_eq!(params.tokens_per_sample(), 512);
+    assert_eq!(params.values_per_message(), 8_192);
+    assert_eq!(params.total_parameters(), 800_000);
+    assert!(!params.is_settling(Epoch(4)) && params.is_settling(Epoch(5)));
+}

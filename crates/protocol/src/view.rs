@@ -1,0 +1,201 @@
+//! What the chain answers to workers, explorer and tests through `IotaApi`, as SCALE types shared
+//! by both sides.
+
+use alloc::vec::Vec;
+use codec::{Decode, Encode};
+use scale_info::TypeInfo;
+use serde::{Deserialize, Serialize};
+
+use crate::emission::EmissionSplit;
+use crate::ids::{AccountKey, Epoch, Hash, Incarnation, RunId, Stage, Uid};
+use crate::params::RunParams;
+use crate::phase::Schedule;
+use crate::work::{Bitmap, Endpoint, Role, ScoreEntry, ShardStatus, WorkCommit};
+
+/// Version of the runtime API; workers refuse another.
+pub const API_VERSION: u32 = 1;
+
+/// Where a run stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, TypeInfo, Serialize, Deserialize)]
+pub enum RunState {
+    /// Waits for enough miners; epoch 0 has not started.
+    Waiting,
+    /// Epochs follow each other.
+    Running,
+    /// The settling epoch has closed.
+    Ended,
+}
+
+/// The clock of a run at one block.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, TypeInfo, Serialize, Deserialize)]
+pub struct ClockView {
+    /// The run.
+    pub run: RunId,
+    /// Where it stands.
+    pub state: RunState,
+    /// The current epoch.
+    pub epoch: Epoch,
+    /// Block at which the current epoch started.
+    pub start: u32,
+    /// Extensions of `Train` in the current epoch.
+    pub extensions: u8,
+    /// Seed of the epoch before; decides the pathways of the current one.
+    pub train_seed: Hash,
+    /// Seed of the current epoch, once its block is known.
+    pub seed: Option<Hash>,
+    /// First sample position of the current epoch.
+    pub data_base: u64,
+    /// Training tokens recorded by the end of the epoch before.
+    pub tokens: u64,
+}
+
+impl ClockView {
+    /// The schedule of the current epoch.
+    #[must_use]
+    pub fn schedule(&self, params: &RunParams) -> Schedule {
+        Schedule::new(&params.phases, params.is_settling(self.epoch), self.start, self.extensions)
+    }
+}
+
+/// A registered member of a run.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, TypeInfo)]
+pub struct MemberView {
+    /// Index within the run.
+    pub uid: Uid,
+    /// Registration count.
+    pub incarnation: Incarnation,
+    /// Signs work.
+    pub hotkey: AccountKey,
+    /// Owns and receives.
+    pub coldkey: AccountKey,
+    /// Miner or validator.
+    pub role: Role,
+    /// The stage that a miner holds in the current epoch; `None` until its first assignment.
+    pub stage: Option<Stage>,
+    /// Where it can be reached, once it has called `serve`.
+    pub endpoint: Option<Endpoint>,
+    /// Work that it was last paid for; decides how many samples prefer it.
+    pub weight: u32,
+    /// Bond of a validator in the smallest unit; 0 for miners.
+    pub bond: u128,
+    /// Block of registration.
+    pub registered_at: u32,
+}
+
+/// One miner's commit in a stage's merge.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, TypeInfo)]
+pub struct CommitView {
+    /// Who committed.
+    pub uid: Uid,
+    /// Its incarnation.
+    pub incarnation: Incarnation,
+    /// What it committed.
+    pub work: WorkCommit,
+    /// Whose entries it attested to hold.
+    pub attested: Option<Bitmap>,
+    /// Its blinded hash.
+    pub blind: Option<Hash>,
+    /// Whether it opened its hashes.
+    pub opened: bool,
+    /// The root that it reported.
+    pub root: Option<Hash>,
+}
+
+/// The merge of one stage in one epoch.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode, TypeInfo)]
+pub struct MergeView {
+    /// Commits in uid order; positions in bitmaps refer to this order.
+    pub commits: Vec<CommitView>,
+    /// The entries that are merged, fixed at the end of `Merge.attest`.
+    pub entry_set: Option<Bitmap>,
+    /// One status for each shard, by shard index; empty before `Merge.open`.
+    pub shards: Vec<ShardStatus>,
+    /// The root reported by more than half of the committers, once there is one.
+    pub canonical_root: Option<Hash>,
+}
+
+/// A miner as it stood when its epoch closed; consensus and payout use only this.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, TypeInfo, Serialize, Deserialize)]
+pub struct SnapshotEntry {
+    /// The miner.
+    pub uid: Uid,
+    /// Its incarnation.
+    pub incarnation: Incarnation,
+    /// Its stage.
+    pub stage: Stage,
+    /// Who is paid.
+    pub coldkey: AccountKey,
+    /// Samples that it committed.
+    pub samples: u32,
+}
+
+/// A permitted validator as it stood when the epoch closed.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, TypeInfo, Serialize, Deserialize)]
+pub struct SnapshotValidator {
+    /// The validator.
+    pub uid: Uid,
+    /// Its incarnation.
+    pub incarnation: Incarnation,
+    /// Signs scores.
+    pub hotkey: AccountKey,
+    /// Who is paid.
+    pub coldkey: AccountKey,
+    /// Its bond, which is its stake in consensus.
+    pub stake: u128,
+}
+
+/// Everyone who may be paid for an epoch.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode, TypeInfo, Serialize, Deserialize)]
+pub struct SnapshotView {
+    /// Miners in uid order.
+    pub miners: Vec<SnapshotEntry>,
+    /// Validators in uid order.
+    pub validators: Vec<SnapshotValidator>,
+}
+
+/// A validator's commit and reveal for one epoch.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, TypeInfo, Serialize, Deserialize)]
+pub struct ScoreView {
+    /// The validator.
+    pub uid: Uid,
+    /// Its incarnation.
+    pub incarnation: Incarnation,
+    /// Its commit.
+    pub commit: Hash,
+    /// The revealed row, strictly ascending by uid.
+    pub entries: Option<Vec<ScoreEntry>>,
+    /// Root of its report.
+    pub report_root: Option<Hash>,
+}
+
+/// One payment of one epoch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, TypeInfo, Serialize, Deserialize)]
+pub struct Payout {
+    /// Who earned it.
+    pub uid: Uid,
+    /// Its incarnation.
+    pub incarnation: Incarnation,
+    /// Who may claim it.
+    pub coldkey: AccountKey,
+    /// Smallest units.
+    pub amount: u128,
+}
+
+/// What a stranger needs to re-derive an epoch's emission.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, TypeInfo, Serialize, Deserialize)]
+pub struct EpochReportView {
+    /// The epoch that was scored.
+    pub epoch: Epoch,
+    /// Block of the `Close` that paid it.
+    pub block: u32,
+    /// Too little stake revealed: nothing was minted.
+    pub void: bool,
+    /// Minted by the run before this report.
+    pub minted_before: u128,
+    /// What was minted and where it went.
+    pub split: EmissionSplit,
+    /// Hash over the payout table.
+    pub payouts_root: Hash,
+    /// Members who were paid.
+    pub payouts: Vec<Payout>,
+}

@@ -1,0 +1,51 @@
+//! Bitmaps, shard statuses and what a score commit binds.
+
+use super::*;
+
+#[test]
+fn bitmaps_hold_64_positions() {
+    let map = Bitmap::default().with(0).with(63).with(64).with(usize::MAX);
+    assert_eq!((map, map.count()), (Bitmap(1 << 63 | 1), 2));
+    assert!(map.contains(63) && !map.contains(1) && !map.contains(64) && !map.contains(usize::MAX));
+}
+
+#[test]
+fn a_shard_settles_with_the_second_owner() {
+    let (one, two) = (Hash([1; 32]), Hash([2; 32]));
+    let first = ShardStatus::Missing.with(one);
+    assert_eq!(first, ShardStatus::Single(one));
+    assert_eq!(first.with(one), ShardStatus::Agreed(one));
+    assert_eq!(first.with(two), ShardStatus::Differs(one, two));
+    assert_eq!(first.with(one).with(two), ShardStatus::Agreed(one));
+    assert_eq!(first.with(two).with(two), ShardStatus::Differs(one, two));
+}
+
+#[test]
+fn a_score_commit_is_bound_to_its_place_and_author() {
+    let reveal = ScoreReveal { entries: BoundedVec::default(), salt: [0; 32], report_root: Hash::ZERO };
+    let hash = |genesis: u8, run, author: u8, incarnation, epoch| {
+        let author = AccountKey([author; 32]);
+        scores_hash(
+            &Hash([genesis; 32]),
+            RunId(run),
+            &author,
+            Incarnation(incarnation),
+            Epoch(epoch),
+            &reveal,
+        )
+    };
+    let all = [
+        hash(0, 0, 0, 0, 0),
+        hash(1, 0, 0, 0, 0),
+        hash(0, 1, 0, 0, 0),
+        hash(0, 0, 1, 0, 0),
+        hash(0, 0, 0, 1, 0),
+        hash(0, 0, 0, 0, 1),
+    ];
+    assert!((1..all.len()).all(|index| !all[..index].contains(&all[index])));
+    let salted = ScoreReveal { salt: [1; 32], ..reveal.clone() };
+    let of = |reveal: &ScoreReveal| {
+        scores_hash(&Hash::ZERO, RunId(0), &AccountKey([0; 32]), Incarnation(0), Epoch(0), reveal)
+    };
+    assert_ne!(of(&salted), of(&reveal));
+}

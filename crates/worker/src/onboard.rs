@@ -1,0 +1,100 @@
+//! Becoming a member: register a hotkey, bond, publish the endpoint. Every step is idempotent: it
+//! reads the chain first and does only what is missing.
+
+use std::sync::Arc;
+
+use anyhow::{bail, Context};
+use iota_chain::{Call, Chain, KeySigner, Submitter};
+use iota_network::{Network, PeerKey};
+use iota_protocol::hash::{register_payload, serve_payload};
+use iota_protocol::ids::{AccountKey, RunId};
+use iota_protocol::view::MemberView;
+use iota_protocol::work::{Endpoint, Role};
+
+use crate::identity::Identity;
+
+/// Finds the member that a hotkey is registered as.
+///
+/// # Errors
+/// When the node does not answer.
+pub async fn find_member(chain: &Chain, run: RunId, hotkey: AccountKey) -> anyhow::Result<Option<MemberView>> {
+    let members = chain.at_finalized().await?.members(run).await?;
+    Ok(members.into_iter().find(|member| member.hotkey == hotkey))
+}
+
+/// Registers the hotkey under a coldkey unless it is registered already; returns the member.
+///
+/// # Errors
+/// When the price is above `max_price`, the coldkey cannot pay, the hotkey is registered in
+/// another role or under another coldkey, or the node does not answer.
+pub async fn register(
+    chain: &Arc<Chain>,
+    identity: &Identity,
+    run: RunId,
+    role: Role,
+    coldkey: KeySigner,
+    max_price: Option<u128>,
+) -> anyhow::Result<MemberView> {
+    let submitter = Submitter::new(Arc::clone(chain), coldkey);
+    if let Some(member) = find_member(chain, run, identity.public()).await? {
+        check_same(&member, role, submitter.account())?;
+        return Ok(member);
+    }
+    let price = chain.at_finalized().await?.registration_price().await?;
+    let max_price = max_price.unwrap_or(price);
+    if price > max_price {
+        bail!("registration costs {price} now, above the maximum of {max_price}; raise --max-price or wait for the price to fall");
+    }
+    let payload = register_payload(&chain.genesis(), run, &submitter.account(), &identity.public());
+    let call = Call::register(run, identity.public(), role, identity.sign_raw(&payload), max_price);
+    submitter.submit_finalized(&call).await?;
+    find_member(chain, run, identity.public()).await?.context("registered, but the chain does not list the hotkey")
+}
+
+fn check_same(member: &MemberView, role: Role, coldkey: AccountKey) -> anyhow::Result<()> {
+    if member.role != role {
+        bail!("hotkey {} is already registered as {:?} with uid {}; use another hotkey", member.hotkey, member.role, member.uid);
+    }
+    if member.coldkey != coldkey {
+        bail!("hotkey {} is registered under coldkey {}, not {coldkey}; use that coldkey or another hotkey", member.hotkey, member.coldkey);
+    }
+    Ok(())
+}
+
+/// Publishes where the member can be reached, unless the chain already says so.
+///
+/// # Errors
+/// When an address is too long or the chain refuses the call.
+pub async fn serve(
+    chain: &Chain,
+    hotkey: &Submitter,
+    run: RunId,
+    member: &MemberView,
+    network: &Network,
+    peer: &PeerKey,
+) -> anyhow::Result<()> {
+    let endpoint = endpoint(network, peer).await?;
+    if member.endpoint.as_ref() == Some(&endpoint) {
+        return Ok(());
+    }
+    let payload = serve_payload(&chain.genesis(), &member.hotkey);
+    let call = Call::serve(run, &endpoint, peer.sign(&payload.0));
+    hotkey.submit(&call).await.context("publishing the endpoint")?;
+    Ok(())
+}
+
+async fn endpoint(network: &Network, peer: &PeerKey) -> anyhow::Result<Endpoint> {
+    let mut addresses = Vec::new();
+    for address in network.listen_addresses().await {
+        let len = address.len();
+        let bounded = address
+            .into_bytes()
+            .try_into()
+            .map_err(|_| anyhow::anyhow!("listen address of {len} bytes is longer than the chain stores"))?;
+        addresses.push(bounded);
+    }
+    let count = addresses.len();
+    let addresses =
+        addresses.try_into().map_err(|_| anyhow::anyhow!("{count} listen addresses are more than the chain stores (5)"))?;
+    Ok(Endpoint { peer: peer.public(), addresses })
+}

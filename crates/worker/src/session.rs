@@ -1,0 +1,193 @@
+//! A run as seen at the newest finalized block: parameters, clock, members. Updated by one task;
+//! everyone else reads the newest value or waits for the next.
+
+use std::sync::Arc;
+
+use iota_chain::{Chain, ChainError, Head};
+use iota_network::{Network, PeerInfo};
+use iota_protocol::ids::{Epoch, RunId, Stage, Uid};
+use iota_protocol::params::RunParams;
+use iota_protocol::phase::{Phase, Schedule};
+use iota_protocol::view::{ClockView, MemberView, RunState};
+use iota_protocol::work::Role;
+use tokio::sync::watch;
+
+/// Blocks by which a finalized head trails the block that is being built; submissions made now
+/// land about this much later than the head that prompted them.
+pub const FINALITY_LAG_BLOCKS: u32 = 2;
+
+/// The run at one finalized block.
+#[derive(Clone, Debug)]
+pub struct RunSnapshot {
+    /// The block.
+    pub head: Head,
+    /// The run's clock.
+    pub clock: ClockView,
+    /// Its members in uid order.
+    pub members: Arc<Vec<MemberView>>,
+    /// Windows of the current epoch.
+    pub schedule: Schedule,
+}
+
+impl RunSnapshot {
+    /// The current epoch.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.clock.epoch
+    }
+
+    /// The window that is open at the finalized head.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.schedule.phase_at(self.head.number)
+    }
+
+    /// Whether epochs follow each other.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.clock.state == RunState::Running
+    }
+
+    /// A member by uid.
+    #[must_use]
+    pub fn member(&self, uid: Uid) -> Option<&MemberView> {
+        self.members.iter().find(|member| member.uid == uid)
+    }
+
+    /// Miners of a stage in uid order.
+    pub fn miners(&self, stage: Stage) -> impl Iterator<Item = &MemberView> {
+        self.members.iter().filter(move |m| m.role == Role::Miner && m.stage == Some(stage))
+    }
+
+    /// Miners of a stage with their pathway weights, as `pathway::preference` takes them.
+    #[must_use]
+    pub fn weights(&self, stage: Stage) -> Vec<(Uid, u32)> {
+        self.miners(stage).map(|m| (m.uid, m.weight)).collect()
+    }
+}
+
+/// A handle on the followed run.
+#[derive(Clone)]
+pub struct Session {
+    /// The connection to the chain.
+    pub chain: Arc<Chain>,
+    /// The run.
+    pub run: RunId,
+    /// Its parameters.
+    pub params: Arc<RunParams>,
+    view: watch::Receiver<Option<RunSnapshot>>,
+}
+
+/// The follower has ended: the program is shutting down.
+#[derive(Debug, thiserror::Error)]
+#[error("the task that follows the chain has ended")]
+pub struct SessionClosed;
+
+impl Session {
+    /// Reads the run's parameters and starts following it. The chain's member list becomes the
+    /// network's allow list.
+    ///
+    /// # Errors
+    /// When the run does not exist or the node does not answer.
+    pub async fn start(chain: Arc<Chain>, run: RunId, network: Network) -> anyhow::Result<Self> {
+        let params = chain.at_finalized().await?.run(run).await?;
+        let params = params.ok_or_else(|| anyhow::anyhow!("run {run} does not exist on this chain"))?;
+        let (sender, view) = watch::channel(None);
+        tokio::spawn(follow(Arc::clone(&chain), run, Arc::new(params.clone()), network, sender));
+        Ok(Self { chain, run, params: Arc::new(params), view })
+    }
+
+    /// The newest view; waits for the first one.
+    ///
+    /// # Errors
+    /// When the follower has ended.
+    pub async fn current(&mut self) -> Result<RunSnapshot, SessionClosed> {
+        loop {
+            if let Some(snapshot) = self.view.borrow_and_update().clone() {
+                return Ok(snapshot);
+            }
+            self.view.changed().await.map_err(|_| SessionClosed)?;
+        }
+    }
+
+    /// The newest view without waiting.
+    #[must_use]
+    pub fn peek(&self) -> Option<RunSnapshot> {
+        self.view.borrow().clone()
+    }
+
+    /// Waits for a view newer than the last one returned by `current` or `next`.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// When the follower has ended.
+    pub async fn next(&mut self) -> Result<RunSnapshot, SessionClosed> {
+        loop {
+            self.view.changed().await.map_err(|_| SessionClosed)?;
+            if let Some(snapshot) = self.view.borrow_and_update().clone() {
+                return Ok(snapshot);
+            }
+        }
+    }
+
+    /// Waits until `found` yields something from a view, starting with the newest.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// When the follower has ended.
+    pub async fn wait_until<T>(&mut self, mut found: impl FnMut(&RunSnapshot) -> Option<T>) -> Result<T, SessionClosed> {
+        let mut snapshot = self.current().await?;
+        loop {
+            if let Some(value) = found(&snapshot) {
+                return Ok(value);
+            }
+            snapshot = self.next().await?;
+        }
+    }
+}
+
+async fn follow(
+    chain: Arc<Chain>,
+    run: RunId,
+    params: Arc<RunParams>,
+    network: Network,
+    sender: watch::Sender<Option<RunSnapshot>>,
+) {
+    let mut heads = chain.follow();
+    while heads.changed().await.is_ok() && !sender.is_closed() {
+        heads.mark_unchanged();
+        match read(&chain, run, &params).await {
+            Ok(Some(snapshot)) => {
+                network.set_peers(peers(&snapshot.members)).await;
+                sender.send_replace(Some(snapshot));
+            }
+            Ok(None) => tracing::error!(%run, "the run is gone from the chain"),
+            Err(error) => tracing::warn!(%error, "reading the run failed; trying again at the next block"),
+        }
+    }
+}
+
+async fn read(chain: &Chain, run: RunId, params: &RunParams) -> Result<Option<RunSnapshot>, ChainError> {
+    let at = chain.at_finalized().await?;
+    let Some(clock) = at.clock(run).await? else { return Ok(None) };
+    let members = Arc::new(at.members(run).await?);
+    let schedule = clock.schedule(params);
+    Ok(Some(RunSnapshot { head: at.head(), clock, members, schedule }))
+}
+
+fn peers(members: &[MemberView]) -> Vec<PeerInfo> {
+    members
+        .iter()
+        .filter_map(|member| member.endpoint.as_ref())
+        .map(|endpoint| PeerInfo {
+            public: endpoint.peer,
+            addresses: endpoint
+                .addresses
+                .iter()
+                .filter_map(|address| core::str::from_utf8(address).ok().map(str::to_owned))
+                .collect(),
+        })
+        .collect()
+}

@@ -1,0 +1,50 @@
+//! Chain specs: the runtime's presets by name, anything else from a file.
+
+use iota_runtime::WASM_BINARY;
+use polkadot_sdk::{
+    sc_chain_spec::{GenericChainSpec, Properties},
+    sc_service::ChainType,
+    sp_genesis_builder::{DEV_RUNTIME_PRESET, LOCAL_TESTNET_RUNTIME_PRESET},
+};
+
+/// The chain spec of this node; no extensions.
+pub type ChainSpec = GenericChainSpec;
+
+fn wasm() -> Result<&'static [u8], String> {
+    WASM_BINARY.ok_or_else(|| {
+        "this node was built without a runtime blob (SKIP_WASM_BUILD was set): build it again without it, \
+         or give a chain spec file that holds one"
+            .to_string()
+    })
+}
+
+fn properties() -> Properties {
+    let mut properties = Properties::new();
+    properties.insert("tokenSymbol".into(), "IOTA".into());
+    properties.insert("tokenDecimals".into(), 9.into());
+    properties.insert("ss58Format".into(), 42.into());
+    properties
+}
+
+fn preset(name: &str, id: &str, kind: ChainType, preset: &str) -> Result<ChainSpec, String> {
+    Ok(ChainSpec::builder(wasm()?, None)
+        .with_name(name)
+        .with_id(id)
+        .with_chain_type(kind)
+        .with_properties(properties())
+        .with_genesis_config_preset_name(preset)
+        .build())
+}
+
+/// The spec named `id`: `dev`, `local`, or the path of a spec file.
+///
+/// # Errors
+/// What is wrong with the file, or that this node holds no runtime blob.
+pub fn load(id: &str) -> Result<ChainSpec, String> {
+    match id {
+        "dev" => preset("IOTA development", "iota_dev", ChainType::Development, DEV_RUNTIME_PRESET),
+        "" | "local" => preset("IOTA local", "iota_local", ChainType::Local, LOCAL_TESTNET_RUNTIME_PRESET),
+        path => ChainSpec::from_json_file(path.into())
+            .map_err(|error| format!("chain spec {path}: {error}; expected dev, local or a spec file")),
+    }
+}

@@ -1,0 +1,74 @@
+//! Runs what the command line asks for.
+
+use iota_runtime::Block;
+use polkadot_sdk::{
+    sc_cli::{self, SubstrateCli},
+    sc_network::config::NetworkBackendType,
+    sc_network::{Litep2pNetworkBackend, NetworkWorker},
+    sc_service,
+};
+
+use crate::{
+    chain_spec,
+    cli::{Cli, Subcommand},
+    service,
+};
+
+impl SubstrateCli for Cli {
+    fn impl_name() -> String {
+        "IOTA node".into()
+    }
+
+    fn impl_version() -> String {
+        env!("CARGO_PKG_VERSION").into()
+    }
+
+    fn description() -> String {
+        "Node of the IOTA chain: authors blocks with Aura, finalizes them with GRANDPA".into()
+    }
+
+    fn author() -> String {
+        "the IOTA authors".into()
+    }
+
+    fn support_url() -> String {
+        "the repository's issues".into()
+    }
+
+    fn copyright_start_year() -> i32 {
+        2026
+    }
+
+    fn load_spec(&self, id: &str) -> Result<Box<dyn sc_service::ChainSpec>, String> {
+        Ok(Box::new(chain_spec::load(id)?))
+    }
+}
+
+/// Parses the command line and does what it says; returns when that is done.
+///
+/// # Errors
+/// Whatever stopped it.
+pub fn run() -> sc_cli::Result<()> {
+    let cli = Cli::from_args();
+    match &cli.subcommand {
+        None => run_node(&cli),
+        Some(Subcommand::Key(command)) => command.run(&cli),
+        Some(Subcommand::ExportChainSpec(command)) => command.run(cli.load_spec(&command.chain)?),
+        Some(Subcommand::PurgeChain(command)) => {
+            cli.create_runner(command)?.sync_run(|config| command.run(config.database))
+        }
+        Some(Subcommand::ChainInfo(command)) => {
+            cli.create_runner(command)?.sync_run(|config| command.run::<Block>(&config))
+        }
+    }
+}
+
+fn run_node(cli: &Cli) -> sc_cli::Result<()> {
+    cli.create_runner(&cli.run)?.run_node_until_exit(|config| async move {
+        let started = match config.network.network_backend {
+            NetworkBackendType::Libp2p => service::start::<NetworkWorker<_, _>>(config),
+            NetworkBackendType::Litep2p => service::start::<Litep2pNetworkBackend>(config),
+        };
+        started.map_err(sc_cli::Error::Service)
+    })
+}

@@ -1,0 +1,11 @@
+//! `iota-node`: a full node and, with keys, an authority of the IOTA chain.
+
+mod chain_spec;
+mod cli;
+mod command;
+mod rpc;
+mod service;
+
+fn main() -> polkadot_sdk::sc_cli::Result<()> {
+    command::run()
+}

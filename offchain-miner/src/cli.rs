@@ -1,0 +1,351 @@
+//! Command line: what an operator types, and what each command does with it.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{bail, Context};
+use clap::{Args, Parser, Subcommand};
+use iota_chain::{Call, Chain, Submitter};
+use iota_compute::layout::StageLayout;
+use iota_compute::outer::OuterState;
+use iota_compute::{checkpoint, data, generate};
+use iota_protocol::ids::{AccountKey, RunId, Stage};
+use iota_protocol::params::RunParams;
+use iota_protocol::work::Role;
+use iota_service::keys::Hotkey;
+use iota_service::telemetry::Format;
+use iota_service::{config, ss58, telemetry};
+use iota_worker::identity::{coldkey_signer, Identity};
+use iota_worker::{onboard, supervise};
+
+use crate::config::MinerConfig;
+use crate::fault::Fault;
+
+/// Trains one stage of a model that the whole network trains, and is paid for it.
+///
+/// First steps: `iota-miner keys new --out hotkey.json`, `iota-miner register --coldkey cold.json`,
+/// `iota-miner run`.
+#[derive(Parser)]
+#[command(name = "iota-miner", version)]
+pub struct Cli {
+    /// Configuration file (TOML); flags and IOTA_MINER_* variables win over it.
+    #[arg(long, global = true)]
+    config: Option<PathBuf>,
+    /// Log as JSON lines.
+    #[arg(long, global = true)]
+    json_log: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make or show keys.
+    #[command(subcommand)]
+    Keys(Keys),
+    /// Register the hotkey in a run under a coldkey, which pays the price.
+    Register(Register),
+    /// Train until the run ends.
+    Run(RunArgs),
+    /// Show what the chain knows of this miner.
+    Status(Target),
+    /// Prepare a data set from a UTF-8 text file.
+    #[command(subcommand)]
+    Data(Data),
+    /// Write text with a finished or running model, from the stages' checkpoints.
+    Generate(Generate),
+    /// Pay out what an account is owed. Anyone may send it; the owner receives.
+    Claim(Claim),
+    /// Show the configuration in force and where each value came from.
+    PrintConfig(RunArgs),
+}
+
+#[derive(Subcommand)]
+enum Keys {
+    /// Make a new key file (mode 0600, never overwritten).
+    New {
+        /// Where to write it.
+        #[arg(long, default_value = "hotkey.json")]
+        out: PathBuf,
+    },
+    /// Show a key file's public address.
+    Show {
+        /// The key file.
+        #[arg(default_value = "hotkey.json")]
+        file: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+enum Data {
+    /// Cut a text into token shards with a manifest.
+    Prepare {
+        /// The text.
+        #[arg(long)]
+        text: PathBuf,
+        /// Where to put the data set.
+        #[arg(long, default_value = "dataset")]
+        out: PathBuf,
+        /// Tokens per window.
+        #[arg(long, default_value_t = 128)]
+        seq_len: u32,
+        /// Under what terms the text may be used.
+        #[arg(long, default_value = "not stated")]
+        license: String,
+    },
+}
+
+#[derive(Args, Clone)]
+struct Target {
+    /// WebSocket address of a node.
+    #[arg(long)]
+    node: Option<String>,
+    /// The run.
+    #[arg(long)]
+    run: Option<u32>,
+    /// Hotkey file.
+    #[arg(long)]
+    hotkey: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Register {
+    #[command(flatten)]
+    target: Target,
+    /// Coldkey file: owns the hotkey, pays, receives.
+    #[arg(long)]
+    coldkey: PathBuf,
+    /// Refuse to pay more than this (smallest unit). Default: today's price.
+    #[arg(long)]
+    max_price: Option<u128>,
+}
+
+#[derive(Args)]
+struct RunArgs {
+    #[command(flatten)]
+    target: Target,
+    /// Genesis hash that the node must have.
+    #[arg(long)]
+    genesis: Option<String>,
+    /// Folder for journals, states and artefacts.
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
+    /// Folder of the prepared data set.
+    #[arg(long)]
+    dataset: Option<PathBuf>,
+    /// Address to listen on; may be given more than once.
+    #[arg(long)]
+    listen: Vec<String>,
+    /// libtorch threads.
+    #[arg(long)]
+    threads: Option<u32>,
+    /// Run at the lowest scheduling priority.
+    #[arg(long)]
+    nice: bool,
+    /// Misbehave on purpose (adversary tests only).
+    #[arg(long, hide = true)]
+    fault: Option<Fault>,
+}
+
+#[derive(Args)]
+struct Generate {
+    /// Folder with `run.json` and one `stage-K.safetensors` per stage.
+    #[arg(long)]
+    checkpoints: PathBuf,
+    /// Text to go on from.
+    #[arg(long, default_value = "ROMEO:\n")]
+    prompt: String,
+    /// Tokens to write.
+    #[arg(long, default_value_t = 300)]
+    tokens: usize,
+    /// Below 1 plays safe, above 1 wanders.
+    #[arg(long, default_value_t = 0.8)]
+    temperature: f32,
+    /// Choose among so many likeliest tokens.
+    #[arg(long, default_value_t = 40)]
+    top_k: usize,
+    /// Seed of the choice.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+#[derive(Args)]
+struct Claim {
+    /// WebSocket address of a node.
+    #[arg(long, default_value = "ws://127.0.0.1:9944")]
+    node: String,
+    /// Key file of the account that is owed; it also signs and pays the fee.
+    #[arg(long)]
+    coldkey: PathBuf,
+}
+
+/// Parses flags and runs the command.
+///
+/// # Errors
+/// With what failed and what to do about it.
+pub fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    telemetry::init(if cli.json_log { Format::Json } else { Format::Auto }, None)?;
+    if matches!(&cli.command, Command::Run(args) if args.nice) {
+        // Before any thread is started: on Linux each thread inherits it from its parent.
+        iota_service::priority::lower().context("lowering the priority")?;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("starting the async runtime")?;
+    runtime.block_on(dispatch(cli))
+}
+
+async fn dispatch(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Command::Keys(keys) => keys_command(keys),
+        Command::Register(args) => register(cli.config.as_deref(), args).await,
+        Command::Run(args) => {
+            let config = resolve(cli.config.as_deref(), &args)?.0;
+            supervise("miner", crate::run::run(config)).await
+        }
+        Command::Status(target) => status(cli.config.as_deref(), target).await,
+        Command::Data(Data::Prepare { text, out, seq_len, license }) => prepare(&text, &out, seq_len, &license),
+        Command::Generate(args) => write_text(&args),
+        Command::Claim(args) => claim(args).await,
+        Command::PrintConfig(args) => {
+            let (config, provenance) = resolve(cli.config.as_deref(), &args)?;
+            print!("{}", config::print_config(&config, &provenance));
+            Ok(())
+        }
+    }
+}
+
+fn resolve(file: Option<&Path>, args: &RunArgs) -> anyhow::Result<(MinerConfig, config::Provenance)> {
+    let mut flags = target_flags(&args.target);
+    let mut put = |key: &str, value: Option<String>| {
+        if let Some(value) = value {
+            flags.insert(key.into(), value.into());
+        }
+    };
+    put("genesis", args.genesis.clone());
+    put("data_dir", args.data_dir.as_ref().map(|p| p.display().to_string()));
+    put("dataset", args.dataset.as_ref().map(|p| p.display().to_string()));
+    put("fault", args.fault.and_then(|fault| clap::ValueEnum::to_possible_value(&fault)).map(|v| v.get_name().to_owned()));
+    if let Some(threads) = args.threads {
+        flags.insert("threads".into(), i64::from(threads).into());
+    }
+    if !args.listen.is_empty() {
+        flags.insert("listen".into(), args.listen.clone().into());
+    }
+    Ok(config::resolve(file, "IOTA_MINER_", flags)?)
+}
+
+fn target_flags(target: &Target) -> toml::Table {
+    let mut flags = toml::Table::new();
+    if let Some(node) = &target.node {
+        flags.insert("node".into(), node.clone().into());
+    }
+    if let Some(run) = target.run {
+        flags.insert("run".into(), i64::from(run).into());
+    }
+    if let Some(hotkey) = &target.hotkey {
+        flags.insert("hotkey".into(), hotkey.display().to_string().into());
+    }
+    flags
+}
+
+fn keys_command(keys: Keys) -> anyhow::Result<()> {
+    let (key, file) = match keys {
+        Keys::New { out } => {
+            let key = Hotkey::generate();
+            key.save(&out)?;
+            (key, out)
+        }
+        Keys::Show { file } => (Hotkey::load(&file)?, file),
+    };
+    println!("{} {} ({})", ss58::encode(&key.public()), AccountKey(key.public()), file.display());
+    Ok(())
+}
+
+async fn register(file: Option<&Path>, args: Register) -> anyhow::Result<()> {
+    let (config, _): (MinerConfig, _) = config::resolve(file, "IOTA_MINER_", target_flags(&args.target))?;
+    let chain = Chain::connect(&config.node, None).await?;
+    let identity = Identity::new(Hotkey::load(&config.hotkey)?, chain.genesis(), RunId(config.run));
+    let coldkey = coldkey_signer(Hotkey::load(&args.coldkey)?);
+    let member = onboard::register(&chain, &identity, RunId(config.run), Role::Miner, coldkey, args.max_price).await?;
+    println!("registered as uid {} (incarnation {}) in run {}", member.uid, member.incarnation, config.run);
+    Ok(())
+}
+
+async fn status(file: Option<&Path>, target: Target) -> anyhow::Result<()> {
+    let (config, _): (MinerConfig, _) = config::resolve(file, "IOTA_MINER_", target_flags(&target))?;
+    let chain = Chain::connect(&config.node, None).await?;
+    let hotkey = Hotkey::load(&config.hotkey)?;
+    let run = RunId(config.run);
+    let at = chain.at_finalized().await?;
+    let clock = at.clock(run).await?.with_context(|| format!("run {run} does not exist on this chain"))?;
+    println!("block {}: run {run} is {:?}, epoch {}", at.head().number, clock.state, clock.epoch);
+    match onboard::find_member(&chain, run, AccountKey(hotkey.public())).await? {
+        None => bail!("hotkey {} is not registered in run {run}", ss58::encode(&hotkey.public())),
+        Some(member) => {
+            let stage = member.stage.map_or("none yet".into(), |stage| stage.to_string());
+            println!("uid {} incarnation {} stage {stage} weight {}", member.uid, member.incarnation, member.weight);
+            println!("coldkey {} is owed {}", ss58::encode(&member.coldkey.0), at.owed(member.coldkey).await?);
+            Ok(())
+        }
+    }
+}
+
+fn prepare(text: &Path, out: &Path, seq_len: u32, license: &str) -> anyhow::Result<()> {
+    let bar = indicatif::ProgressBar::new(0).with_message("tokenizing");
+    let manifest = data::prepare(text, out, seq_len, license, |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    })?;
+    bar.finish_and_clear();
+    println!("{} tokens, {} training and {} held-out windows of {seq_len} in {}", manifest.tokens, manifest.train_windows, manifest.heldout_windows, out.display());
+    println!("manifest root {}", data::Dataset::open(out, None)?.data_params().manifest_root);
+    Ok(())
+}
+
+/// Weights of every stage of a checkpoint folder, in stage order.
+///
+/// # Errors
+/// When `run.json` or a stage's file is missing or does not fit.
+pub fn read_checkpoints(dir: &Path) -> anyhow::Result<(RunParams, Vec<OuterState>)> {
+    let path = dir.join("run.json");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let (run, params): (RunId, RunParams) = serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
+    let mut stages = Vec::new();
+    for number in 0..params.n_stages() {
+        let stage = Stage(number);
+        StageLayout::new(&params, stage)?;
+        stages.push(checkpoint::read(&dir.join(format!("stage-{stage}.safetensors")), run, &params, stage)?);
+    }
+    Ok((params, stages))
+}
+
+fn write_text(args: &Generate) -> anyhow::Result<()> {
+    iota_compute::init_runtime(1);
+    let (params, stages) = read_checkpoints(&args.checkpoints)?;
+    let weights: Vec<Vec<f32>> = stages.into_iter().map(|state| state.weights).collect();
+    let text = generate::generate(&params, &weights, args.prompt.as_bytes(), args.tokens, args.temperature, args.top_k, args.seed)?;
+    let mut out = std::io::stdout().lock();
+    out.write_all(args.prompt.as_bytes())?;
+    out.write_all(&text)?;
+    out.write_all(b"\n")?;
+    Ok(())
+}
+
+async fn claim(args: Claim) -> anyhow::Result<()> {
+    let chain = Chain::connect(&args.node, None).await?;
+    let coldkey = Hotkey::load(&args.coldkey)?;
+    let account = AccountKey(coldkey.public());
+    let owed = chain.at_finalized().await?.owed(account).await?;
+    if owed == 0 {
+        bail!("{} is owed nothing", ss58::encode(&account.0));
+    }
+    let submitter = Submitter::new(Arc::clone(&chain), coldkey_signer(coldkey));
+    submitter.submit_finalized(&Call::claim(account)).await?;
+    println!("paid {owed} to {}", ss58::encode(&account.0));
+    Ok(())
+}

@@ -1,0 +1,50 @@
+//! The miner's configuration: defaults, then the file, then `IOTA_MINER_*`, then flags.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::fault::Fault;
+
+/// Everything an operator can set.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MinerConfig {
+    /// WebSocket address of a node.
+    pub node: String,
+    /// The run to work for.
+    pub run: u32,
+    /// Genesis hash that the node must have; any when absent.
+    pub genesis: Option<String>,
+    /// Hotkey file.
+    pub hotkey: PathBuf,
+    /// Folder for journals, states and artefacts of past epochs.
+    pub data_dir: PathBuf,
+    /// Folder of the prepared data set; needed by the first and the last stage.
+    pub dataset: PathBuf,
+    /// Addresses to listen on.
+    pub listen: Vec<String>,
+    /// libtorch threads.
+    pub threads: u32,
+    /// Port on loopback for metrics and status; none when absent, any free one when 0.
+    pub metrics_port: Option<u16>,
+    /// Misbehave on purpose (adversary tests only).
+    pub fault: Option<Fault>,
+}
+
+impl Default for MinerConfig {
+    fn default() -> Self {
+        Self {
+            node: "ws://127.0.0.1:9944".into(),
+            run: 0,
+            genesis: None,
+            hotkey: PathBuf::from("hotkey.json"),
+            data_dir: PathBuf::from("miner-data"),
+            dataset: PathBuf::from("dataset"),
+            listen: vec!["/ip4/0.0.0.0/tcp/0".into(), "/ip4/0.0.0.0/udp/0/quic-v1".into()],
+            threads: 1,
+            metrics_port: None,
+            fault: None,
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Named misbehaviour for adversary tests. An honest miner has none; a miner with one says so
+//! loudly at start.
+
+use serde::{Deserialize, Serialize};
+
+/// What a miner does wrong on purpose.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fault {
+    /// Sends pseudo-random activations instead of what its stage computed.
+    GarbageActivations,
+}
+
+impl Fault {
+    /// Code bytes that look like int8 codes and mean nothing; `salt` keeps samples apart.
+    #[must_use]
+    pub fn garbage(len: usize, salt: u32) -> Vec<u8> {
+        let mut state = u64::from(salt).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()[0]
+        };
+        let mut bytes: Vec<u8> = std::iter::repeat_with(next).take(len).collect();
+        // The scales come first in a coded message: keep them near those of real activations, so
+        // that the garbage has the right shape and size.
+        let scales = len / 33;
+        for byte in bytes.iter_mut().take(scales) {
+            *byte = (-4i8).to_le_bytes()[0];
+        }
+        bytes
+    }
+}

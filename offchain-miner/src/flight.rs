@@ -1,0 +1,183 @@
+//! One sample on its way through this stage: who sent it, where it went, what it waits for.
+//!
+//! Pure bookkeeping, no IO. The rule of design.md, section 6: whatever happens to a neighbour, the
+//! stage runs a sample forward once and backward once; a new upstream is given what is already
+//! there.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use iota_protocol::ids::{Attempt, Hash, Sample, Uid};
+use iota_protocol::receipt::{Skip, SkipCause, MAX_SKIPS};
+
+/// Shortest silence after which a neighbour is asked whether it still works on a sample.
+pub const MIN_PATIENCE: Duration = Duration::from_secs(2);
+/// Service times that the median is taken over; old ones leave as new ones come.
+const SERVICE_WINDOW: usize = 33;
+
+/// Where a sample stands at this stage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stand {
+    /// Forward pass queued or running.
+    Forwarding,
+    /// Output ready; looking for a miner that takes it.
+    Sending,
+    /// Taken by this miner; its gradient is awaited.
+    Awaiting(Uid),
+    /// Backward pass queued or running.
+    Backwarding,
+    /// Finished here. The gradient for upstream is kept until the epoch's audit has closed.
+    Done,
+    /// Given up.
+    Abandoned,
+}
+
+/// One sample at this stage.
+#[derive(Clone, Debug)]
+pub struct Flight {
+    /// The sample.
+    pub sample: Sample,
+    /// Attempt under which the pass ran here; keys trainer and log.
+    pub key: Attempt,
+    /// Newest attempt that upstream used; answers go out under it.
+    pub attempt: Attempt,
+    /// Who sent it; `None` at stage 0.
+    pub upstream: Option<Uid>,
+    /// Id of the message that brought it; zero at stage 0.
+    pub parent: Hash,
+    /// Where it stands.
+    pub stand: Stand,
+    /// Hash of the input codes.
+    pub input: Hash,
+    /// Codes for the next stage.
+    pub output: Option<Vec<u8>>,
+    /// Hash of the incoming gradient's codes.
+    pub gradient_in: Hash,
+    /// Gradient codes for upstream, once computed.
+    pub gradient_out: Option<Vec<u8>>,
+    /// Who was skipped, and why.
+    pub skips: Vec<Skip>,
+    /// Last time that downstream gave a sign of life.
+    pub heard: Instant,
+    /// A probe is on its way.
+    pub probing: bool,
+    /// When it arrived here.
+    pub since: Instant,
+}
+
+impl Flight {
+    /// A sample that has just arrived.
+    #[must_use]
+    pub fn arrived(sample: Sample, attempt: Attempt, upstream: Option<Uid>, parent: Hash, input: Hash, now: Instant) -> Self {
+        Self {
+            sample,
+            key: attempt,
+            attempt,
+            upstream,
+            parent,
+            stand: Stand::Forwarding,
+            input,
+            output: None,
+            gradient_in: Hash::ZERO,
+            gradient_out: None,
+            skips: Vec::new(),
+            heard: now,
+            probing: false,
+            since: now,
+        }
+    }
+
+    /// Whether it still needs work here.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        !matches!(self.stand, Stand::Done | Stand::Abandoned)
+    }
+
+    /// The first miner of `order` that has not been skipped.
+    #[must_use]
+    pub fn candidate(&self, order: &[Uid]) -> Option<Uid> {
+        let skipped: BTreeSet<Uid> = self.skips.iter().map(|skip| skip.uid).collect();
+        order.iter().copied().find(|uid| !skipped.contains(uid))
+    }
+
+    /// Records a skip. When every miner of the order has been skipped the list starts over, so
+    /// that a stage that was busy or restarting gets another chance.
+    pub fn skip(&mut self, uid: Uid, cause: SkipCause, order: &[Uid]) {
+        let full = self.skips.len() >= usize::try_from(MAX_SKIPS).unwrap_or(usize::MAX);
+        if !full {
+            self.skips.push(Skip { uid, cause });
+        }
+        if full || self.candidate(order).is_none() {
+            self.skips.clear();
+        }
+    }
+}
+
+/// Median of recent service times and the patience that follows from it.
+#[derive(Clone, Debug, Default)]
+pub struct Patience {
+    recent: VecDeque<Duration>,
+}
+
+impl Patience {
+    /// Adds the time from sending a sample downstream to its gradient's arrival.
+    pub fn served(&mut self, took: Duration) {
+        if self.recent.len() == SERVICE_WINDOW {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(took);
+    }
+
+    /// Lower median of the recent times, zero before the first.
+    #[must_use]
+    pub fn median(&self) -> Duration {
+        let mut sorted: Vec<Duration> = self.recent.iter().copied().collect();
+        sorted.sort_unstable();
+        let middle = sorted.len().saturating_sub(1) / 2;
+        sorted.get(middle).copied().unwrap_or_default()
+    }
+
+    /// Silence after which downstream is asked: max(2 s, 4 × median) (issue text, design section 6).
+    #[must_use]
+    pub fn limit(&self) -> Duration {
+        MIN_PATIENCE.max(self.median().saturating_mul(4))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flight() -> Flight {
+        Flight::arrived(Sample(1), Attempt(0), Some(Uid(0)), Hash::ZERO, Hash::ZERO, Instant::now())
+    }
+
+    #[test]
+    fn the_order_is_followed_past_those_that_were_skipped() {
+        let order = [Uid(5), Uid(2), Uid(9)];
+        let mut flight = flight();
+        assert_eq!(flight.candidate(&order), Some(Uid(5)));
+        flight.skip(Uid(5), SkipCause::Busy, &order);
+        assert_eq!(flight.candidate(&order), Some(Uid(2)));
+    }
+
+    #[test]
+    fn after_the_last_skip_the_order_starts_over() {
+        let order = [Uid(5), Uid(2)];
+        let mut flight = flight();
+        flight.skip(Uid(5), SkipCause::Busy, &order);
+        flight.skip(Uid(2), SkipCause::Unreachable, &order);
+        assert_eq!(flight.candidate(&order), Some(Uid(5)));
+    }
+
+    #[test]
+    fn patience_is_two_seconds_until_the_stage_is_slower() {
+        let mut patience = Patience::default();
+        assert_eq!(patience.limit(), MIN_PATIENCE);
+        for millis in [100, 900, 1_000] {
+            patience.served(Duration::from_millis(millis));
+        }
+        assert_eq!(patience.median(), Duration::from_millis(900));
+        assert_eq!(patience.limit(), Duration::from_millis(3_600));
+    }
+}

@@ -1,0 +1,21 @@
+//! The miner: trains one stage of a run and merges what the replicas of that stage learned.
+//!
+//! `run` is the whole program; `main` parses flags and calls it. One task owns an epoch's samples
+//! (`train`), one thread owns libtorch (`trainer`), one task answers fetch requests (`serve`);
+//! they share only the `store`.
+
+pub mod cli;
+pub mod commit;
+pub mod config;
+pub mod fault;
+pub mod flight;
+pub mod join;
+pub mod journal;
+pub mod merge;
+pub mod meter;
+pub mod root;
+pub mod run;
+pub mod serve;
+pub mod store;
+pub mod train;
+pub mod trainer;

@@ -1,0 +1,272 @@
+//! `Merge.attest`, `Merge.blind`, `Merge.open`: what an owner of shards does with the entries of its
+//! stage. Every step reads the chain first, so that a restart goes on where it stopped.
+
+use std::ops::Range;
+
+use anyhow::Context;
+use iota_chain::{Call, Submitter};
+use iota_compute::outer::OuterState;
+use iota_protocol::ids::{Hash, Uid};
+use iota_protocol::merge::{check_chunks, merge_shard, shard_hash, EntryShard};
+use iota_protocol::phase::Phase;
+use iota_protocol::shard::Shards;
+use iota_protocol::view::{MemberView, MergeView};
+use iota_protocol::work::{blind_hash, Bitmap, ShardHashes};
+use iota_worker::fetch::{self, EntryRange};
+use iota_worker::session::{Session, FINALITY_LAG_BLOCKS};
+
+use crate::commit::{entry_chunks, read_merge};
+use crate::journal::{EpochJournal, Record};
+use crate::store::HeldRange;
+use crate::train::EpochContext;
+
+/// One owner's view of its stage's merge.
+pub struct Owner<'a> {
+    ctx: &'a EpochContext,
+    view: MergeView,
+    shards: Shards,
+    position: usize,
+    chunks: usize,
+}
+
+/// Runs the three windows. Returns without having taken part when this miner did not commit.
+///
+/// # Errors
+/// When the disk or the session fails. Missing entries and a busy chain are not errors.
+pub async fn take_part(
+    ctx: &EpochContext,
+    session: &mut Session,
+    submitter: &Submitter,
+    start: &OuterState,
+    journal: &mut EpochJournal,
+    records: &[Record],
+) -> anyhow::Result<()> {
+    let seed = session.wait_until(|view| past(view.epoch() > ctx.epoch, view.phase() > Phase::Open, view.clock.seed)).await?;
+    let Some(seed) = seed else { return Ok(()) };
+    let view = read_merge(ctx, session).await?;
+    let chunks = entry_chunks(&ctx.params, start);
+    let Some(owner) = Owner::new(ctx, view, &seed, chunks)? else { return Ok(()) };
+    owner.attest(session, submitter).await?;
+    let Some(owner) = owner.with_entry_set(session).await? else { return Ok(()) };
+    let (salt, hashes) = owner.blind(session, submitter, journal, records).await?;
+    owner.open(session, submitter, salt, &hashes).await
+}
+
+/// The seed once it is there, nothing once the window is past, or keep waiting.
+#[expect(clippy::option_option, reason = "wait_until's own Option says whether to go on waiting")]
+fn past(next_epoch: bool, over: bool, seed: Option<Hash>) -> Option<Option<Hash>> {
+    if next_epoch || over { Some(None) } else { seed.map(Some) }
+}
+
+impl<'a> Owner<'a> {
+    fn new(ctx: &'a EpochContext, view: MergeView, seed: &Hash, chunks: usize) -> anyhow::Result<Option<Self>> {
+        let Some(position) = view.commits.iter().position(|commit| commit.uid == ctx.me.uid) else { return Ok(None) };
+        let count = u32::try_from(chunks).context("entry has more chunks than fit into u32")?;
+        let shards = Shards::new(seed, ctx.stage, view.commits.len(), count)
+            .with_context(|| format!("stage {} has {} committers, expected 1 to 64", ctx.stage, view.commits.len()))?;
+        Ok(Some(Self { ctx, view, shards, position, chunks }))
+    }
+
+    fn owned(&self) -> Vec<(u16, Range<u32>)> {
+        self.shards.owned_by(self.position).into_iter().map(|shard| (shard, self.shards.chunks(shard))).collect()
+    }
+
+    fn member(&self, uid: Uid) -> Option<&MemberView> {
+        self.ctx.members.iter().find(|member| member.uid == uid)
+    }
+
+    /// Fetches the entries of all committers for the shards owned here and says whose it holds.
+    async fn attest(&self, session: &mut Session, submitter: &Submitter) -> anyhow::Result<()> {
+        let own = self.view.commits.get(self.position).and_then(|commit| commit.attested);
+        if own.is_some() {
+            return Ok(());
+        }
+        loop {
+            let held = self.fetch_entries().await;
+            let view = session.current().await?;
+            let whole = held.count() == u32::try_from(self.view.commits.len()).unwrap_or(0);
+            let last = view.head.number >= submit_by(&view.schedule.window(Phase::Attest), self.ctx);
+            if view.epoch() != self.ctx.epoch || view.phase() > Phase::Attest {
+                tracing::warn!(epoch = %self.ctx.epoch, "the attest window closed before this owner held anything");
+                return Ok(());
+            }
+            if whole || last {
+                return self.submit_until(session, submitter, &Call::attest(self.ctx.run, self.ctx.epoch, held), Phase::Attest).await;
+            }
+            session.next().await?;
+        }
+    }
+
+    async fn fetch_entries(&self) -> Bitmap {
+        let mut held = Bitmap::default();
+        for (position, commit) in self.view.commits.iter().enumerate() {
+            let mut whole = true;
+            for (shard, range) in self.owned() {
+                if let Err(error) = self.hold(commit.uid, commit.work.entry_root, &range, &[]).await {
+                    tracing::debug!(shard, author = %commit.uid, %error, "entry not held yet");
+                    whole = false;
+                }
+            }
+            if whole {
+                held = held.with(position);
+            }
+        }
+        held
+    }
+
+    /// Makes sure that a range of an entry is in the store, from its author or others that hold it.
+    async fn hold(&self, author: Uid, root: Hash, range: &Range<u32>, others: &[MemberView]) -> anyhow::Result<()> {
+        let ctx = self.ctx;
+        if range.is_empty() || author == ctx.me.uid || ctx.store.held(ctx.epoch, author, range.start).is_some() {
+            return Ok(());
+        }
+        let mut holders: Vec<MemberView> = self.member(author).cloned().into_iter().collect();
+        holders.extend_from_slice(others);
+        let count = range.end.saturating_sub(range.start);
+        let wanted = EntryRange { author, root, total: self.chunks, first: range.start, count };
+        let (chunks, proof) = fetch::entry(&ctx.network, &holders, ctx.run, ctx.epoch, wanted).await?;
+        check_chunks(&ctx.params.merge, &chunks.concat()).with_context(|| format!("entry of uid {author} is not canonical"))?;
+        ctx.store.put_held(ctx.epoch, author, range.start, HeldRange { chunks, proof });
+        Ok(())
+    }
+
+    /// Bytes of one entry's range, from the store.
+    fn bytes(&self, author: Uid, range: &Range<u32>) -> Option<Vec<u8>> {
+        let store = &self.ctx.store;
+        if author != self.ctx.me.uid {
+            return store.held(self.ctx.epoch, author, range.start).map(|held| held.chunks.concat());
+        }
+        let first = usize::try_from(range.start).ok()?;
+        let end = usize::try_from(range.end).ok()?;
+        store.entry(self.ctx.epoch)?.chunks.get(first..end).map(<[Vec<u8>]>::concat)
+    }
+
+    /// Waits until the chain has fixed the entry set.
+    async fn with_entry_set(self, session: &mut Session) -> anyhow::Result<Option<Self>> {
+        let (epoch, run) = (self.ctx.epoch, self.ctx.run);
+        loop {
+            let view = session.current().await?;
+            if view.epoch() != epoch || view.phase() > Phase::Open {
+                tracing::warn!(%epoch, %run, "the merge windows closed before the entry set was seen");
+                return Ok(None);
+            }
+            if view.phase() >= Phase::Blind {
+                let merge = read_merge(self.ctx, session).await?;
+                if merge.entry_set.is_some() {
+                    return Ok(Some(Self { view: merge, ..self }));
+                }
+            }
+            session.next().await?;
+        }
+    }
+
+    /// Merges the owned shards and blinds their hashes. After a restart the journal's hashes stand.
+    async fn blind(
+        &self,
+        session: &mut Session,
+        submitter: &Submitter,
+        journal: &mut EpochJournal,
+        records: &[Record],
+    ) -> anyhow::Result<([u8; 32], ShardHashes)> {
+        let journalled = records.iter().rev().find_map(|record| match record {
+            Record::Blind { salt, hashes } => Some((*salt, hashes.clone())),
+            _ => None,
+        });
+        let (salt, hashes) = match journalled {
+            Some(known) => known,
+            None => {
+                let fresh = (rand::random::<[u8; 32]>(), self.merge_owned().await?);
+                journal.append(&Record::Blind { salt: fresh.0, hashes: fresh.1.clone() })?;
+                journal.sync()?;
+                fresh
+            }
+        };
+        let done = self.view.commits.get(self.position).is_some_and(|commit| commit.blind.is_some());
+        if !done {
+            let blind = blind_hash(self.ctx.me.uid, self.ctx.me.incarnation, self.ctx.epoch, &salt, &hashes);
+            let call = Call::blind_merge(self.ctx.run, self.ctx.epoch, blind);
+            self.submit_until(session, submitter, &call, Phase::Blind).await?;
+        }
+        Ok((salt, hashes))
+    }
+
+    async fn merge_owned(&self) -> anyhow::Result<ShardHashes> {
+        let mut hashes = Vec::new();
+        for (shard, range) in self.owned() {
+            hashes.push((shard, self.merge_one(shard, &range).await?));
+        }
+        hashes.try_into().map_err(|_| anyhow::anyhow!("more than 64 owned shards in epoch {}", self.ctx.epoch))
+    }
+
+    /// Merges one shard; `None` when an entry of the set is missing here: missing, not different.
+    async fn merge_one(&self, shard: u16, range: &Range<u32>) -> anyhow::Result<Option<Hash>> {
+        let Some(bytes) = self.recompute(shard, range).await? else { return Ok(None) };
+        let hash = shard_hash(self.ctx.run, self.ctx.epoch, self.ctx.stage, shard, &bytes);
+        self.ctx.store.put_merged(self.ctx.epoch, shard, bytes)?;
+        Ok(Some(hash))
+    }
+
+    /// The merge rule over the entry set, fetching what is missing from anyone who attested it.
+    async fn recompute(&self, shard: u16, range: &Range<u32>) -> anyhow::Result<Option<Vec<u8>>> {
+        let set = self.view.entry_set.unwrap_or_default();
+        let partner = self.shards.partner(shard, self.position).and_then(|p| self.view.commits.get(p));
+        let others: Vec<MemberView> =
+            partner.and_then(|commit| self.member(commit.uid)).cloned().into_iter().collect();
+        let mut entries = Vec::new();
+        for (position, commit) in self.view.commits.iter().enumerate() {
+            if !set.contains(position) {
+                continue;
+            }
+            if let Err(error) = self.hold(commit.uid, commit.work.entry_root, range, &others).await {
+                tracing::warn!(shard, author = %commit.uid, %error, "entry of the set is missing; this owner has nothing to say on the shard");
+                return Ok(None);
+            }
+            let Some(bytes) = self.bytes(commit.uid, range) else { return Ok(None) };
+            entries.push((commit.work.samples, bytes));
+        }
+        if entries.is_empty() {
+            return Ok(None);
+        }
+        let entries: Vec<EntryShard<'_>> =
+            entries.iter().map(|(samples, bytes)| EntryShard { samples: *samples, bytes }).collect();
+        let merged = tokio::task::block_in_place(|| merge_shard(&self.ctx.params.merge, &entries));
+        Ok(Some(merged.with_context(|| format!("merging shard {shard} of epoch {}", self.ctx.epoch))?))
+    }
+
+    async fn open(&self, session: &mut Session, submitter: &Submitter, salt: [u8; 32], hashes: &ShardHashes) -> anyhow::Result<()> {
+        let epoch = self.ctx.epoch;
+        session.wait_until(|view| (view.epoch() != epoch || view.phase() >= Phase::Open).then_some(())).await?;
+        let done = self.view.commits.get(self.position).is_some_and(|commit| commit.opened);
+        if done {
+            return Ok(());
+        }
+        self.submit_until(session, submitter, &Call::open_merge(self.ctx.run, epoch, salt, hashes), Phase::Open).await
+    }
+
+    /// Submits a call once its window is open, again if the node lost it, until the window closes.
+    async fn submit_until(&self, session: &mut Session, submitter: &Submitter, call: &Call, phase: Phase) -> anyhow::Result<()> {
+        loop {
+            let view = session.current().await?;
+            if view.epoch() != self.ctx.epoch || view.phase() > phase {
+                tracing::warn!(call = call.name(), epoch = %self.ctx.epoch, "the window closed before the call was included");
+                return Ok(());
+            }
+            if view.phase() == phase {
+                match submitter.submit(call).await {
+                    Ok(_) => return Ok(()),
+                    Err(error) if error.is_final() => {
+                        tracing::warn!(call = call.name(), %error, "refused by the chain");
+                        return Ok(());
+                    }
+                    Err(error) => tracing::warn!(call = call.name(), %error, "trying again"),
+                }
+            }
+            session.next().await?;
+        }
+    }
+}
+
+/// Finalized head by which a call of a window should leave, to be included before it closes.
+fn submit_by(window: &Range<u32>, ctx: &EpochContext) -> u32 {
+    window.end.saturating_sub(ctx.params.phases.margin).saturating_sub(FINALITY_LAG_BLOCKS).saturating_sub(1)
+}

@@ -1,0 +1,209 @@
+//! `Root`: everyone applies the agreed shards to weights and outer momentum, and reports the root.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use anyhow::Context;
+use iota_chain::{Call, Submitter};
+use iota_compute::entry::decode_merged;
+use iota_compute::outer::OuterState;
+use iota_protocol::ids::{Hash, Stage, Uid};
+use iota_protocol::merge::{merge_shard, EntryShard};
+use iota_protocol::phase::Phase;
+use iota_protocol::shard::Shards;
+use iota_protocol::view::{MemberView, MergeView};
+use iota_protocol::work::ShardStatus;
+use iota_worker::fetch::{self, EntryRange};
+use iota_worker::session::Session;
+use tokio::time::Instant;
+
+use crate::commit::{entry_chunks, read_merge};
+use crate::train::EpochContext;
+
+/// How long shards are asked for: the `Root` window is several seconds in the shortest preset.
+const PATIENCE: Duration = Duration::from_secs(6);
+
+/// How whole a merge was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wholeness {
+    /// Shards that both owners agreed on, or the only owner opened.
+    pub agreed: u32,
+    /// Shards whose owners differed; recomputed here.
+    pub differing: u32,
+    /// Shards that nobody opened; they stay as they were.
+    pub missing: u32,
+}
+
+/// Waits for `Root`, applies the outer step, keeps the new state and reports its root. Returns
+/// nothing when the epoch went on without us or a shard could not be had: the canonical state is
+/// fetched then.
+///
+/// # Errors
+/// When the disk or the session fails.
+pub async fn apply_and_report(
+    ctx: &EpochContext,
+    session: &mut Session,
+    submitter: &Submitter,
+    start: &OuterState,
+) -> anyhow::Result<Option<Wholeness>> {
+    let epoch = ctx.epoch;
+    let live = session
+        .wait_until(|view| (view.epoch() != epoch || view.phase() >= Phase::Root).then_some(view.epoch() == epoch))
+        .await?;
+    if !live {
+        return Ok(None);
+    }
+    let view = read_merge(ctx, session).await?;
+    let Some(seed) = session.current().await?.clock.seed else { return Ok(None) };
+    let Some((outer, wholeness)) = apply(ctx, session, start, &view, &seed).await? else { return Ok(None) };
+    let root = outer.root();
+    ctx.store.put_state(epoch.next(), ctx.stage, outer)?;
+    tracing::info!(%epoch, %root, agreed = wholeness.agreed, differing = wholeness.differing, missing = wholeness.missing, "outer step applied");
+    if view.commits.iter().any(|commit| commit.uid == ctx.me.uid) {
+        report(ctx, session, submitter, root).await?;
+    }
+    Ok(Some(wholeness))
+}
+
+async fn report(ctx: &EpochContext, session: &mut Session, submitter: &Submitter, root: Hash) -> anyhow::Result<()> {
+    let call = Call::commit_root(ctx.run, ctx.epoch, root);
+    loop {
+        let view = session.current().await?;
+        if view.epoch() != ctx.epoch || view.phase() != Phase::Root {
+            tracing::warn!(epoch = %ctx.epoch, "the root window closed before our root was included");
+            return Ok(());
+        }
+        match submitter.submit(&call).await {
+            Ok(_) => return Ok(()),
+            Err(error) if error.is_final() => {
+                tracing::warn!(%error, "commit_root refused by the chain");
+                return Ok(());
+            }
+            Err(error) => tracing::warn!(%error, "commit_root; trying again"),
+        }
+        session.next().await?;
+    }
+}
+
+async fn apply(
+    ctx: &EpochContext,
+    session: &Session,
+    start: &OuterState,
+    view: &MergeView,
+    seed: &Hash,
+) -> anyhow::Result<Option<(OuterState, Wholeness)>> {
+    let mut outer = start.clone();
+    let mut wholeness = Wholeness::default();
+    if !view.commits.is_empty() {
+        let chunks = entry_chunks(&ctx.params, start);
+        let count = u32::try_from(chunks).context("entry has more chunks than fit into u32")?;
+        let shards = Shards::new(seed, ctx.stage, view.commits.len(), count).context("committers of the stage: expected 1 to 64")?;
+        let deadline = Instant::now() + PATIENCE;
+        for shard in 0..shards.count() {
+            let status = view.shards.get(usize::from(shard)).copied().unwrap_or(ShardStatus::Missing);
+            let range = shards.chunks(shard);
+            let bytes = match status {
+                ShardStatus::Missing => {
+                    wholeness.missing = wholeness.missing.saturating_add(1);
+                    continue;
+                }
+                ShardStatus::Agreed(hash) | ShardStatus::Single(hash) => {
+                    wholeness.agreed = wholeness.agreed.saturating_add(1);
+                    agreed(ctx, view, &shards, shard, hash, deadline).await
+                }
+                ShardStatus::Differs(..) => {
+                    wholeness.differing = wholeness.differing.saturating_add(1);
+                    recompute(ctx, view, chunks, &range).await?
+                }
+            };
+            let Some(bytes) = bytes else {
+                tracing::warn!(epoch = %ctx.epoch, shard, "shard could not be had; the canonical state will be fetched instead");
+                return Ok(None);
+            };
+            let mut values = Vec::new();
+            decode_merged(&bytes, &ctx.params.merge, &mut values).with_context(|| format!("decoding shard {shard}"))?;
+            outer.apply(values_range(ctx, &range)?, &values, &ctx.params.merge)?;
+        }
+    }
+    outer.finish(tokens_after(ctx, session).await?);
+    Ok(Some((outer, wholeness)))
+}
+
+fn values_range(ctx: &EpochContext, chunks: &Range<u32>) -> anyhow::Result<Range<usize>> {
+    let at = |chunk: u32| usize::try_from(u64::from(chunk).saturating_mul(u64::from(ctx.params.merge.chunk)));
+    Ok(at(chunks.start)?..at(chunks.end)?)
+}
+
+/// Training tokens after this epoch, as the chain will record them at `Close`.
+async fn tokens_after(ctx: &EpochContext, session: &Session) -> anyhow::Result<u64> {
+    let at = session.chain.at_finalized().await?;
+    let first = at.merge(ctx.run, ctx.epoch, Stage(0)).await?.unwrap_or_default();
+    let samples: u64 = first.commits.iter().map(|commit| u64::from(commit.work.samples)).sum();
+    Ok(ctx.tokens.saturating_add(samples.saturating_mul(u64::from(ctx.params.tokens_per_sample()))))
+}
+
+/// A shard whose hash is on chain: our own copy, or one of its owners', or any replica's.
+async fn agreed(
+    ctx: &EpochContext,
+    view: &MergeView,
+    shards: &Shards,
+    shard: u16,
+    hash: Hash,
+    deadline: Instant,
+) -> Option<Vec<u8>> {
+    if let Some(own) = ctx.store.merged(ctx.epoch, shard) {
+        if iota_protocol::merge::shard_hash(ctx.run, ctx.epoch, ctx.stage, shard, &own) == hash {
+            return Some(own.to_vec());
+        }
+    }
+    let owners = shards.owners(shard).map(|(a, b)| [a, b]).unwrap_or_default();
+    let mut order: Vec<Uid> = owners.iter().filter_map(|p| view.commits.get(*p)).map(|commit| commit.uid).collect();
+    order.extend(view.commits.iter().map(|commit| commit.uid));
+    let mut holders: Vec<MemberView> = Vec::new();
+    for uid in order {
+        let known = uid == ctx.me.uid || holders.iter().any(|member| member.uid == uid);
+        if !known {
+            holders.extend(ctx.members.iter().find(|member| member.uid == uid).cloned());
+        }
+    }
+    let fetched =
+        fetch::until(deadline, || fetch::merged(&ctx.network, &holders, ctx.run, ctx.epoch, ctx.stage, shard, hash)).await;
+    match fetched {
+        Ok(bytes) => {
+            if let Err(error) = ctx.store.put_merged(ctx.epoch, shard, bytes.clone()) {
+                tracing::warn!(shard, %error, "merged shard not kept");
+            }
+            Some(bytes)
+        }
+        Err(error) => {
+            tracing::warn!(shard, %error, "merged shard not fetched");
+            None
+        }
+    }
+}
+
+/// The owners differ: the merge rule is applied here to the committed entries.
+async fn recompute(ctx: &EpochContext, view: &MergeView, chunks: usize, range: &Range<u32>) -> anyhow::Result<Option<Vec<u8>>> {
+    let set = view.entry_set.unwrap_or_default();
+    let count = range.end.saturating_sub(range.start);
+    let mut entries = Vec::new();
+    for (position, commit) in view.commits.iter().enumerate().filter(|(position, _)| set.contains(*position)) {
+        let wanted =
+            EntryRange { author: commit.uid, root: commit.work.entry_root, total: chunks, first: range.start, count };
+        let bytes = if commit.uid == ctx.me.uid {
+            let first = usize::try_from(range.start)?;
+            let own = ctx.store.entry(ctx.epoch).context("our own committed entry is gone from the store")?;
+            own.chunks.get(first..usize::try_from(range.end)?).map(<[Vec<u8>]>::concat)
+        } else {
+            let holders: Vec<MemberView> = ctx.members.iter().filter(|m| m.uid == commit.uid).cloned().collect();
+            fetch::entry(&ctx.network, &holders, ctx.run, ctx.epoch, wanted).await.ok().map(|(chunks, _)| chunks.concat())
+        };
+        let Some(bytes) = bytes else {
+            tracing::warn!(position, author = %commit.uid, "entry not fetched for a shard that its owners differ on");
+            return Ok(None);
+        };
+        entries.push((commit.work.samples, bytes));
+    }
+    let entries: Vec<EntryShard<'_>> = entries.iter().map(|(samples, bytes)| EntryShard { samples: *samples, bytes }).collect();
+    Ok(Some(tokio::task::block_in_place(|| merge_shard(&ctx.params.merge, &entries))?))
+}

@@ -1,0 +1,369 @@
+//! The program: connect, register if needed, then one epoch after the other.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{bail, Context};
+use codec::Encode;
+use iota_chain::{Chain, Submitter};
+use iota_compute::data::Dataset;
+use iota_compute::outer::OuterState;
+use iota_network::{Inbound, Lane, Network, NetworkConfig, PeerKey};
+use iota_protocol::ids::{parse_hex32, Hash, RunId, Stage};
+use iota_protocol::phase::Phase;
+use iota_protocol::receipt::LogEvent;
+use iota_protocol::view::{MemberView, RunState};
+use iota_protocol::wire::{self, TrainReply, TrainRequest};
+use iota_protocol::work::Role;
+use iota_service::keys::Hotkey;
+use iota_worker::identity::Identity;
+use iota_worker::session::{RunSnapshot, Session};
+use iota_worker::{exchange, onboard};
+use tokio::sync::{mpsc, watch, Semaphore};
+
+use crate::config::MinerConfig;
+use crate::journal::{EpochJournal, Record};
+use crate::join::{self, Wanted};
+use crate::meter::WireMeter;
+use crate::serve::{Past, Server};
+use crate::store::Store;
+use crate::train::{EpochContext, TrainEpoch, Trained};
+use crate::trainer::{Begin, Input, Job, Trainer};
+use crate::{commit, merge, root};
+
+/// Requests waiting for the training task or the fetch server: a stage's open samples (16) from
+/// each direction, or one request from each of 32 peers; more are refused by dropping them.
+const LANE_QUEUE: usize = 32;
+
+/// Everything that lives as long as the program.
+struct Miner {
+    config: MinerConfig,
+    session: Session,
+    network: Network,
+    identity: Identity,
+    submitter: Submitter,
+    member: MemberView,
+    store: Arc<Store>,
+    dataset: Option<Arc<Dataset>>,
+    trainer: Trainer,
+    inbox: mpsc::Receiver<Inbound>,
+    past: watch::Sender<Vec<Past>>,
+    meter: WireMeter,
+}
+
+/// Runs a miner until the run has ended or an error needs the operator.
+///
+/// # Errors
+/// With what failed and what to do about it.
+pub async fn run(config: MinerConfig) -> anyhow::Result<()> {
+    if let Some(fault) = config.fault {
+        tracing::warn!(?fault, "THIS MINER MISBEHAVES ON PURPOSE");
+    }
+    let mut miner = start(config).await?;
+    loop {
+        let view = miner.session.current().await?;
+        if view.clock.state == RunState::Ended {
+            tracing::info!("the run has ended");
+            return Ok(());
+        }
+        match assigned(&view, &miner.member) {
+            Some(stage) if view.is_running() && !miner.session.params.is_settling(view.epoch()) => {
+                if let Err(error) = miner.epoch(&view, stage).await {
+                    tracing::error!(epoch = %view.epoch(), error = %format!("{error:#}"), "epoch failed; going on with the next");
+                    miner.refuse_until_after(&view).await?;
+                }
+            }
+            _ => miner.refuse_once().await?,
+        }
+    }
+}
+
+fn assigned(view: &RunSnapshot, member: &MemberView) -> Option<Stage> {
+    view.member(member.uid).filter(|m| m.incarnation == member.incarnation).and_then(|m| m.stage)
+}
+
+async fn start(config: MinerConfig) -> anyhow::Result<Miner> {
+    let run = RunId(config.run);
+    let genesis = config.genesis.as_deref().map(parse_genesis).transpose()?;
+    let chain = Chain::connect(&config.node, genesis).await?;
+    let hotkey = Hotkey::load(&config.hotkey)?;
+    let identity = Identity::new(hotkey, chain.genesis(), run);
+    let store = Store::open(&config.data_dir)?;
+    let params = chain.at_finalized().await?.run(run).await?.with_context(|| format!("run {run} does not exist on this chain"))?;
+    let dataset = open_dataset(&config.dataset, params.data.manifest_root)?;
+    let peer = peer_key(&config.data_dir)?;
+    let mut network_config = NetworkConfig::new(peer.clone(), config.listen.clone());
+    network_config.train_limit_bytes = wire::train_limit(&params);
+    network_config.fetch_limit_bytes = exchange::FETCH_LIMIT;
+    let (network, inbound) = Network::start(network_config).await?;
+    let member = onboard::find_member(&chain, run, identity.public()).await?;
+    let Some(member) = member.filter(|member| member.role == Role::Miner) else {
+        bail!("hotkey {} is not registered as a miner in run {run}; register it with `iota-miner register`", identity.public());
+    };
+    let submitter = Submitter::new(Arc::clone(&chain), identity.signer());
+    onboard::serve(&chain, &submitter, run, &member, &network, &peer).await?;
+    let session = Session::start(chain, run, network.clone()).await?;
+    let (past, past_reader) = watch::channel(Vec::new());
+    let inbox = dispatch(inbound, Server {
+        run,
+        params: Arc::clone(&session.params),
+        me: member.uid,
+        store: Arc::clone(&store),
+        dataset: dataset.clone(),
+        device: iota_compute::init_runtime(config.threads),
+        past: past_reader,
+        regenerations: Arc::new(Semaphore::new(1)),
+    });
+    let trainer = Trainer::start(config.threads, Arc::clone(&store))?;
+    tracing::info!(uid = %member.uid, hotkey = %member.hotkey, "miner ready");
+    let meter = WireMeter::open(&config.data_dir);
+    Ok(Miner { meter, config, session, network, identity, submitter, member, store, dataset, trainer, inbox, past })
+}
+
+fn parse_genesis(text: &str) -> anyhow::Result<Hash> {
+    parse_hex32(text).map(Hash).with_context(|| format!("genesis {text:?} is not 64 hex digits"))
+}
+
+/// Opens the data set where there is one; a middle stage does without.
+fn open_dataset(dir: &Path, manifest_root: Hash) -> anyhow::Result<Option<Arc<Dataset>>> {
+    if !dir.exists() {
+        tracing::warn!(dir = %dir.display(), "no data set; this miner can only hold a middle stage");
+        return Ok(None);
+    }
+    let dataset = Dataset::open(dir, Some(manifest_root)).with_context(|| format!("opening data set {}", dir.display()))?;
+    Ok(Some(Arc::new(dataset)))
+}
+
+/// The libp2p key lives beside the journals: a restarted miner is the same peer.
+fn peer_key(data_dir: &Path) -> anyhow::Result<PeerKey> {
+    let path = data_dir.join("peer-key");
+    let seed: [u8; 32] = match std::fs::read(&path) {
+        Ok(bytes) => bytes.try_into().map_err(|_| anyhow::anyhow!("{} does not hold 32 bytes; delete it to make a new peer key", path.display()))?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let seed: [u8; 32] = rand::random();
+            iota_service::journal::atomic_write(&path, &seed).with_context(|| format!("writing {}", path.display()))?;
+            seed
+        }
+        Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
+    };
+    Ok(PeerKey::from_seed(seed))
+}
+
+/// Splits requests by lane; a full queue refuses by dropping.
+fn dispatch(mut inbound: mpsc::Receiver<Inbound>, server: Server) -> mpsc::Receiver<Inbound> {
+    let (train, inbox) = mpsc::channel(LANE_QUEUE);
+    let (fetch, requests) = mpsc::channel(LANE_QUEUE);
+    tokio::spawn(server.run(requests));
+    tokio::spawn(async move {
+        while let Some(request) = inbound.recv().await {
+            let lane = match request.lane {
+                Lane::Train => &train,
+                Lane::Fetch => &fetch,
+            };
+            if lane.try_send(request).is_err() && lane.is_closed() {
+                return;
+            }
+        }
+    });
+    inbox
+}
+
+impl Miner {
+    /// One epoch: state, training, commit, merge, root.
+    async fn epoch(&mut self, view: &RunSnapshot, stage: Stage) -> anyhow::Result<()> {
+        let epoch = view.epoch();
+        self.store.forget_before(epoch);
+        let run = self.session.run;
+        let params = Arc::clone(&self.session.params);
+        let wanted = Wanted { run, params: &params, epoch, stage, me: self.member.uid };
+        let state = join::obtain(&wanted, &mut self.session, &self.network, &self.store).await?;
+        let ctx = self.context(view, stage);
+        self.remember(&ctx);
+        let (journal, records) = EpochJournal::open(&self.config.data_dir, epoch)?;
+        commit::reload(&self.store, &ctx);
+        let (mut journal, records) = self.train_and_commit(&ctx, &state, journal, records).await?;
+        self.meter.save(&self.config.data_dir)?;
+        let merged = {
+            let participate =
+                merge::take_part(&ctx, &mut self.session, &self.submitter, &state, &mut journal, &records);
+            refusing(participate, &mut self.inbox, epoch.0).await
+        };
+        merged?;
+        let applied = {
+            let apply = root::apply_and_report(&ctx, &mut self.session, &self.submitter, &state);
+            refusing(apply, &mut self.inbox, epoch.0).await
+        };
+        applied?;
+        self.refuse_until_after(view).await
+    }
+
+    fn context(&self, view: &RunSnapshot, stage: Stage) -> EpochContext {
+        let me = view.member(self.member.uid).unwrap_or(&self.member).clone();
+        EpochContext {
+            run: self.session.run,
+            params: Arc::clone(&self.session.params),
+            epoch: view.epoch(),
+            stage,
+            me,
+            train_seed: view.clock.train_seed,
+            data_base: view.clock.data_base,
+            tokens: view.clock.tokens,
+            members: Arc::clone(&view.members),
+            identity: self.identity.clone(),
+            network: self.network.clone(),
+            store: Arc::clone(&self.store),
+            dataset: self.dataset.clone(),
+            fault: self.config.fault,
+            meter: self.meter.clone(),
+        }
+    }
+
+    fn remember(&self, ctx: &EpochContext) {
+        let past = Past { epoch: ctx.epoch, stage: ctx.stage, tokens: ctx.tokens, data_base: ctx.data_base };
+        self.past.send_modify(|known| {
+            known.retain(|p| p.epoch != past.epoch && p.epoch.0.saturating_add(3) > past.epoch.0);
+            known.push(past);
+        });
+    }
+
+    /// `Train` and `Commit`. After a restart it goes on from the journal; what was committed stays.
+    async fn train_and_commit(
+        &mut self,
+        ctx: &EpochContext,
+        state: &OuterState,
+        journal: EpochJournal,
+        records: Vec<Record>,
+    ) -> anyhow::Result<(EpochJournal, Vec<Record>)> {
+        let committed = records.iter().find_map(|record| match record {
+            Record::Commit(work) => Some(work.clone()),
+            _ => None,
+        });
+        if let Some(work) = committed {
+            self.submit_commit(ctx, &work).await?;
+            return Ok((journal, records));
+        }
+        if self.session.current().await?.phase() > Phase::Commit {
+            tracing::info!(epoch = %ctx.epoch, "joined after the commit window; waiting for the merged weights");
+            return Ok((journal, records));
+        }
+        let mut trained = self.train(ctx, state, journal, &records).await?;
+        if trained.samples == 0 {
+            tracing::warn!(epoch = %ctx.epoch, "no sample was finished here; nothing to commit");
+            return Ok((trained.journal, records));
+        }
+        let local = self.trainer.weights().await?;
+        let work = commit::prepare(ctx, state, &local, &mut trained)?;
+        self.submit_commit(ctx, &work).await?;
+        Ok((trained.journal, records))
+    }
+
+    async fn submit_commit(&mut self, ctx: &EpochContext, work: &iota_protocol::work::WorkCommit) -> anyhow::Result<()> {
+        let submit = commit::submit(ctx, &mut self.session, &self.submitter, work);
+        let included = refusing(submit, &mut self.inbox, ctx.epoch.0).await?;
+        if included {
+            tracing::info!(epoch = %ctx.epoch, samples = work.samples, "work committed");
+        } else {
+            tracing::warn!(epoch = %ctx.epoch, "the commit window closed; this epoch's local weights are dropped");
+        }
+        Ok(())
+    }
+
+    async fn train(
+        &mut self,
+        ctx: &EpochContext,
+        state: &OuterState,
+        journal: EpochJournal,
+        records: &[Record],
+    ) -> anyhow::Result<Trained> {
+        let mut training = TrainEpoch::new(ctx.clone(), journal);
+        training.restore(records);
+        let (replay, log) = replay_jobs(ctx, records)?;
+        if !log.is_empty() {
+            tracing::info!(epoch = %ctx.epoch, events = log.len(), "replaying this epoch's journal");
+        }
+        let begin = Begin {
+            params: Arc::clone(&ctx.params),
+            epoch: ctx.epoch,
+            stage: ctx.stage,
+            outer: state.clone(),
+            tokens: ctx.tokens,
+            replay,
+            log,
+        };
+        for done in self.trainer.begin(begin).await? {
+            training.keep_replayed(&done);
+        }
+        tracing::info!(epoch = %ctx.epoch, stage = %ctx.stage, "training");
+        let trained = training.run(&mut self.session, &mut self.inbox, &mut self.trainer).await?;
+        tracing::info!(epoch = %ctx.epoch, samples = trained.samples, loss = ?trained.mean_loss, "trained");
+        Ok(trained)
+    }
+
+    /// Declines hops until the chain has moved past this view's epoch.
+    async fn refuse_until_after(&mut self, view: &RunSnapshot) -> anyhow::Result<()> {
+        let (epoch, state) = (view.epoch(), view.clock.state);
+        let moved = self.session.wait_until(|view| (view.epoch() != epoch || view.clock.state != state).then_some(()));
+        Ok(refusing(moved, &mut self.inbox, epoch.0).await?)
+    }
+
+    async fn refuse_once(&mut self) -> anyhow::Result<()> {
+        let epoch = self.session.current().await?.epoch().0;
+        refusing(self.session.next(), &mut self.inbox, epoch).await?;
+        Ok(())
+    }
+}
+
+/// Drives a future while answering hops: `Busy` to those of a later epoch, `Refused` to the rest.
+async fn refusing<T>(future: impl std::future::Future<Output = T>, inbox: &mut mpsc::Receiver<Inbound>, epoch: u32) -> T {
+    tokio::pin!(future);
+    loop {
+        tokio::select! {
+            biased;
+            result = &mut future => return result,
+            Some(inbound) = inbox.recv() => {
+                let reply = match wire::decode::<TrainRequest>(&inbound.bytes, inbound.bytes.len()) {
+                    Ok(TrainRequest::Hop(hop)) if hop.header.epoch.0 > epoch => TrainReply::Busy,
+                    Ok(TrainRequest::Probe { .. }) => TrainReply::Unknown,
+                    _ => TrainReply::Refused,
+                };
+                drop(inbound.reply.send(reply.encode()));
+            }
+        }
+    }
+}
+
+/// The jobs that reproduce a journal's event log, with the inputs that the journal recorded.
+fn replay_jobs(ctx: &EpochContext, records: &[Record]) -> anyhow::Result<(Vec<Job>, Vec<LogEvent>)> {
+    let log: Vec<LogEvent> = records
+        .iter()
+        .filter_map(|record| match record {
+            Record::Ran(event) => Some(*event),
+            _ => None,
+        })
+        .collect();
+    let mut jobs = Vec::new();
+    for event in &log {
+        jobs.extend(replay_job(ctx, *event)?);
+    }
+    Ok((jobs, log))
+}
+
+fn replay_job(ctx: &EpochContext, event: LogEvent) -> anyhow::Result<Option<Job>> {
+    let codes = |hash: &Hash| {
+        let found = ctx.store.codes(ctx.epoch, hash);
+        found.map(|codes| codes.to_vec()).with_context(|| format!("journal of epoch {} lacks codes {hash}", ctx.epoch))
+    };
+    let last = ctx.stage == ctx.params.last_stage();
+    Ok(match event {
+        LogEvent::Forward { sample, attempt, input, .. } => {
+            let reads = ctx.stage.0 == 0 || last;
+            let (inputs, targets) = if reads { ctx.tokens_of(sample)? } else { Default::default() };
+            let input = if ctx.stage.0 == 0 { Input::Tokens(inputs) } else { Input::Codes(codes(&input)?) };
+            Some(Job::Forward { sample, attempt, input, targets: last.then_some(targets) })
+        }
+        LogEvent::Backward { .. } if last => None,
+        LogEvent::Backward { sample, attempt, input, .. } => Some(Job::Backward { sample, attempt, gradient: codes(&input)? }),
+        LogEvent::Abandon { sample, attempt } => Some(Job::Abandon { sample, attempt }),
+        LogEvent::Step { .. } => None,
+    })
+}

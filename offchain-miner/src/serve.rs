@@ -1,0 +1,203 @@
+//! Answers to fetch requests of peers. Reads the store, never the training task; heavy answers
+//! (regenerating a trainer state for an audit) run one at a time on a blocking thread.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use codec::{Decode, Encode};
+use iota_compute::replay::{EventInput, Replayer};
+use iota_compute::{StageInput, StepState};
+use iota_network::Inbound;
+use iota_protocol::ids::{Epoch, RunId, Sample, Stage, Uid, Version};
+use iota_protocol::params::RunParams;
+use iota_protocol::receipt::LogEvent;
+use iota_protocol::wire::{self, FetchReply, FetchRequest, STEP_STATE_PART};
+use iota_worker::segment::{sample_tokens, segment};
+use tokio::sync::{mpsc, watch, Semaphore};
+
+use crate::store::Store;
+
+/// Longest fetch request: an enum tag and a few ids.
+const REQUEST_LIMIT: usize = 256;
+
+/// What this miner was in an epoch, which answers about that epoch depend on.
+#[derive(Clone, Debug)]
+pub struct Past {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Our stage in it.
+    pub stage: Stage,
+    /// Tokens recorded by the end of the epoch before.
+    pub tokens: u64,
+    /// First sample position of the epoch.
+    pub data_base: u64,
+}
+
+/// What answers are made from.
+#[derive(Clone)]
+pub struct Server {
+    /// The run.
+    pub run: RunId,
+    /// Its parameters.
+    pub params: Arc<RunParams>,
+    /// Ourselves, once registered.
+    pub me: Uid,
+    /// The store.
+    pub store: Arc<Store>,
+    /// Tokens, where the stage reads them.
+    pub dataset: Option<Arc<iota_compute::data::Dataset>>,
+    /// Device for regenerating states.
+    pub device: iota_compute::Device,
+    /// Past and current epochs of this miner, newest last.
+    pub past: watch::Receiver<Vec<Past>>,
+    /// One regeneration at a time: it competes with training for the same cores.
+    pub regenerations: Arc<Semaphore>,
+}
+
+impl Server {
+    /// Answers until the channel closes.
+    pub async fn run(self, mut requests: mpsc::Receiver<Inbound>) {
+        while let Some(inbound) = requests.recv().await {
+            let Ok(request) = wire::decode::<FetchRequest>(&inbound.bytes, REQUEST_LIMIT) else { continue };
+            if let FetchRequest::StepState { run, epoch, version, part } = request {
+                let server = self.clone();
+                tokio::spawn(async move {
+                    let reply = if run == server.run { server.step_state(epoch, version, part).await } else { FetchReply::NotFound };
+                    drop(inbound.reply.send(reply.encode()));
+                });
+            } else {
+                drop(inbound.reply.send(self.answer(&request).encode()));
+            }
+        }
+    }
+
+    fn answer(&self, request: &FetchRequest) -> FetchReply {
+        match *request {
+            FetchRequest::Entry { run, epoch, author, first, count } if run == self.run => {
+                self.entry(epoch, author, first, count)
+            }
+            FetchRequest::Merged { run, epoch, shard, .. } if run == self.run => bytes(self.store.merged(epoch, shard)),
+            FetchRequest::Receipts { run, epoch } if run == self.run => bytes(self.store.receipts(epoch)),
+            FetchRequest::Log { run, epoch } if run == self.run => bytes(self.store.log(epoch)),
+            FetchRequest::Codes { run, epoch, hash } if run == self.run => bytes(self.store.codes(epoch, &hash)),
+            FetchRequest::StateManifest { run, epoch, stage } if run == self.run => match self.store.state(epoch) {
+                Some(state) if state.stage == stage => FetchReply::Bytes(state.manifest.encode()),
+                Some(_) => FetchReply::NotFound,
+                None => FetchReply::NotReady,
+            },
+            FetchRequest::StateChunk { run, epoch, stage, index } if run == self.run => {
+                match self.store.state(epoch).filter(|state| state.stage == stage) {
+                    Some(state) => FetchReply::Bytes(state.outer.chunk(usize::try_from(index).unwrap_or(usize::MAX))),
+                    None => FetchReply::NotFound,
+                }
+            }
+            _ => FetchReply::NotFound,
+        }
+    }
+
+    fn entry(&self, epoch: Epoch, author: Uid, first: u32, count: u32) -> FetchReply {
+        if author != self.me {
+            let held = self.store.held(epoch, author, first);
+            let held = held.filter(|held| u32::try_from(held.chunks.len()).ok() == Some(count));
+            return held.map_or(FetchReply::NotFound, |held| FetchReply::Chunks {
+                chunks: held.chunks.clone(),
+                proof: held.proof.clone(),
+            });
+        }
+        let Some(entry) = self.store.entry(epoch) else { return FetchReply::NotReady };
+        let range = usize::try_from(first).ok().zip(usize::try_from(count).ok());
+        match range.and_then(|(first, count)| entry.range(first, count)) {
+            Some((chunks, proof)) => FetchReply::Chunks { chunks, proof },
+            None => FetchReply::NotFound,
+        }
+    }
+
+    /// The trainer's state right after a local step: replayed from the newest kept one.
+    async fn step_state(&self, epoch: Epoch, version: Version, part: u32) -> FetchReply {
+        let known = self.past.borrow().iter().rev().find(|past| past.epoch == epoch).cloned();
+        let Some(past) = known else { return FetchReply::NotFound };
+        let Ok(_permit) = self.regenerations.acquire().await else { return FetchReply::NotFound };
+        let path = self.store.dir().join(format!("epoch-{epoch}")).join(format!("audit-{version}"));
+        if !path.exists() {
+            let server = self.clone();
+            let target = path.clone();
+            let made = tokio::task::spawn_blocking(move || server.regenerate(&past, version, &target)).await;
+            match made {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(%epoch, %version, %error, "trainer state not regenerated");
+                    return FetchReply::NotFound;
+                }
+                Err(error) => {
+                    tracing::error!(%epoch, %version, %error, "regeneration failed");
+                    return FetchReply::NotFound;
+                }
+            }
+        }
+        read_part(&path, part).map_or(FetchReply::NotFound, FetchReply::Bytes)
+    }
+
+    fn regenerate(&self, past: &Past, version: Version, target: &std::path::Path) -> anyhow::Result<()> {
+        let epoch = past.epoch;
+        let kept = self.store.step_at_or_before(epoch, version.0).context("no trainer state is kept for the epoch")?;
+        let state = StepState::decode(&mut std::fs::read(&kept)?.as_slice()).context("reading the kept trainer state")?;
+        let encoded = self.store.log(epoch).context("the epoch's log is not committed")?;
+        let log = Vec::<LogEvent>::decode(&mut encoded.as_slice()).context("reading the epoch's log")?;
+        let state = if state.version == version { state } else { self.replay_to(past, state, &log, version)? };
+        iota_service::journal::atomic_write(target, &state.encode()).context("keeping the regenerated state")
+    }
+
+    fn replay_to(&self, past: &Past, state: StepState, log: &[LogEvent], version: Version) -> anyhow::Result<StepState> {
+        let from = state.version;
+        let mut replayer = Replayer::new(&self.params, past.stage, state, past.tokens, self.device)?;
+        for event in segment(log, from, version) {
+            self.replay_event(past, &mut replayer, &event)?;
+        }
+        Ok(replayer.snapshot()?)
+    }
+
+    fn replay_event(&self, past: &Past, replayer: &mut Replayer, event: &LogEvent) -> anyhow::Result<()> {
+        let codes = |hash| self.store.codes(past.epoch, hash).with_context(|| format!("codes {hash} of epoch {}", past.epoch));
+        match event {
+            LogEvent::Forward { sample, input, .. } => {
+                let (inputs, targets) = self.tokens(past, *sample)?;
+                let last = past.stage == self.params.last_stage();
+                let targets = last.then_some(targets.as_slice());
+                if past.stage.0 == 0 {
+                    replayer.apply(event, EventInput::Forward { input: StageInput::Tokens(&inputs), targets })?;
+                } else {
+                    let codes = codes(input)?;
+                    replayer.apply(event, EventInput::Forward { input: StageInput::Codes(&codes), targets })?;
+                }
+            }
+            LogEvent::Backward { input, .. } if past.stage != self.params.last_stage() => {
+                let codes = codes(input)?;
+                replayer.apply(event, EventInput::Gradient(&codes))?;
+            }
+            other => {
+                replayer.apply(other, EventInput::Nothing)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn tokens(&self, past: &Past, sample: Sample) -> anyhow::Result<(Vec<u32>, Vec<u32>)> {
+        let reads = past.stage.0 == 0 || past.stage == self.params.last_stage();
+        match (&self.dataset, reads) {
+            (Some(dataset), true) => sample_tokens(dataset, &self.params, past.data_base, sample),
+            (None, true) => anyhow::bail!("the stage reads tokens, but no data set is open"),
+            (_, false) => Ok((Vec::new(), Vec::new())),
+        }
+    }
+}
+
+fn bytes(found: Option<Arc<Vec<u8>>>) -> FetchReply {
+    found.map_or(FetchReply::NotReady, |bytes| FetchReply::Bytes(bytes.to_vec()))
+}
+
+fn read_part(path: &std::path::Path, part: u32) -> Option<Vec<u8>> {
+    let bytes = std::fs::read(path).ok()?;
+    let start = usize::try_from(part).ok()?.checked_mul(STEP_STATE_PART)?;
+    let end = start.saturating_add(STEP_STATE_PART).min(bytes.len());
+    bytes.get(start..end).map(<[u8]>::to_vec)
+}

@@ -1,0 +1,298 @@
+//! What this miner keeps for others: receipts, logs, codes, entries, merged shards, states.
+//!
+//! Artefacts of an epoch stay until its audit has closed, two epochs later, and are then deleted.
+//! Everything that a restart needs is on disk before it is announced.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::Context;
+use codec::{Decode, Encode};
+use iota_compute::outer::{OuterState, StateManifest};
+use iota_protocol::ids::{Epoch, Hash, Stage, Uid};
+use iota_protocol::merkle::{self, RangeProof};
+use iota_service::journal::atomic_write;
+
+/// Epochs whose artefacts are kept: the one that trains, the one that is audited, and one more for
+/// a newcomer that asks late.
+const KEPT_EPOCHS: u32 = 3;
+
+/// Chunks of an entry with their Merkle leaves.
+#[derive(Debug, Encode, Decode)]
+pub struct EntryChunks {
+    /// Canonical bytes of each chunk.
+    pub chunks: Vec<Vec<u8>>,
+    /// Leaf of each chunk.
+    pub leaves: Vec<Hash>,
+}
+
+impl EntryChunks {
+    /// From chunk bytes.
+    #[must_use]
+    pub fn new(chunks: Vec<Vec<u8>>) -> Self {
+        let leaves = chunks.iter().map(|chunk| merkle::leaf(chunk)).collect();
+        Self { chunks, leaves }
+    }
+
+    /// Root over the chunks.
+    #[must_use]
+    pub fn root(&self) -> Hash {
+        merkle::root(&self.leaves)
+    }
+
+    /// A range of chunks and the proof that they stand under the root.
+    #[must_use]
+    pub fn range(&self, first: usize, count: usize) -> Option<(Vec<Vec<u8>>, RangeProof)> {
+        let end = first.checked_add(count)?;
+        let chunks = self.chunks.get(first..end)?.to_vec();
+        Some((chunks, merkle::prove_range(&self.leaves, first, count)?))
+    }
+}
+
+/// A verified range of another's entry, with the proof to pass it on.
+#[derive(Debug)]
+pub struct HeldRange {
+    /// Canonical bytes of each chunk.
+    pub chunks: Vec<Vec<u8>>,
+    /// Proof that they stand under the author's root.
+    pub proof: RangeProof,
+}
+
+/// The state of a stage at the start of an epoch, ready to be served.
+pub struct ServedState {
+    /// The stage.
+    pub stage: Stage,
+    /// Weights and outer momentum.
+    pub outer: OuterState,
+    /// Its manifest.
+    pub manifest: StateManifest,
+}
+
+#[derive(Default)]
+struct EpochArtefacts {
+    receipts: Option<Arc<Vec<u8>>>,
+    log: Option<Arc<Vec<u8>>>,
+    codes: HashMap<Hash, Arc<Vec<u8>>>,
+    entry: Option<Arc<EntryChunks>>,
+    held: HashMap<(Uid, u32), Arc<HeldRange>>,
+    merged: HashMap<u16, Arc<Vec<u8>>>,
+    steps: BTreeMap<u32, PathBuf>,
+}
+
+#[derive(Default)]
+struct Inner {
+    epochs: BTreeMap<Epoch, EpochArtefacts>,
+    states: BTreeMap<Epoch, Arc<ServedState>>,
+}
+
+/// The store. Cheap to clone behind an `Arc`; locks are held for look-ups only, never across IO.
+pub struct Store {
+    dir: PathBuf,
+    inner: Mutex<Inner>,
+}
+
+impl Store {
+    /// Opens the folder and loads the states that it holds.
+    ///
+    /// # Errors
+    /// When the folder cannot be created or read.
+    pub fn open(dir: &Path) -> anyhow::Result<Arc<Self>> {
+        std::fs::create_dir_all(dir).with_context(|| format!("creating data folder {}", dir.display()))?;
+        Ok(Arc::new(Self { dir: dir.to_owned(), inner: Mutex::new(Inner::default()) }))
+    }
+
+    /// The miner's data folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        // A panic while holding the lock leaves plain maps behind, which stay usable.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn epoch_dir(&self, epoch: Epoch) -> PathBuf {
+        self.dir.join(format!("epoch-{epoch}"))
+    }
+
+    fn with<R>(&self, epoch: Epoch, change: impl FnOnce(&mut EpochArtefacts) -> R) -> R {
+        change(self.inner().epochs.entry(epoch).or_default())
+    }
+
+    fn read<R>(&self, epoch: Epoch, look: impl FnOnce(&EpochArtefacts) -> Option<R>) -> Option<R> {
+        self.inner().epochs.get(&epoch).and_then(look)
+    }
+
+    /// Keeps code bytes for the audit.
+    pub fn put_codes(&self, epoch: Epoch, hash: Hash, codes: Vec<u8>) {
+        self.with(epoch, |artefacts| artefacts.codes.insert(hash, Arc::new(codes)));
+    }
+
+    /// Code bytes by hash.
+    #[must_use]
+    pub fn codes(&self, epoch: Epoch, hash: &Hash) -> Option<Arc<Vec<u8>>> {
+        self.read(epoch, |artefacts| artefacts.codes.get(hash).cloned())
+    }
+
+    /// Publishes the committed lists, already encoded, and the entry.
+    ///
+    /// # Errors
+    /// When they cannot be written to disk.
+    pub fn put_commit(&self, epoch: Epoch, receipts: Vec<u8>, log: Vec<u8>, entry: EntryChunks) -> anyhow::Result<()> {
+        let dir = self.epoch_dir(epoch);
+        for (name, bytes) in [("receipts", &receipts), ("log", &log), ("entry", &entry.encode())] {
+            atomic_write(&dir.join(name), bytes).with_context(|| format!("writing {name} of epoch {epoch}"))?;
+        }
+        self.with(epoch, |artefacts| {
+            artefacts.receipts = Some(Arc::new(receipts));
+            artefacts.log = Some(Arc::new(log));
+            artefacts.entry = Some(Arc::new(entry));
+        });
+        Ok(())
+    }
+
+    /// Loads what `put_commit` and `put_merged` wrote, after a restart. Missing files are not an error.
+    pub fn load_commit(&self, epoch: Epoch) {
+        let dir = self.epoch_dir(epoch);
+        let file = |name: &str| std::fs::read(dir.join(name)).ok();
+        let entry = file("entry").and_then(|bytes| EntryChunks::decode(&mut bytes.as_slice()).ok());
+        let (receipts, log) = (file("receipts"), file("log"));
+        let merged = merged_files(&dir);
+        let steps = step_files(&dir);
+        self.with(epoch, |artefacts| {
+            artefacts.receipts = receipts.map(Arc::new);
+            artefacts.log = log.map(Arc::new);
+            artefacts.entry = entry.map(Arc::new);
+            artefacts.merged.extend(merged);
+            artefacts.steps.extend(steps);
+        });
+    }
+
+    /// Encoded receipts of an epoch.
+    #[must_use]
+    pub fn receipts(&self, epoch: Epoch) -> Option<Arc<Vec<u8>>> {
+        self.read(epoch, |artefacts| artefacts.receipts.clone())
+    }
+
+    /// Encoded event log of an epoch.
+    #[must_use]
+    pub fn log(&self, epoch: Epoch) -> Option<Arc<Vec<u8>>> {
+        self.read(epoch, |artefacts| artefacts.log.clone())
+    }
+
+    /// This miner's own entry.
+    #[must_use]
+    pub fn entry(&self, epoch: Epoch) -> Option<Arc<EntryChunks>> {
+        self.read(epoch, |artefacts| artefacts.entry.clone())
+    }
+
+    /// Keeps a verified range of another's entry.
+    pub fn put_held(&self, epoch: Epoch, author: Uid, first: u32, range: HeldRange) {
+        self.with(epoch, |artefacts| artefacts.held.insert((author, first), Arc::new(range)));
+    }
+
+    /// A held range, if it starts at `first`.
+    #[must_use]
+    pub fn held(&self, epoch: Epoch, author: Uid, first: u32) -> Option<Arc<HeldRange>> {
+        self.read(epoch, |artefacts| artefacts.held.get(&(author, first)).cloned())
+    }
+
+    /// Keeps a merged shard.
+    ///
+    /// # Errors
+    /// When it cannot be written to disk.
+    pub fn put_merged(&self, epoch: Epoch, shard: u16, bytes: Vec<u8>) -> anyhow::Result<()> {
+        atomic_write(&self.epoch_dir(epoch).join(format!("merged-{shard}")), &bytes)
+            .with_context(|| format!("writing merged shard {shard} of epoch {epoch}"))?;
+        self.with(epoch, |artefacts| artefacts.merged.insert(shard, Arc::new(bytes)));
+        Ok(())
+    }
+
+    /// A merged shard.
+    #[must_use]
+    pub fn merged(&self, epoch: Epoch, shard: u16) -> Option<Arc<Vec<u8>>> {
+        self.read(epoch, |artefacts| artefacts.merged.get(&shard).cloned())
+    }
+
+    /// Keeps the encoded trainer state after a local step, from which audits start.
+    ///
+    /// # Errors
+    /// When it cannot be written to disk.
+    pub fn put_step(&self, epoch: Epoch, version: u32, bytes: &[u8]) -> anyhow::Result<()> {
+        let path = self.epoch_dir(epoch).join(format!("step-{version}"));
+        atomic_write(&path, bytes).with_context(|| format!("writing the state after step {version}"))?;
+        self.with(epoch, |artefacts| artefacts.steps.insert(version, path));
+        Ok(())
+    }
+
+    /// The newest kept trainer state at or before a version.
+    #[must_use]
+    pub fn step_at_or_before(&self, epoch: Epoch, version: u32) -> Option<PathBuf> {
+        self.read(epoch, |artefacts| artefacts.steps.range(..=version).next_back().map(|(_, path)| path.clone()))
+    }
+
+    /// Keeps the state that an epoch starts with.
+    ///
+    /// # Errors
+    /// When it cannot be written to disk.
+    pub fn put_state(&self, epoch: Epoch, stage: Stage, outer: OuterState) -> anyhow::Result<Arc<ServedState>> {
+        let bytes = (stage, &outer).encode();
+        atomic_write(&self.dir.join(format!("state-{epoch}")), &bytes)
+            .with_context(|| format!("writing the state of epoch {epoch}"))?;
+        Ok(self.serve_state(epoch, stage, outer))
+    }
+
+    fn serve_state(&self, epoch: Epoch, stage: Stage, outer: OuterState) -> Arc<ServedState> {
+        let manifest = outer.manifest();
+        let served = Arc::new(ServedState { stage, outer, manifest });
+        self.inner().states.insert(epoch, Arc::clone(&served));
+        served
+    }
+
+    /// The state that an epoch starts with, from memory or disk.
+    #[must_use]
+    pub fn state(&self, epoch: Epoch) -> Option<Arc<ServedState>> {
+        if let Some(served) = self.inner().states.get(&epoch) {
+            return Some(Arc::clone(served));
+        }
+        let bytes = std::fs::read(self.dir.join(format!("state-{epoch}"))).ok()?;
+        let (stage, outer) = <(Stage, OuterState)>::decode(&mut bytes.as_slice()).ok()?;
+        Some(self.serve_state(epoch, stage, outer))
+    }
+
+    /// Deletes what no audit can ask for any more.
+    pub fn forget_before(&self, current: Epoch) {
+        let Some(oldest) = current.0.checked_sub(KEPT_EPOCHS).map(Epoch) else { return };
+        {
+            let mut inner = self.inner();
+            inner.epochs.retain(|epoch, _| *epoch > oldest);
+            inner.states.retain(|epoch, _| *epoch > oldest);
+        }
+        for path in [self.epoch_dir(oldest), self.dir.join(format!("state-{oldest}"))] {
+            let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+            if let Err(error) = removed {
+                tracing::debug!(path = %path.display(), %error, "nothing to delete");
+            }
+        }
+    }
+}
+
+fn numbered<'a>(dir: &'a Path, prefix: &'a str) -> impl Iterator<Item = (u32, PathBuf)> + 'a {
+    std::fs::read_dir(dir).into_iter().flatten().flatten().filter_map(move |file| {
+        let name = file.file_name();
+        let number = name.to_str()?.strip_prefix(prefix)?.parse().ok()?;
+        Some((number, file.path()))
+    })
+}
+
+fn merged_files(dir: &Path) -> Vec<(u16, Arc<Vec<u8>>)> {
+    numbered(dir, "merged-")
+        .filter_map(|(number, path)| Some((u16::try_from(number).ok()?, Arc::new(std::fs::read(path).ok()?))))
+        .collect()
+}
+
+fn step_files(dir: &Path) -> Vec<(u32, PathBuf)> {
+    numbered(dir, "step-").collect()
+}

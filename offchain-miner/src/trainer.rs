@@ -1,0 +1,348 @@
+//! The thread that owns libtorch: jobs go in, results come out, in the order in which they ran.
+//!
+//! Backward passes go first: they free memory and another member waits for them. After each one the
+//! thread takes a local step if it is due.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use anyhow::Context;
+use codec::Encode;
+use iota_compute::outer::OuterState;
+use iota_compute::{ForwardOut, SampleKey, StageInput, StageTrainer};
+use iota_protocol::ids::{Attempt, Epoch, Hash, Sample, Stage, Version};
+use iota_protocol::params::RunParams;
+use iota_protocol::receipt::LogEvent;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::store::Store;
+
+/// Jobs and results in flight between the two sides. The number of open samples of a stage (16)
+/// bounds both, with room for an abandoned batch.
+const QUEUE: usize = 64;
+/// Local steps between two kept trainer states. An audit replays at most so many steps on top of
+/// one; each costs three buffers on disk.
+const STEPS_PER_SNAPSHOT: u32 = 16;
+
+/// What a forward pass reads.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Stage 0: tokens.
+    Tokens(Vec<u32>),
+    /// Later stages: code bytes.
+    Codes(Vec<u8>),
+}
+
+/// Work for the trainer.
+#[derive(Clone, Debug)]
+pub enum Job {
+    /// A forward pass; the last stage runs its backward pass at once.
+    Forward {
+        /// The sample.
+        sample: Sample,
+        /// Its attempt.
+        attempt: Attempt,
+        /// What it reads.
+        input: Input,
+        /// Last stage only.
+        targets: Option<Vec<u32>>,
+    },
+    /// A backward pass.
+    Backward {
+        /// The sample.
+        sample: Sample,
+        /// Its attempt.
+        attempt: Attempt,
+        /// Code bytes of the incoming gradient.
+        gradient: Vec<u8>,
+    },
+    /// Drop a forward pass.
+    Abandon {
+        /// The sample.
+        sample: Sample,
+        /// Its attempt.
+        attempt: Attempt,
+    },
+}
+
+/// What came of a job.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// Activations for the next stage.
+    Forward {
+        /// Code bytes.
+        codes: Vec<u8>,
+        /// Weights that the pass ran with.
+        version: Version,
+    },
+    /// The last stage's loss and the gradient for the stage before (empty when there is none).
+    Loss {
+        /// Mean nats per token.
+        loss: f32,
+        /// Code bytes.
+        gradient: Vec<u8>,
+        /// Weights that the pass ran with.
+        version: Version,
+        /// Hash of the top-k logits.
+        logits: Hash,
+    },
+    /// The gradient for the stage before; none at stage 0.
+    Backward {
+        /// Code bytes.
+        gradient: Option<Vec<u8>>,
+        /// Weights that the pass ran with.
+        version: Version,
+    },
+    /// Dropped.
+    Abandoned,
+    /// The pass could not run; the reason says why.
+    Failed(String),
+}
+
+/// A finished job.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// Its sample.
+    pub sample: Sample,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// What it added to the event log, a local step included.
+    pub events: Vec<LogEvent>,
+}
+
+/// What an epoch starts with.
+pub struct Begin {
+    /// The run.
+    pub params: Arc<RunParams>,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The stage.
+    pub stage: Stage,
+    /// Merged weights.
+    pub outer: OuterState,
+    /// Training tokens recorded by the end of the epoch before.
+    pub tokens: u64,
+    /// Jobs in the order of the journal's event log, to be run again; empty for a fresh epoch.
+    pub replay: Vec<Job>,
+    /// The event log that the replay must reproduce.
+    pub log: Vec<LogEvent>,
+}
+
+enum Command {
+    Begin(Box<Begin>, oneshot::Sender<anyhow::Result<Vec<Done>>>),
+    Job(Job),
+    Weights(oneshot::Sender<anyhow::Result<Vec<f32>>>),
+}
+
+/// The handle on the thread.
+pub struct Trainer {
+    commands: mpsc::Sender<Command>,
+    results: mpsc::Receiver<Done>,
+    outstanding: usize,
+}
+
+const GONE: &str = "the trainer thread has ended; see the log above for the reason";
+
+impl Trainer {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the operating system gives no thread.
+    pub fn start(threads: u32, store: Arc<Store>) -> anyhow::Result<Self> {
+        let (commands, inbox) = mpsc::channel(QUEUE);
+        let (sender, results) = mpsc::channel(QUEUE);
+        std::thread::Builder::new()
+            .name("trainer".into())
+            .spawn(move || Worker::new(threads, store, sender).run(inbox))
+            .context("starting the trainer thread")?;
+        Ok(Self { commands, results, outstanding: 0 })
+    }
+
+    /// Starts an epoch; a replay's results come back at once and are not queued.
+    ///
+    /// # Errors
+    /// When the state is not of this stage or the replay does not reproduce the log.
+    pub async fn begin(&mut self, begin: Begin) -> anyhow::Result<Vec<Done>> {
+        let (reply, answer) = oneshot::channel();
+        self.outstanding = 0;
+        self.commands.send(Command::Begin(Box::new(begin), reply)).await.map_err(|_| anyhow::anyhow!(GONE))?;
+        answer.await.context(GONE)?
+    }
+
+    /// Queues a job.
+    ///
+    /// # Errors
+    /// When the thread has ended.
+    pub async fn send(&mut self, job: Job) -> anyhow::Result<()> {
+        self.outstanding = self.outstanding.saturating_add(1);
+        self.commands.send(Command::Job(job)).await.map_err(|_| anyhow::anyhow!(GONE))
+    }
+
+    /// The next finished job. Cancel safe.
+    pub async fn done(&mut self) -> Option<Done> {
+        let done = self.results.recv().await;
+        self.outstanding = self.outstanding.saturating_sub(1);
+        done
+    }
+
+    /// A finished job, if there is one.
+    pub fn try_done(&mut self) -> Option<Done> {
+        let done = self.results.try_recv().ok()?;
+        self.outstanding = self.outstanding.saturating_sub(1);
+        Some(done)
+    }
+
+    /// Waits for everything that is queued.
+    ///
+    /// # Errors
+    /// When the thread has ended.
+    pub async fn finish_queue(&mut self) -> anyhow::Result<Vec<Done>> {
+        let mut all = Vec::new();
+        while self.outstanding > 0 {
+            all.push(self.done().await.context(GONE)?);
+        }
+        Ok(all)
+    }
+
+    /// The local weights.
+    ///
+    /// # Errors
+    /// When no epoch has begun or the thread has ended.
+    pub async fn weights(&mut self) -> anyhow::Result<Vec<f32>> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Weights(reply)).await.map_err(|_| anyhow::anyhow!(GONE))?;
+        answer.await.context(GONE)?
+    }
+}
+
+struct Worker {
+    device: iota_compute::Device,
+    store: Arc<Store>,
+    results: mpsc::Sender<Done>,
+    stage: Option<StageTrainer>,
+    epoch: Epoch,
+    tokens: u64,
+}
+
+impl Worker {
+    fn new(threads: u32, store: Arc<Store>, results: mpsc::Sender<Done>) -> Self {
+        let device = iota_compute::init_runtime(threads);
+        Self { device, store, results, stage: None, epoch: Epoch(0), tokens: 0 }
+    }
+
+    fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
+        let (mut first, mut later) = (VecDeque::new(), VecDeque::new());
+        loop {
+            while let Ok(command) = inbox.try_recv() {
+                self.take(command, &mut first, &mut later);
+            }
+            if let Some(job) = first.pop_front().or_else(|| later.pop_front()) {
+                let done = self.execute(job);
+                if self.results.blocking_send(done).is_err() {
+                    return;
+                }
+            } else {
+                match inbox.blocking_recv() {
+                    Some(command) => self.take(command, &mut first, &mut later),
+                    None => return,
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, command: Command, first: &mut VecDeque<Job>, later: &mut VecDeque<Job>) {
+        match command {
+            Command::Job(job @ Job::Forward { .. }) => later.push_back(job),
+            Command::Job(job) => first.push_back(job),
+            Command::Begin(begin, reply) => {
+                first.clear();
+                later.clear();
+                drop(reply.send(self.begin(*begin)));
+            }
+            Command::Weights(reply) => {
+                let weights = self.stage.as_ref().context("no epoch has begun").and_then(|s| Ok(s.weights()?));
+                drop(reply.send(weights));
+            }
+        }
+    }
+
+    fn begin(&mut self, begin: Begin) -> anyhow::Result<Vec<Done>> {
+        (self.epoch, self.tokens) = (begin.epoch, begin.tokens);
+        match self.stage.as_mut().filter(|stage| stage.stage() == begin.stage) {
+            Some(stage) => stage.begin_epoch(&begin.outer)?,
+            None => self.stage = Some(StageTrainer::new(&begin.params, begin.stage, &begin.outer, self.device)?),
+        }
+        self.keep_snapshot();
+        let done: Vec<Done> = begin.replay.into_iter().map(|job| self.execute(job)).collect();
+        let log = self.stage.as_ref().map(|stage| stage.log().to_vec()).unwrap_or_default();
+        if log != begin.log {
+            anyhow::bail!(
+                "epoch {}: the replayed log ({} events) differs from the journal's ({} events)",
+                begin.epoch,
+                log.len(),
+                begin.log.len()
+            );
+        }
+        Ok(done)
+    }
+
+    fn execute(&mut self, job: Job) -> Done {
+        let (sample, attempt) = match &job {
+            Job::Forward { sample, attempt, .. } | Job::Backward { sample, attempt, .. } | Job::Abandon { sample, attempt } => {
+                (*sample, *attempt)
+            }
+        };
+        let Some(stage) = self.stage.as_mut() else {
+            return Done { sample, outcome: Outcome::Failed("no epoch has begun".into()), events: Vec::new() };
+        };
+        let logged = stage.log().len();
+        let outcome = pass(stage, SampleKey { sample, attempt }, job);
+        let stepped = matches!(stage.step_if_due(self.tokens), Ok(Some(_)));
+        let events = stage.log().get(logged..).unwrap_or_default().to_vec();
+        if stepped {
+            self.keep_snapshot();
+        }
+        Done { sample, outcome, events }
+    }
+
+    /// Keeps the trainer's state now and then, so that an audit need not start at the epoch's start.
+    fn keep_snapshot(&self) {
+        let Some(stage) = self.stage.as_ref() else { return };
+        let version = stage.version().0;
+        if version % STEPS_PER_SNAPSHOT != 0 {
+            return;
+        }
+        let kept = stage
+            .snapshot()
+            .map_err(anyhow::Error::from)
+            .and_then(|state| self.store.put_step(self.epoch, version, &state.encode()));
+        if let Err(error) = kept {
+            tracing::warn!(epoch = %self.epoch, version, %error, "trainer state not kept; audits will replay from an earlier one");
+        }
+    }
+}
+
+fn pass(stage: &mut StageTrainer, key: SampleKey, job: Job) -> Outcome {
+    let result = match job {
+        Job::Forward { input, targets, .. } => {
+            let input = match &input {
+                Input::Tokens(tokens) => StageInput::Tokens(tokens),
+                Input::Codes(codes) => StageInput::Codes(codes),
+            };
+            stage.forward(key, input, targets.as_deref()).map(|out| match out {
+                ForwardOut::Codes { bytes, version } => Outcome::Forward { codes: bytes, version },
+                ForwardOut::Loss { loss, version, grad, logits_hash } => {
+                    Outcome::Loss { loss, gradient: grad, version, logits: logits_hash }
+                }
+            })
+        }
+        Job::Backward { gradient, .. } => stage
+            .backward(key, &gradient)
+            .map(|out| Outcome::Backward { gradient: out.grad, version: out.version }),
+        Job::Abandon { .. } => {
+            stage.abandon(key);
+            Ok(Outcome::Abandoned)
+        }
+    };
+    result.unwrap_or_else(|error| Outcome::Failed(error.to_string()))
+}

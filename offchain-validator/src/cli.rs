@@ -1,0 +1,252 @@
+//! Command line of the validator.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{bail, Context};
+use clap::{Args, Parser, Subcommand};
+use iota_chain::{Call, Chain, Submitter};
+use iota_protocol::ids::{AccountKey, RunId};
+use iota_protocol::work::Role;
+use iota_service::keys::Hotkey;
+use iota_service::telemetry::Format;
+use iota_service::{config, ss58, telemetry};
+use iota_worker::identity::{coldkey_signer, Identity};
+use iota_worker::{onboard, supervise};
+
+use crate::config::ValidatorConfig;
+
+/// Audits miners, estimates what they contributed, and submits scores that decide who is paid.
+///
+/// First steps: `iota-validator keys new`, `iota-validator register --coldkey cold.json`,
+/// `iota-validator bond --coldkey cold.json --amount 1000000000000`, `iota-validator run`.
+#[derive(Parser)]
+#[command(name = "iota-validator", version)]
+pub struct Cli {
+    /// Configuration file (TOML); flags and IOTA_VALIDATOR_* variables win over it.
+    #[arg(long, global = true)]
+    config: Option<PathBuf>,
+    /// Log as JSON lines.
+    #[arg(long, global = true)]
+    json_log: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make or show keys.
+    #[command(subcommand)]
+    Keys(Keys),
+    /// Register the hotkey in a run under a coldkey, which pays the price.
+    Register(Funded),
+    /// Add to the bond; a validator's bond is its stake in consensus.
+    Bond(Bond),
+    /// Validate until the run ends.
+    Run(RunArgs),
+    /// Print the newest report, or that of one epoch, as JSON.
+    Report(ReportArgs),
+}
+
+#[derive(Subcommand)]
+enum Keys {
+    /// Make a new key file (mode 0600, never overwritten).
+    New {
+        /// Where to write it.
+        #[arg(long, default_value = "hotkey.json")]
+        out: PathBuf,
+    },
+    /// Show a key file's public address.
+    Show {
+        /// The key file.
+        #[arg(default_value = "hotkey.json")]
+        file: PathBuf,
+    },
+}
+
+#[derive(Args, Clone)]
+struct Target {
+    /// WebSocket address of a node.
+    #[arg(long)]
+    node: Option<String>,
+    /// The run.
+    #[arg(long)]
+    run: Option<u32>,
+    /// Hotkey file.
+    #[arg(long)]
+    hotkey: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Funded {
+    #[command(flatten)]
+    target: Target,
+    /// Coldkey file: owns the hotkey, pays, receives.
+    #[arg(long)]
+    coldkey: PathBuf,
+    /// Refuse to pay more than this (smallest unit). Default: today's price.
+    #[arg(long)]
+    max_price: Option<u128>,
+}
+
+#[derive(Args)]
+struct Bond {
+    #[command(flatten)]
+    target: Target,
+    /// Coldkey file.
+    #[arg(long)]
+    coldkey: PathBuf,
+    /// How much, in the smallest unit.
+    #[arg(long)]
+    amount: u128,
+}
+
+#[derive(Args)]
+struct RunArgs {
+    #[command(flatten)]
+    target: Target,
+    /// Genesis hash that the node must have.
+    #[arg(long)]
+    genesis: Option<String>,
+    /// Folder for reports, salts and checkpoints.
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
+    /// Folder of the prepared data set.
+    #[arg(long)]
+    dataset: Option<PathBuf>,
+    /// Address to listen on; may be given more than once.
+    #[arg(long)]
+    listen: Vec<String>,
+    /// Run at the lowest scheduling priority.
+    #[arg(long)]
+    nice: bool,
+}
+
+#[derive(Args)]
+struct ReportArgs {
+    /// Folder of the validator.
+    #[arg(long, default_value = "validator-data")]
+    data_dir: PathBuf,
+    /// The scored epoch; the newest when absent.
+    #[arg(long)]
+    epoch: Option<u32>,
+}
+
+/// Parses flags and runs the command.
+///
+/// # Errors
+/// With what failed and what to do about it.
+pub fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    telemetry::init(if cli.json_log { Format::Json } else { Format::Auto }, None)?;
+    if matches!(&cli.command, Command::Run(args) if args.nice) {
+        // Before any thread is started: on Linux each thread inherits it from its parent.
+        iota_service::priority::lower().context("lowering the priority")?;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("starting the async runtime")?;
+    runtime.block_on(dispatch(cli))
+}
+
+async fn dispatch(cli: Cli) -> anyhow::Result<()> {
+    let file = cli.config.as_deref();
+    match cli.command {
+        Command::Keys(keys) => keys_command(keys),
+        Command::Register(args) => register(file, args).await,
+        Command::Bond(args) => bond(file, args).await,
+        Command::Run(args) => {
+            let config = resolve(file, &args)?;
+            supervise("validator", crate::run::run(config)).await
+        }
+        Command::Report(args) => report(&args),
+    }
+}
+
+fn resolve(file: Option<&Path>, args: &RunArgs) -> anyhow::Result<ValidatorConfig> {
+    let mut flags = target_flags(&args.target);
+    if let Some(genesis) = &args.genesis {
+        flags.insert("genesis".into(), genesis.clone().into());
+    }
+    for (key, path) in [("data_dir", &args.data_dir), ("dataset", &args.dataset)] {
+        if let Some(path) = path {
+            flags.insert(key.into(), path.display().to_string().into());
+        }
+    }
+    if !args.listen.is_empty() {
+        flags.insert("listen".into(), args.listen.clone().into());
+    }
+    Ok(config::resolve(file, "IOTA_VALIDATOR_", flags)?.0)
+}
+
+fn target_flags(target: &Target) -> toml::Table {
+    let mut flags = toml::Table::new();
+    if let Some(node) = &target.node {
+        flags.insert("node".into(), node.clone().into());
+    }
+    if let Some(run) = target.run {
+        flags.insert("run".into(), i64::from(run).into());
+    }
+    if let Some(hotkey) = &target.hotkey {
+        flags.insert("hotkey".into(), hotkey.display().to_string().into());
+    }
+    flags
+}
+
+fn keys_command(keys: Keys) -> anyhow::Result<()> {
+    let (key, file) = match keys {
+        Keys::New { out } => {
+            let key = Hotkey::generate();
+            key.save(&out)?;
+            (key, out)
+        }
+        Keys::Show { file } => (Hotkey::load(&file)?, file),
+    };
+    println!("{} {} ({})", ss58::encode(&key.public()), AccountKey(key.public()), file.display());
+    Ok(())
+}
+
+async fn connect(file: Option<&Path>, target: &Target) -> anyhow::Result<(Arc<Chain>, ValidatorConfig)> {
+    let (config, _): (ValidatorConfig, _) = config::resolve(file, "IOTA_VALIDATOR_", target_flags(target))?;
+    Ok((Chain::connect(&config.node, None).await?, config))
+}
+
+async fn register(file: Option<&Path>, args: Funded) -> anyhow::Result<()> {
+    let (chain, config) = connect(file, &args.target).await?;
+    let run = RunId(config.run);
+    let identity = Identity::new(Hotkey::load(&config.hotkey)?, chain.genesis(), run);
+    let coldkey = coldkey_signer(Hotkey::load(&args.coldkey)?);
+    let member = onboard::register(&chain, &identity, run, Role::Validator, coldkey, args.max_price).await?;
+    println!("registered as uid {} (incarnation {}) in run {run}", member.uid, member.incarnation);
+    Ok(())
+}
+
+async fn bond(file: Option<&Path>, args: Bond) -> anyhow::Result<()> {
+    let (chain, config) = connect(file, &args.target).await?;
+    let run = RunId(config.run);
+    let hotkey = AccountKey(Hotkey::load(&config.hotkey)?.public());
+    let Some(member) = onboard::find_member(&chain, run, hotkey).await? else {
+        bail!("hotkey {hotkey} is not registered in run {run}; register it first");
+    };
+    let submitter = Submitter::new(Arc::clone(&chain), coldkey_signer(Hotkey::load(&args.coldkey)?));
+    submitter.submit_finalized(&Call::bond(run, member.uid, args.amount)).await?;
+    println!("bonded {} for uid {}", args.amount, member.uid);
+    Ok(())
+}
+
+fn report(args: &ReportArgs) -> anyhow::Result<()> {
+    let epoch = match args.epoch {
+        Some(epoch) => epoch,
+        None => newest(&args.data_dir).with_context(|| format!("no report in {}", args.data_dir.display()))?,
+    };
+    let path = args.data_dir.join(format!("report-{epoch}.json"));
+    print!("{}", std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?);
+    Ok(())
+}
+
+fn newest(dir: &Path) -> Option<u32> {
+    let names = std::fs::read_dir(dir).ok()?.flatten().filter_map(|file| file.file_name().into_string().ok());
+    names.filter_map(|name| name.strip_prefix("report-")?.strip_suffix(".json")?.parse().ok()).max()
+}

@@ -1,0 +1,42 @@
+//! The validator's configuration: defaults, then the file, then `IOTA_VALIDATOR_*`, then flags.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Everything an operator can set.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ValidatorConfig {
+    /// WebSocket address of a node.
+    pub node: String,
+    /// The run to validate.
+    pub run: u32,
+    /// Genesis hash that the node must have; any when absent.
+    pub genesis: Option<String>,
+    /// Hotkey file.
+    pub hotkey: PathBuf,
+    /// Folder for reports, salts and checkpoints.
+    pub data_dir: PathBuf,
+    /// Folder of the prepared data set.
+    pub dataset: PathBuf,
+    /// Addresses to listen on.
+    pub listen: Vec<String>,
+    /// libtorch threads.
+    pub threads: u32,
+}
+
+impl Default for ValidatorConfig {
+    fn default() -> Self {
+        Self {
+            node: "ws://127.0.0.1:9944".into(),
+            run: 0,
+            genesis: None,
+            hotkey: PathBuf::from("hotkey.json"),
+            data_dir: PathBuf::from("validator-data"),
+            dataset: PathBuf::from("dataset"),
+            listen: vec!["/ip4/0.0.0.0/tcp/0".into(), "/ip4/0.0.0.0/udp/0/quic-v1".into()],
+            threads: 1,
+        }
+    }
+}

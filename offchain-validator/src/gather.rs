@@ -1,0 +1,111 @@
+//! Fetching an epoch's evidence from its miners: commits from the chain, receipts and logs from the
+//! members that committed their roots.
+
+use std::time::Duration;
+
+use iota_network::Network;
+use iota_protocol::ids::{Epoch, Stage, Uid};
+use iota_protocol::params::RunParams;
+use iota_protocol::view::CommitView;
+use iota_worker::fetch::{self, FetchError};
+use iota_worker::session::Session;
+use tokio::time::Instant;
+
+use crate::pathways::MinerReceipts;
+use crate::witness::Witness;
+
+/// How long receipts are asked for before a miner counts as unreachable: accusing nobody, paying
+/// nothing this epoch.
+const PATIENCE: Duration = Duration::from_secs(6);
+
+/// A miner's commit in its stage.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// Its stage.
+    pub stage: Stage,
+    /// What stands on chain.
+    pub commit: CommitView,
+}
+
+/// An epoch's evidence.
+#[derive(Debug, Default)]
+pub struct Evidence {
+    /// Everyone who committed.
+    pub commits: Vec<Committed>,
+    /// Receipts that match their roots.
+    pub receipts: Vec<MinerReceipts>,
+    /// Miners whose receipts contradict their own commitment.
+    pub invalid: Vec<Uid>,
+    /// Miners whose receipts could not be had.
+    pub unreachable: Vec<Uid>,
+}
+
+/// Gathers an epoch's evidence.
+///
+/// # Errors
+/// When the node does not answer.
+pub async fn evidence(
+    session: &Session,
+    network: &Network,
+    params: &RunParams,
+    witness: &Witness,
+    epoch: Epoch,
+) -> anyhow::Result<Evidence> {
+    let mut evidence = Evidence { commits: commits(session, params, epoch).await?, ..Evidence::default() };
+    let mut asked = tokio::task::JoinSet::new();
+    for committed in &evidence.commits {
+        let Some(member) = latest(session, witness, committed.commit.uid) else { continue };
+        let (network, run, committed) = (network.clone(), session.run, committed.clone());
+        asked.spawn(async move {
+            let root = committed.commit.work.receipts_root;
+            let deadline = Instant::now() + PATIENCE;
+            let receipts = fetch::until(deadline, || fetch::receipts(&network, &member, run, epoch, root)).await;
+            (committed, receipts)
+        });
+    }
+    while let Some(answer) = asked.join_next().await {
+        let (committed, receipts) = answer?;
+        evidence.add(&committed, receipts);
+    }
+    evidence.receipts.sort_by_key(|miner| miner.uid);
+    evidence.invalid.sort_unstable();
+    evidence.unreachable.sort_unstable();
+    Ok(evidence)
+}
+
+impl Evidence {
+    fn add(&mut self, committed: &Committed, receipts: Result<Vec<iota_protocol::receipt::Receipt>, FetchError>) {
+        let uid = committed.commit.uid;
+        match receipts {
+            Ok(receipts) => self.receipts.push(MinerReceipts { uid, stage: committed.stage, receipts }),
+            Err(error @ FetchError::Invalid { .. }) => {
+                tracing::warn!(%uid, %error, "receipts contradict the commitment");
+                self.invalid.push(uid);
+            }
+            Err(error) => {
+                tracing::warn!(%uid, %error, "receipts could not be had");
+                self.unreachable.push(uid);
+            }
+        }
+    }
+}
+
+async fn commits(session: &Session, params: &RunParams, epoch: Epoch) -> anyhow::Result<Vec<Committed>> {
+    let at = session.chain.at_finalized().await?;
+    let mut all = Vec::new();
+    for number in 0..params.n_stages() {
+        let stage = Stage(number);
+        let merge = at.merge(session.run, epoch, stage).await?.unwrap_or_default();
+        all.extend(merge.commits.into_iter().map(|commit| Committed { stage, commit }));
+    }
+    Ok(all)
+}
+
+/// A member with its newest endpoint, if it is still the same incarnation.
+#[must_use]
+pub fn latest(session: &Session, witness: &Witness, uid: Uid) -> Option<iota_protocol::view::MemberView> {
+    let then = witness.member(uid)?;
+    let now = session.peek().and_then(|view| view.member(uid).cloned());
+    Some(now.filter(|member| member.incarnation == then.incarnation).unwrap_or_else(|| then.clone()))
+}
+

@@ -1,0 +1,210 @@
+//! From receipts to pathways: which passes stand, and which losses were reported. Pure.
+//!
+//! A pass stands when both sides say the same: the sender's receipt names the receiver and the hash
+//! of what it sent, the receiver's receipt names the hash of what it took. Where the neighbour has
+//! nothing on chain (it died), what it would have said is not held against the one that did.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use iota_protocol::ids::{Hash, Sample, Stage, Uid};
+use iota_protocol::receipt::{Direction, Receipt};
+
+/// Receipts of one miner, verified against its committed root.
+#[derive(Clone, Debug)]
+pub struct MinerReceipts {
+    /// The miner.
+    pub uid: Uid,
+    /// Its stage.
+    pub stage: Stage,
+    /// Its receipts.
+    pub receipts: Vec<Receipt>,
+}
+
+/// A loss that a last-stage miner reported for a sample whose way there stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReportedLoss {
+    /// The sample.
+    pub sample: Sample,
+    /// Who reported it.
+    pub reporter: Uid,
+    /// Millionths of a nat per token.
+    pub loss_micro: u32,
+}
+
+/// What an epoch's receipts amount to.
+#[derive(Clone, Debug, Default)]
+pub struct Pathways {
+    /// Samples of each miner that stand, both ways.
+    pub verified: BTreeMap<Uid, u32>,
+    /// Losses, by sample.
+    pub losses: Vec<ReportedLoss>,
+}
+
+type Key = (Uid, Direction, Sample);
+
+struct Index<'a> {
+    by_key: BTreeMap<Key, Vec<&'a Receipt>>,
+    committed: BTreeSet<Uid>,
+    last: Stage,
+}
+
+impl<'a> Index<'a> {
+    fn new(miners: &'a [MinerReceipts], last: Stage) -> Self {
+        let mut by_key: BTreeMap<Key, Vec<&Receipt>> = BTreeMap::new();
+        for miner in miners {
+            for receipt in miner.receipts.iter().filter(|receipt| receipt.stage == miner.stage) {
+                by_key.entry((miner.uid, receipt.direction, receipt.sample)).or_default().push(receipt);
+            }
+        }
+        Self { by_key, committed: miners.iter().map(|miner| miner.uid).collect(), last }
+    }
+
+    fn receipts(&self, uid: Uid, direction: Direction, sample: Sample) -> &[&'a Receipt] {
+        self.by_key.get(&(uid, direction, sample)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether `sender` says that it sent `hash` to `receiver`, or cannot say anything.
+    fn sent(&self, sender: Uid, receiver: Uid, direction: Direction, sample: Sample, hash: &Hash) -> bool {
+        !self.committed.contains(&sender)
+            || self.receipts(sender, direction, sample).iter().any(|r| r.to == receiver && r.output == *hash)
+    }
+
+    /// Whether `receiver` says that it took `hash`, or cannot say anything.
+    fn took(&self, receiver: Uid, direction: Direction, sample: Sample, hash: &Hash) -> bool {
+        !self.committed.contains(&receiver)
+            || self.receipts(receiver, direction, sample).iter().any(|r| r.input == *hash)
+    }
+
+    fn input_stands(&self, uid: Uid, receipt: &Receipt) -> bool {
+        let reads_data = match receipt.direction {
+            Direction::Forward => receipt.stage.0 == 0,
+            Direction::Backward => receipt.stage == self.last,
+        };
+        reads_data || self.sent(receipt.from, uid, receipt.direction, receipt.sample, &receipt.input)
+    }
+
+    fn output_stands(&self, receipt: &Receipt) -> bool {
+        let ends_here = match receipt.direction {
+            Direction::Forward => receipt.stage == self.last,
+            Direction::Backward => receipt.stage.0 == 0,
+        };
+        ends_here || self.took(receipt.to, receipt.direction, receipt.sample, &receipt.output)
+    }
+
+    fn passes(&self, uid: Uid, direction: Direction, sample: Sample) -> bool {
+        self.receipts(uid, direction, sample).iter().any(|r| self.input_stands(uid, r) && self.output_stands(r))
+    }
+}
+
+/// Reads an epoch's receipts. `last` is the last stage.
+#[must_use]
+pub fn read(miners: &[MinerReceipts], last: Stage) -> Pathways {
+    let index = Index::new(miners, last);
+    let mut pathways = Pathways::default();
+    let mut reported = BTreeSet::new();
+    for miner in miners {
+        let samples: BTreeSet<Sample> = miner.receipts.iter().map(|receipt| receipt.sample).collect();
+        // A single stage has no backward message; its forward pass is the whole sample.
+        let both = |sample: Sample| {
+            let forward = index.passes(miner.uid, Direction::Forward, sample);
+            forward && (last.0 == 0 || index.passes(miner.uid, Direction::Backward, sample))
+        };
+        let standing = samples.iter().filter(|sample| both(**sample)).count();
+        pathways.verified.insert(miner.uid, u32::try_from(standing).unwrap_or(u32::MAX));
+        for receipt in miner.receipts.iter().filter(|r| r.stage == last && r.direction == Direction::Forward) {
+            let Some(loss_micro) = receipt.loss_micro else { continue };
+            if index.input_stands(miner.uid, receipt) && reported.insert(receipt.sample) {
+                pathways.losses.push(ReportedLoss { sample: receipt.sample, reporter: miner.uid, loss_micro });
+            }
+        }
+    }
+    pathways.losses.sort_by_key(|loss| loss.sample);
+    pathways
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use iota_protocol::ids::{Attempt, Version};
+
+    const LAST: Stage = Stage(1);
+
+    fn receipt(stage: u16, direction: Direction, from: u16, to: u16, input: u8, output: u8) -> Receipt {
+        Receipt {
+            sample: Sample(7),
+            attempt: Attempt(0),
+            stage: Stage(stage),
+            direction,
+            from: Uid(from),
+            to: Uid(to),
+            input: Hash([input; 32]),
+            output: Hash([output; 32]),
+            version: Version(0),
+            sequence: 0,
+            skips: Default::default(),
+            loss_micro: (stage == 1 && direction == Direction::Forward).then_some(5_000_000),
+            logits: Hash::ZERO,
+        }
+    }
+
+    /// Two stages, one miner each: 0 sends 0x11 forward, 1 sends 0x22 back.
+    fn honest() -> Vec<MinerReceipts> {
+        vec![
+            MinerReceipts {
+                uid: Uid(0),
+                stage: Stage(0),
+                receipts: vec![
+                    receipt(0, Direction::Forward, 0, 1, 0x01, 0x11),
+                    receipt(0, Direction::Backward, 1, 0, 0x22, 0x00),
+                ],
+            },
+            MinerReceipts {
+                uid: Uid(1),
+                stage: Stage(1),
+                receipts: vec![
+                    receipt(1, Direction::Forward, 0, 1, 0x11, 0x00),
+                    receipt(1, Direction::Backward, 1, 0, 0x00, 0x22),
+                ],
+            },
+        ]
+    }
+
+    #[test]
+    fn an_honest_sample_counts_for_both_and_its_loss_is_read() {
+        let pathways = read(&honest(), LAST);
+        assert_eq!(pathways.verified, BTreeMap::from([(Uid(0), 1), (Uid(1), 1)]));
+        assert_eq!(pathways.losses, [ReportedLoss { sample: Sample(7), reporter: Uid(1), loss_micro: 5_000_000 }]);
+    }
+
+    #[test]
+    fn a_hash_that_the_receiver_did_not_take_counts_for_neither() {
+        let mut miners = honest();
+        miners[0].receipts[0].output = Hash([0x99; 32]);
+        let pathways = read(&miners, LAST);
+        assert_eq!(pathways.verified, BTreeMap::from([(Uid(0), 0), (Uid(1), 0)]));
+        assert!(pathways.losses.is_empty());
+    }
+
+    #[test]
+    fn a_forward_pass_without_its_backward_pass_does_not_count() {
+        let mut miners = honest();
+        miners[0].receipts.pop();
+        assert_eq!(read(&miners, LAST).verified, BTreeMap::from([(Uid(0), 0), (Uid(1), 0)]));
+    }
+
+    #[test]
+    fn a_dead_neighbour_is_not_held_against_the_living() {
+        let mut miners = honest();
+        miners.pop();
+        assert_eq!(read(&miners, LAST).verified, BTreeMap::from([(Uid(0), 1)]));
+    }
+
+    #[test]
+    fn receipts_of_another_stage_are_ignored() {
+        let mut miners = honest();
+        for receipt in &mut miners[1].receipts {
+            receipt.stage = Stage(0);
+        }
+        assert_eq!(read(&miners, LAST).verified.get(&Uid(1)), Some(&0));
+    }
+}

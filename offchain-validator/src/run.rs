@@ -1,0 +1,361 @@
+//! The program: watch the run, and score each epoch of training while the next one trains.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{bail, Context};
+use codec::Encode;
+use iota_chain::{Chain, Submitter};
+use iota_compute::data::Dataset;
+use iota_compute::outer::OuterState;
+use iota_compute::Device;
+use iota_network::{Inbound, Lane, Network, NetworkConfig, PeerKey};
+use iota_protocol::clasp::{self, Observation};
+use iota_protocol::hash::{hash, Domain};
+use iota_protocol::ids::{parse_hex32, Epoch, Hash, RunId, Stage, Uid};
+use iota_protocol::seed::audit_choice;
+use iota_protocol::view::{MemberView, RunState};
+use iota_protocol::wire::{self, FetchReply, FetchRequest};
+use iota_protocol::work::Role;
+use iota_protocol::{pathway, position};
+use iota_service::journal::atomic_write;
+use iota_service::keys::Hotkey;
+use iota_worker::identity::Identity;
+use iota_worker::segment::sample_tokens;
+use iota_worker::session::Session;
+use iota_worker::{exchange, onboard};
+use tokio::sync::mpsc;
+
+use crate::audit::{Audit, Auditor, Subject, Verdict};
+use crate::config::ValidatorConfig;
+use crate::difficulty::Bigrams;
+use crate::evaluate;
+use crate::gather::{self, Evidence};
+use crate::pathways::{self, Pathways};
+use crate::report::{MinerLine, Report, REPORT_VERSION};
+use crate::scores;
+use crate::witness::Witness;
+
+/// Time bins of CLASP in one epoch: the loss falls within an epoch, and ten steps follow the curve.
+const TIME_BINS: u32 = 10;
+/// Reports kept for those who ask: as many epochs as the chain keeps commits, and one more.
+const KEPT_REPORTS: u32 = 4;
+/// Wait before a step that failed for lack of an answer is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+type Reports = Arc<Mutex<Vec<(Epoch, Arc<Vec<u8>>)>>>;
+
+struct Validator {
+    config: ValidatorConfig,
+    session: Session,
+    network: Network,
+    hotkey_secret: Hash,
+    submitter: Submitter,
+    member: MemberView,
+    dataset: Arc<Dataset>,
+    bigrams: Bigrams,
+    device: Device,
+    reports: Reports,
+    /// States at the start of the newest evaluated epoch, which audits of that epoch start from.
+    states: Option<(Epoch, Vec<OuterState>)>,
+    /// States at the start of the epoch before it.
+    older_states: Option<(Epoch, Vec<OuterState>)>,
+}
+
+/// Runs a validator until the run has ended or an error needs the operator.
+///
+/// # Errors
+/// With what failed and what to do about it.
+pub async fn run(config: ValidatorConfig) -> anyhow::Result<()> {
+    let mut validator = start(config).await?;
+    let mut scored: Option<Epoch> = None;
+    loop {
+        let view = validator.session.current().await?;
+        if view.is_running() {
+            Witness::keep(&validator.config.data_dir, &view)?;
+            let due = view.epoch().previous().filter(|epoch| scored.is_none_or(|done| done < *epoch));
+            if let Some(epoch) = due {
+                if let Err(error) = validator.score(epoch).await {
+                    tracing::error!(%epoch, error = %format!("{error:#}"), "epoch not scored");
+                }
+                scored = Some(epoch);
+                continue;
+            }
+            if view.epoch().0 == 0 && validator.states.is_none() {
+                validator.evaluate_start(view.epoch()).await?;
+            }
+        } else if view.clock.state == RunState::Ended {
+            tracing::info!("the run has ended");
+            return Ok(());
+        }
+        validator.session.next().await?;
+    }
+}
+
+async fn start(config: ValidatorConfig) -> anyhow::Result<Validator> {
+    let run = RunId(config.run);
+    std::fs::create_dir_all(&config.data_dir).with_context(|| format!("creating {}", config.data_dir.display()))?;
+    let genesis = config.genesis.as_deref().map(|text| parse_hex32(text).map(Hash).context("genesis is not 64 hex digits"));
+    let chain = Chain::connect(&config.node, genesis.transpose()?).await?;
+    let hotkey = Hotkey::load(&config.hotkey)?;
+    let hotkey_secret = hash(Domain::Audit, &*hotkey.expose_seed());
+    let identity = Identity::new(hotkey, chain.genesis(), run);
+    let params = chain.at_finalized().await?.run(run).await?.with_context(|| format!("run {run} does not exist on this chain"))?;
+    let dataset = Dataset::open(&config.dataset, Some(params.data.manifest_root))
+        .with_context(|| format!("opening data set {}", config.dataset.display()))?;
+    let peer = peer_key(&config.data_dir)?;
+    let mut network_config = NetworkConfig::new(peer.clone(), config.listen.clone());
+    network_config.train_limit_bytes = wire::train_limit(&params);
+    network_config.fetch_limit_bytes = exchange::FETCH_LIMIT;
+    let (network, inbound) = Network::start(network_config).await?;
+    let member = onboard::find_member(&chain, run, identity.public()).await?;
+    let Some(member) = member.filter(|member| member.role == Role::Validator) else {
+        bail!("hotkey {} is not registered as a validator in run {run}; use `iota-validator register`", identity.public());
+    };
+    let submitter = Submitter::new(Arc::clone(&chain), identity.signer());
+    onboard::serve(&chain, &submitter, run, &member, &network, &peer).await?;
+    let session = Session::start(chain, run, network.clone()).await?;
+    let reports = Reports::default();
+    tokio::spawn(serve_reports(inbound, run, Arc::clone(&reports)));
+    let device = iota_compute::init_runtime(config.threads);
+    let bigrams = Bigrams::count(&dataset)?;
+    tracing::info!(uid = %member.uid, hotkey = %member.hotkey, bigram_nats = dataset.bigram_entropy(), "validator ready");
+    Ok(Validator {
+        config,
+        session,
+        network,
+        hotkey_secret,
+        submitter,
+        member,
+        dataset: Arc::new(dataset),
+        bigrams,
+        device,
+        reports,
+        states: None,
+        older_states: None,
+    })
+}
+
+fn peer_key(data_dir: &Path) -> anyhow::Result<PeerKey> {
+    let path = data_dir.join("peer-key");
+    if let Ok(bytes) = std::fs::read(&path) {
+        let seed: [u8; 32] = bytes.try_into().map_err(|_| anyhow::anyhow!("{} does not hold 32 bytes", path.display()))?;
+        return Ok(PeerKey::from_seed(seed));
+    }
+    let seed: [u8; 32] = rand::random();
+    atomic_write(&path, &seed).with_context(|| format!("writing {}", path.display()))?;
+    Ok(PeerKey::from_seed(seed))
+}
+
+async fn serve_reports(mut inbound: mpsc::Receiver<Inbound>, run: RunId, reports: Reports) {
+    while let Some(request) = inbound.recv().await {
+        if request.lane != Lane::Fetch {
+            continue;
+        }
+        let reply = match wire::decode::<FetchRequest>(&request.bytes, request.bytes.len()) {
+            Ok(FetchRequest::Report { run: asked, epoch }) if asked == run => {
+                let known = reports.lock().unwrap_or_else(PoisonError::into_inner);
+                known.iter().find(|(e, _)| *e == epoch).map_or(FetchReply::NotReady, |(_, bytes)| FetchReply::Bytes(bytes.to_vec()))
+            }
+            _ => FetchReply::NotFound,
+        };
+        drop(request.reply.send(reply.encode()));
+    }
+}
+
+impl Validator {
+    /// Everything that one epoch of training needs from this validator.
+    async fn score(&mut self, epoch: Epoch) -> anyhow::Result<()> {
+        let dir = self.config.data_dir.clone();
+        let reveal = match scores::recall(&dir, epoch) {
+            Some(known) => known,
+            None => {
+                let report = self.report(epoch).await?;
+                self.publish(&report)?;
+                scores::prepare(&dir, epoch, report.row(), report.root())?
+            }
+        };
+        scores::commit_and_reveal(&mut self.session, &self.submitter, &self.member, epoch, &reveal).await
+    }
+
+    fn publish(&self, report: &Report) -> anyhow::Result<()> {
+        let epoch = report.epoch;
+        let json = serde_json::to_vec_pretty(report)?;
+        atomic_write(&self.config.data_dir.join(format!("report-{epoch}.json")), &json)?;
+        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        reports.retain(|(known, _)| known.0.saturating_add(KEPT_REPORTS) > epoch.0);
+        reports.push((epoch, Arc::new(report.encode())));
+        Ok(())
+    }
+
+    async fn report(&mut self, epoch: Epoch) -> anyhow::Result<Report> {
+        let witness = Witness::recall(&self.config.data_dir, epoch)
+            .with_context(|| format!("this validator was not there when epoch {epoch} trained"))?;
+        let params = Arc::clone(&self.session.params);
+        let evidence = gather::evidence(&self.session, &self.network, &params, &witness, epoch).await?;
+        let pathways = pathways::read(&evidence.receipts, params.last_stage());
+        let observations = self.observations(&witness, &pathways)?;
+        let stages = witness.stages(&params);
+        let effects = clasp::estimate(&stages, &observations, &clasp::Config::default());
+        let audits = self.audits(epoch, &witness, &evidence, &effects).await?;
+        let heldout = self.evaluate_start(epoch.next()).await;
+        let heldout_micro = heldout.map_err(|error| tracing::warn!(%epoch, %error, "held-out loss not measured")).ok();
+        let miners = lines(&evidence, &pathways, &effects, &audits);
+        Ok(Report {
+            version: REPORT_VERSION,
+            run: self.session.run,
+            epoch,
+            miners,
+            observations: observations.iter().map(Into::into).collect(),
+            audits: audits.iter().map(Into::into).collect(),
+            next_secret: hash(Domain::Audit, &self.secret(epoch.next())),
+            heldout_micro,
+        })
+    }
+
+    /// The secret that chooses audits of an epoch; its hash stands in the report of the one before.
+    fn secret(&self, epoch: Epoch) -> [u8; 32] {
+        hash(Domain::Audit, &(self.hotkey_secret, self.session.run, epoch).encode()).0
+    }
+
+    fn observations(&self, witness: &Witness, pathways: &Pathways) -> anyhow::Result<Vec<Observation>> {
+        let params = &self.session.params;
+        let first = witness.weights(Stage(0));
+        let n0 = u32::try_from(first.len()).unwrap_or(u32::MAX).max(1);
+        let last_round = pathways.losses.last().map_or(0, |loss| loss.sample.0 / n0).saturating_add(1);
+        let later: Vec<(Stage, Vec<(Uid, u32)>)> =
+            (1..params.n_stages()).map(|stage| (Stage(stage), witness.weights(Stage(stage)))).collect();
+        let mut observations = Vec::new();
+        for loss in &pathways.losses {
+            let rank = usize::try_from(position::rank_of(loss.sample, n0)).unwrap_or(usize::MAX);
+            let Some((origin, _)) = first.get(rank) else { continue };
+            let mut preference = vec![*origin];
+            for (stage, weights) in &later {
+                let order = pathway::preference(&witness.clock.train_seed, loss.sample, *stage, weights);
+                preference.extend(order.first());
+            }
+            let (inputs, targets) = sample_tokens(&self.dataset, params, witness.clock.data_base, loss.sample)?;
+            let bin = (loss.sample.0 / n0).saturating_mul(TIME_BINS) / last_round;
+            observations.push(Observation {
+                sample: loss.sample,
+                preference,
+                reporter: loss.reporter,
+                loss_micro: loss.loss_micro,
+                difficulty: self.bigrams.mean_bits(&inputs, &targets),
+                time_bin: u16::try_from(bin).unwrap_or(u16::MAX),
+            });
+        }
+        Ok(observations)
+    }
+
+    /// Audits this validator's seeded choice and the miner with the worst significant effect.
+    async fn audits(
+        &self,
+        epoch: Epoch,
+        witness: &Witness,
+        evidence: &Evidence,
+        effects: &[clasp::MinerEffect],
+    ) -> anyhow::Result<Vec<Audit>> {
+        let seed = self.seed_of(epoch).await?;
+        let secret = self.secret(epoch);
+        let auditor = Auditor {
+            network: &self.network,
+            run: self.session.run,
+            params: &self.session.params,
+            epoch,
+            seed,
+            secret,
+            data_base: witness.clock.data_base,
+            tokens: witness.clock.tokens,
+            dataset: &self.dataset,
+            device: self.device,
+        };
+        let mut audits = Vec::new();
+        for uid in subjects(&seed, &secret, evidence, effects) {
+            let committed = evidence.commits.iter().find(|c| c.commit.uid == uid);
+            let receipts = evidence.receipts.iter().find(|r| r.uid == uid);
+            let member = gather::latest(&self.session, witness, uid);
+            if let (Some(committed), Some(receipts), Some(member)) = (committed, receipts, member) {
+                let subject =
+                    Subject { member: &member, stage: committed.stage, work: &committed.commit.work, receipts: &receipts.receipts };
+                let start = self.start_state(epoch, committed.stage);
+                let audit = auditor.audit(&subject, start).await;
+                tracing::info!(%uid, %epoch, from = %audit.from_version, verdict = ?audit.verdict, events = audit.events, "audited");
+                audits.push(audit);
+            }
+        }
+        Ok(audits)
+    }
+
+    fn start_state(&self, epoch: Epoch, stage: Stage) -> Option<&OuterState> {
+        let known = [&self.states, &self.older_states];
+        let found = known.into_iter().flatten().find(|(of, _)| *of == epoch)?;
+        found.1.get(usize::from(stage.0))
+    }
+
+    /// Seed of an epoch that has closed: the chain keeps it as the next epoch's pathway seed.
+    async fn seed_of(&self, epoch: Epoch) -> anyhow::Result<Hash> {
+        let at = self.session.chain.at_finalized().await?;
+        let clock = at.clock(self.session.run).await?.context("the run is gone from the chain")?;
+        if clock.epoch == epoch.next() {
+            Ok(clock.train_seed)
+        } else {
+            bail!("epoch {epoch} is not the one before the current epoch {}", clock.epoch)
+        }
+    }
+
+    /// Held-out loss of the states that an epoch starts with; keeps the states for audits and as a
+    /// checkpoint.
+    async fn evaluate_start(&mut self, epoch: Epoch) -> anyhow::Result<u32> {
+        let states = match evaluate::states(&self.session, &self.network, epoch).await {
+            Ok(states) => states,
+            Err(error) => {
+                tracing::debug!(%epoch, %error, "states not fetched yet; asking once more");
+                tokio::time::sleep(RETRY).await;
+                evaluate::states(&self.session, &self.network, epoch).await?
+            }
+        };
+        let loss = evaluate::heldout(&self.session, &self.dataset, &states)?;
+        evaluate::keep(&self.config.data_dir, &self.session, &states)?;
+        tracing::info!(%epoch, heldout_loss = loss, "evaluated the weights that the epoch starts with");
+        self.older_states = self.states.replace((epoch, states));
+        let micro = (f64::from(loss) * 1e6).round().clamp(0.0, f64::from(u32::MAX)) as u32;
+        atomic_write(&self.config.data_dir.join(format!("heldout-{epoch}.json")), format!("{loss}\n").as_bytes())?;
+        Ok(micro)
+    }
+}
+
+/// One miner by seed and secret, and the worst significant effect; without repetition.
+fn subjects(seed: &Hash, secret: &[u8; 32], evidence: &Evidence, effects: &[clasp::MinerEffect]) -> Vec<Uid> {
+    let candidates: Vec<Uid> = evidence.receipts.iter().map(|miner| miner.uid).collect();
+    let choice = audit_choice(seed, secret, u64::try_from(candidates.len()).unwrap_or(0));
+    let mut chosen: Vec<Uid> = usize::try_from(choice).ok().and_then(|i| candidates.get(i)).copied().into_iter().collect();
+    let worst = effects
+        .iter()
+        .filter(|effect| effect.significant && effect.effect > 0.0)
+        .max_by(|a, b| a.effect.total_cmp(&b.effect).then(b.uid.cmp(&a.uid)));
+    if let Some(worst) = worst.filter(|worst| !chosen.contains(&worst.uid)) {
+        chosen.push(worst.uid);
+    }
+    chosen
+}
+
+fn lines(evidence: &Evidence, pathways: &Pathways, effects: &[clasp::MinerEffect], audits: &[Audit]) -> Vec<MinerLine> {
+    let mut lines: Vec<MinerLine> = evidence
+        .commits
+        .iter()
+        .filter_map(|committed| {
+            let uid = committed.commit.uid;
+            let effect = effects.iter().find(|effect| effect.uid == uid)?;
+            let caught = audits.iter().any(|audit| audit.uid == uid && audit.verdict == Verdict::Invalid);
+            let claimed = committed.commit.work.samples;
+            let stands = pathways.verified.get(&uid).copied().unwrap_or(0).min(claimed);
+            let verified = if caught || evidence.invalid.contains(&uid) { 0 } else { stands };
+            Some(MinerLine::new(committed.commit.incarnation, claimed, verified, effect))
+        })
+        .collect();
+    lines.sort_by_key(|line| line.uid);
+    lines
+}
+

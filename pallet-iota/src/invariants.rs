@@ -1,0 +1,188 @@
+//! What always holds between storage items. Checked after every block of every test, and by
+//! `try-runtime` against a live state.
+//!
+//! 1. A run has parameters that validate and a clock; it is active unless it has ended.
+//! 2. Uids and hotkeys of a run map to each other one to one; uids given out are members or free.
+//! 3. Incarnations are unique in a run and below the next one.
+//! 4. Only miners hold stages, which exist; only validators hold bonds.
+//! 5. What is on hold on a coldkey is the sum of its members' bonds.
+//! 6. `TotalOwed` is the sum of `Rewards`, and the pot holds at least as much.
+//! 7. What the runs minted sums to `TotalMinted`, at most the supply.
+//! 8. Reports add up, void ones minted nothing, and payouts match sums and roots.
+//! 9. Commits ascend by uid; bitmaps name committers; who opened had blinded.
+//! 10. Shard statuses are as many as the pairs of committers.
+//! 11. Snapshots ascend by uid; scores are by validators of the snapshot, rows ascend.
+//! 12. Nothing is kept beyond the history.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use iota_protocol::{
+    emission::{payouts_root, MAX_SUPPLY},
+    ids::{AccountKey, Hash, RunId},
+    params::MAX_MEMBERS,
+    work::{Bitmap, Role},
+};
+use polkadot_sdk::{
+    frame_support::{
+        ensure,
+        traits::{
+            fungible::{Inspect, InspectHold},
+            Get,
+        },
+    },
+    sp_runtime::TryRuntimeError,
+};
+
+use crate::{
+    pallet::{
+        ActiveRuns, Clocks, Config, FreeUids, HoldReason, Members, Merges, NextIncarnation, NextRun,
+        NextUid, Pallet, Payouts, Reports, Rewards, Runs, Scores, Shards, Snapshots, TotalMinted,
+        TotalOwed, UidOf,
+    },
+    types::{account, Merge, State},
+};
+
+type Check = Result<(), TryRuntimeError>;
+
+fn ascending<K: Ord>(keys: impl Iterator<Item = K> + Clone) -> bool {
+    keys.clone().zip(keys.skip(1)).all(|(a, b)| a < b)
+}
+
+impl<T: Config> Pallet<T> {
+    /// Checks the list at the top of this file.
+    pub(crate) fn check_invariants() -> Check {
+        for run in (0..NextRun::<T>::get().0).map(RunId) {
+            Self::check_run(run)?;
+            Self::check_members(run)?;
+        }
+        Self::check_holds()?;
+        Self::check_money()?;
+        Self::check_reports()?;
+        Self::check_merges()?;
+        Self::check_scores()?;
+        Self::check_history()
+    }
+
+    fn check_run(run: RunId) -> Check {
+        let params = Runs::<T>::get(run).ok_or("1: a run lacks parameters")?;
+        let clock = Clocks::<T>::get(run).ok_or("1: a run lacks a clock")?;
+        ensure!(params.validate().is_ok(), "1: parameters of a run contradict each other");
+        let active = ActiveRuns::<T>::get().contains(&run);
+        ensure!(active == (clock.state != State::Ended), "1: active runs are not those that have not ended");
+        Ok(())
+    }
+
+    fn check_members(run: RunId) -> Check {
+        let params = Runs::<T>::get(run).ok_or("1: a run lacks parameters")?;
+        let members = Self::members_of(run);
+        let free = FreeUids::<T>::get(run);
+        let given = NextUid::<T>::get(run);
+        ensure!(u32::from(given) <= MAX_MEMBERS, "2: more uids than members may be");
+        ensure!(members.len() + free.len() == usize::from(given), "2: a uid is neither held nor free");
+        ensure!(ascending(free.iter()), "2: free uids do not ascend");
+        ensure!(UidOf::<T>::iter_prefix(run).count() == members.len(), "2: hotkeys are not as many as members");
+        let mut incarnations = BTreeSet::new();
+        for (uid, member) in &members {
+            ensure!(uid.0 < given && !free.contains(uid), "2: a member holds a free uid");
+            let hotkey = account(&member.hotkey);
+            ensure!(UidOf::<T>::get(run, hotkey) == Some(*uid), "2: a member's hotkey has another uid");
+            ensure!(member.incarnation < NextIncarnation::<T>::get(run), "3: an incarnation is from the future");
+            ensure!(incarnations.insert(member.incarnation), "3: two members share an incarnation");
+            let stage_exists = member.stage.is_none_or(|stage| params.stage(stage).is_some());
+            ensure!(stage_exists, "4: a member holds a stage that does not exist");
+            let fits = match member.role {
+                Role::Miner => member.bond == 0,
+                Role::Validator => member.stage.is_none(),
+            };
+            ensure!(fits, "4: a miner has a bond or a validator a stage");
+        }
+        Ok(())
+    }
+
+    fn check_holds() -> Check {
+        let mut bonds = BTreeMap::<AccountKey, u128>::new();
+        for (_, _, member) in Members::<T>::iter() {
+            *bonds.entry(member.coldkey).or_default() += member.bond;
+        }
+        for (coldkey, bond) in bonds {
+            let held = T::Currency::balance_on_hold(&HoldReason::Bond.into(), &account(&coldkey));
+            ensure!(held == bond, "5: what is on hold is not the sum of bonds");
+        }
+        Ok(())
+    }
+
+    fn check_money() -> Check {
+        let owed: u128 = Rewards::<T>::iter_values().sum();
+        ensure!(owed == TotalOwed::<T>::get(), "6: the sum of rewards is not the total owed");
+        ensure!(T::Currency::balance(&Self::pot()) >= owed, "6: the pot holds less than is owed");
+        let minted: u128 = Clocks::<T>::iter_values().map(|clock| clock.minted).sum();
+        ensure!(minted == TotalMinted::<T>::get(), "7: runs minted another sum than the chain");
+        ensure!(minted <= MAX_SUPPLY, "7: more was minted than the supply");
+        Ok(())
+    }
+
+    fn check_reports() -> Check {
+        for (at, report) in Reports::<T>::iter() {
+            let split = report.split;
+            let whole = split.miners + split.validators + split.treasury;
+            ensure!(split.minted == whole, "8: shares of an epoch do not sum to what it minted");
+            let table = Payouts::<T>::get(at);
+            let paid: u128 = table.iter().map(|payment| payment.amount).sum();
+            ensure!(paid == split.miners + split.validators, "8: payouts do not sum to the shares");
+            ensure!(!report.void || split.minted == 0, "8: a void epoch minted");
+            let payouts = report.view(at.1, &table).payouts;
+            ensure!(payouts_root(&payouts) == report.payouts_root, "8: payouts do not match their root");
+        }
+        Ok(())
+    }
+
+    fn check_merges() -> Check {
+        for (at, merge) in Merges::<T>::iter() {
+            ensure!(ascending(merge.commits.iter().map(|commit| commit.uid)), "9: commits do not ascend");
+            Self::check_commits(&merge)?;
+            let (n, shards) = (merge.commits.len(), Shards::<T>::get(at).len());
+            let expected = if n == 1 { 1 } else { n * n.saturating_sub(1) / 2 };
+            ensure!(shards == 0 || shards == expected, "10: shards are not as many as pairs");
+        }
+        Ok(())
+    }
+
+    fn check_commits(merge: &Merge) -> Check {
+        let all = (0..merge.commits.len()).fold(Bitmap::default(), Bitmap::with);
+        let named = |bitmap: Option<Bitmap>| bitmap.is_none_or(|bitmap| bitmap.0 & !all.0 == 0);
+        ensure!(named(merge.entry_set), "9: the entry set names nobody");
+        for commit in &merge.commits {
+            ensure!(named(commit.attested), "9: an attestation names nobody");
+            ensure!(!commit.opened || commit.blind.is_some(), "9: a merge was opened without a blind");
+        }
+        Ok(())
+    }
+
+    fn check_scores() -> Check {
+        for (_, snapshot) in Snapshots::<T>::iter() {
+            ensure!(ascending(snapshot.miners.iter().map(|m| m.uid)), "11: miners do not ascend");
+            ensure!(ascending(snapshot.validators.iter().map(|v| v.uid)), "11: validators do not ascend");
+        }
+        for (at, uid, score) in Scores::<T>::iter() {
+            let snapshot = Snapshots::<T>::get(at).ok_or("11: scores of an epoch without a snapshot")?;
+            let permitted =
+                snapshot.validators.iter().any(|v| v.uid == uid && v.incarnation == score.incarnation);
+            ensure!(permitted, "11: scores by a validator that the snapshot does not hold");
+            ensure!(score.commit != Hash::ZERO, "11: a score was stored before its commit");
+            let ordered = score.row.is_none_or(|row| ascending(row.entries.iter().map(|entry| entry.uid)));
+            ensure!(ordered, "11: a row does not ascend");
+        }
+        Ok(())
+    }
+
+    fn check_history() -> Check {
+        let oldest = |run: RunId, kept: u32| {
+            Clocks::<T>::get(run).map_or(0, |clock| clock.epoch.0.saturating_sub(kept.saturating_add(1)))
+        };
+        let (short, long) = (T::HistoryDepth::get(), T::EpochHistory::get());
+        let merges = Merges::<T>::iter_keys().all(|(run, epoch, _)| epoch.0 >= oldest(run, short));
+        let snapshots = Snapshots::<T>::iter_keys().all(|(run, epoch)| epoch.0 >= oldest(run, short));
+        let reports = Reports::<T>::iter_keys().all(|(run, epoch)| epoch.0 >= oldest(run, long));
+        ensure!(merges && snapshots && reports, "12: something older than the history is kept");
+        Ok(())
+    }
+}

@@ -1,0 +1,629 @@
+//! IOTA's on-chain rules: who is a member, which window of which epoch is open, what members
+//! committed, and who is paid.
+//!
+//! The pallet sees roots, counters, bitmaps and scores, never a tensor. Everything that two parties
+//! must agree on is computed by `iota-protocol`; this crate stores, checks and pays. Calls stand
+//! here and are thin, their bodies are in [`membership`], [`work`] and [`scores`], the clock is in
+//! [`epoch`], money in [`rewards`].
+//!
+//! Not here yet: unbonding, verdicts and vesting, a moving registration price, replacement of the
+//! lowest earner in a full run, a second scoring of void epochs, benchmarked weights.
+#![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used
+    )
+)]
+
+extern crate alloc;
+
+pub mod runtime_api;
+pub mod types;
+pub mod weights;
+
+mod assignment;
+mod epoch;
+#[cfg(any(test, feature = "try-runtime"))]
+mod invariants;
+mod membership;
+#[cfg(test)]
+mod mock;
+mod rewards;
+mod scores;
+#[cfg(test)]
+mod tests;
+mod views;
+mod work;
+
+pub use pallet::*;
+
+use polkadot_sdk::frame_support;
+
+#[frame_support::pallet]
+pub mod pallet {
+    use alloc::{string::String, vec::Vec};
+    use iota_protocol::{
+        ids::{AccountKey, Epoch, Hash, Incarnation, RunId, Stage, Uid},
+        params::{RunParams, MAX_MEMBERS},
+        work::{Bitmap, Endpoint, Role, ScoreReveal, ShardHashes, WorkCommit},
+    };
+    use polkadot_sdk::{
+        frame_support::{
+            self,
+            pallet_prelude::*,
+            traits::{
+                fungible::{Balanced, Inspect, InspectHold, Mutate, MutateHold},
+                EnsureOrigin,
+            },
+            PalletId,
+        },
+        frame_system::pallet_prelude::*,
+        sp_runtime::{traits::SaturatedConversion, AccountId32},
+    };
+
+    use crate::{
+        types::{Clock, Member, Merge, Payouts as PayoutTable, Report, Score, Shards as ShardTable, Snapshot},
+        weights,
+    };
+
+    const STORAGE_VERSION: StorageVersion = StorageVersion::new(1);
+
+    #[pallet::pallet]
+    #[pallet::storage_version(STORAGE_VERSION)]
+    pub struct Pallet<T>(_);
+
+    #[pallet::config]
+    pub trait Config: polkadot_sdk::frame_system::Config<AccountId = AccountId32> {
+        /// The token: the one source of issuance.
+        type Currency: Inspect<AccountId32, Balance = u128>
+            + Mutate<AccountId32>
+            + Balanced<AccountId32>
+            + InspectHold<AccountId32, Reason = Self::RuntimeHoldReason>
+            + MutateHold<AccountId32>;
+        /// Reasons for holds of the whole runtime.
+        type RuntimeHoldReason: From<HoldReason>;
+        /// May start a run.
+        type AdminOrigin: EnsureOrigin<Self::RuntimeOrigin>;
+        /// Names the account that holds rewards until they are claimed.
+        #[pallet::constant]
+        type PotId: Get<PalletId>;
+        /// Names the account that takes remainders and unattributed shares.
+        #[pallet::constant]
+        type TreasuryId: Get<PalletId>;
+        /// Price of a registration at genesis, smallest units.
+        #[pallet::constant]
+        type InitialRegistrationPrice: Get<u128>;
+        /// Least bond of a validator, smallest units.
+        #[pallet::constant]
+        type MinValidatorBond: Get<u128>;
+        /// Most runs that have not ended; each costs reads in every block.
+        #[pallet::constant]
+        type MaxRuns: Get<u32>;
+        /// Reports and payout tables kept for each run, in epochs.
+        #[pallet::constant]
+        type EpochHistory: Get<u32>;
+        /// Commits, merges, snapshots and scores kept for each run, in epochs.
+        #[pallet::constant]
+        type HistoryDepth: Get<u32>;
+    }
+
+    /// Why funds are on hold.
+    #[pallet::composite_enum]
+    pub enum HoldReason {
+        /// The bond of a validator.
+        Bond,
+    }
+
+    /// Id of the next run.
+    #[pallet::storage]
+    pub type NextRun<T> = StorageValue<_, RunId, ValueQuery>;
+
+    /// Runs that have not ended, ascending.
+    #[pallet::storage]
+    pub type ActiveRuns<T: Config> = StorageValue<_, BoundedVec<RunId, T::MaxRuns>, ValueQuery>;
+
+    /// What defines a run; written once.
+    // Twox: ids are counted by the pallet.
+    #[pallet::storage]
+    pub type Runs<T> = StorageMap<_, Twox64Concat, RunId, RunParams>;
+
+    /// Where a run stands.
+    // Twox: ids are counted by the pallet.
+    #[pallet::storage]
+    pub type Clocks<T> = StorageMap<_, Twox64Concat, RunId, Clock>;
+
+    /// Uids given out so far in a run; those below it that are not in use are in `FreeUids`.
+    // Twox: ids are counted by the pallet.
+    #[pallet::storage]
+    pub type NextUid<T> = StorageMap<_, Twox64Concat, RunId, u16, ValueQuery>;
+
+    /// Uids of members that left, ascending; the lowest is given out first.
+    // Twox: ids are counted by the pallet.
+    #[pallet::storage]
+    pub type FreeUids<T> =
+        StorageMap<_, Twox64Concat, RunId, BoundedVec<Uid, ConstU32<MAX_MEMBERS>>, ValueQuery>;
+
+    /// Incarnation of the next registration in a run.
+    // Twox: ids are counted by the pallet.
+    #[pallet::storage]
+    pub type NextIncarnation<T> = StorageMap<_, Twox64Concat, RunId, Incarnation, ValueQuery>;
+
+    /// Members of a run, at most `MAX_MEMBERS`.
+    // Twox: run ids and uids are counted by the pallet.
+    #[pallet::storage]
+    pub type Members<T> = StorageDoubleMap<_, Twox64Concat, RunId, Twox64Concat, Uid, Member>;
+
+    /// Where members can be reached.
+    // Twox: run ids and uids are counted by the pallet.
+    #[pallet::storage]
+    pub type Endpoints<T> = StorageDoubleMap<_, Twox64Concat, RunId, Twox64Concat, Uid, Endpoint>;
+
+    /// The uid of a hotkey in a run.
+    // Blake2: hotkeys are chosen by users.
+    #[pallet::storage]
+    pub type UidOf<T> = StorageDoubleMap<_, Twox64Concat, RunId, Blake2_128Concat, AccountId32, Uid>;
+
+    /// Commits of a stage in an epoch; kept for `HistoryDepth` epochs.
+    // Twox: all parts are counted by the pallet.
+    #[pallet::storage]
+    pub type Merges<T> = StorageMap<_, Twox64Concat, (RunId, Epoch, Stage), Merge>;
+
+    /// Shard statuses of a stage in an epoch; kept for `HistoryDepth` epochs.
+    // Twox: all parts are counted by the pallet.
+    #[pallet::storage]
+    pub type Shards<T> = StorageMap<_, Twox64Concat, (RunId, Epoch, Stage), ShardTable, ValueQuery>;
+
+    /// Everyone who may be paid for an epoch; kept for `HistoryDepth` epochs.
+    // Twox: both parts are counted by the pallet.
+    #[pallet::storage]
+    pub type Snapshots<T> = StorageMap<_, Twox64Concat, (RunId, Epoch), Snapshot>;
+
+    /// Commits and reveals of validators for a scored epoch, at most `MAX_VALIDATORS`; kept for
+    /// `HistoryDepth` epochs.
+    // Twox: all parts are counted by the pallet.
+    #[pallet::storage]
+    pub type Scores<T> = StorageDoubleMap<_, Twox64Concat, (RunId, Epoch), Twox64Concat, Uid, Score>;
+
+    /// What scored epochs minted; kept for `EpochHistory` epochs.
+    // Twox: both parts are counted by the pallet.
+    #[pallet::storage]
+    pub type Reports<T> = StorageMap<_, Twox64Concat, (RunId, Epoch), Report>;
+
+    /// Whom scored epochs paid; kept for `EpochHistory` epochs.
+    // Twox: both parts are counted by the pallet.
+    #[pallet::storage]
+    pub type Payouts<T> = StorageMap<_, Twox64Concat, (RunId, Epoch), PayoutTable, ValueQuery>;
+
+    /// What accounts may claim; one entry for each coldkey ever paid and not yet claimed.
+    // Blake2: accounts are chosen by users. Unbounded, but each entry was paid for by work.
+    #[pallet::storage]
+    pub type Rewards<T> = StorageMap<_, Blake2_128Concat, AccountId32, u128, ValueQuery>;
+
+    /// Sum of `Rewards`; the pot holds at least as much.
+    #[pallet::storage]
+    pub type TotalOwed<T> = StorageValue<_, u128, ValueQuery>;
+
+    /// Minted by all runs since genesis; what the emission schedule and its cap go by.
+    #[pallet::storage]
+    pub type TotalMinted<T> = StorageValue<_, u128, ValueQuery>;
+
+    /// Burned by registrations in a run since its last report.
+    // Twox: ids are counted by the pallet.
+    #[pallet::storage]
+    pub type Burned<T> = StorageMap<_, Twox64Concat, RunId, u128, ValueQuery>;
+
+    /// The price at genesis.
+    #[pallet::type_value]
+    pub fn InitialPrice<T: Config>() -> u128 {
+        T::InitialRegistrationPrice::get()
+    }
+
+    /// What a registration burns, smallest units.
+    #[pallet::storage]
+    pub type RegistrationPrice<T: Config> = StorageValue<_, u128, ValueQuery, InitialPrice<T>>;
+
+    /// Runs that exist from the first block, in the order of their ids.
+    #[pallet::genesis_config]
+    #[derive(frame_support::DefaultNoBound)]
+    pub struct GenesisConfig<T: Config> {
+        /// Parameters of each run.
+        pub runs: Vec<RunParams>,
+        /// Ties the configuration to the runtime.
+        #[serde(skip)]
+        pub marker: PhantomData<T>,
+    }
+
+    #[pallet::genesis_build]
+    impl<T: Config> BuildGenesisConfig for GenesisConfig<T> {
+        fn build(&self) {
+            Pallet::<T>::fund_own_accounts();
+            for params in &self.runs {
+                let created = Pallet::<T>::do_create_run(params.clone());
+                assert!(created.is_ok(), "genesis run {}: {created:?}", String::from_utf8_lossy(&params.preset));
+            }
+        }
+    }
+
+    /// What changed, with every id that an indexer needs.
+    #[pallet::event]
+    #[pallet::generate_deposit(pub(super) fn deposit_event)]
+    pub enum Event<T: Config> {
+        /// A run exists and waits for miners.
+        RunCreated { run: RunId },
+        /// A hotkey became a member.
+        Registered { run: RunId, uid: Uid, incarnation: Incarnation, hotkey: AccountId32, coldkey: AccountId32, role: Role, price: u128 },
+        /// A member will leave at the next `Close`.
+        Leaving { run: RunId, uid: Uid, incarnation: Incarnation },
+        /// A member left.
+        Left { run: RunId, uid: Uid, incarnation: Incarnation },
+        /// A validator's bond grew.
+        Bonded { run: RunId, uid: Uid, amount: u128, total: u128 },
+        /// A member published where it can be reached.
+        Served { run: RunId, uid: Uid, peer: [u8; 32] },
+        /// An epoch started.
+        EpochStarted { run: RunId, epoch: Epoch, start: u32 },
+        /// `Train` goes on because some stage had no commit.
+        TrainExtended { run: RunId, epoch: Epoch, extensions: u8, stage: Stage },
+        /// The seed of the epoch is known.
+        SeedFixed { run: RunId, epoch: Epoch, seed: Hash },
+        /// A miner committed its work.
+        WorkCommitted { run: RunId, epoch: Epoch, stage: Stage, uid: Uid, incarnation: Incarnation, work: WorkCommit },
+        /// An owner attested whose entries it holds.
+        Attested { run: RunId, epoch: Epoch, stage: Stage, uid: Uid, entries: Bitmap },
+        /// The entries to merge are fixed.
+        EntriesFixed { run: RunId, epoch: Epoch, stage: Stage, entries: Bitmap },
+        /// An owner committed to its shard hashes.
+        MergeBlinded { run: RunId, epoch: Epoch, stage: Stage, uid: Uid, hash: Hash },
+        /// An owner opened its shard hashes; `differing` of them contradict its partners.
+        MergeOpened { run: RunId, epoch: Epoch, stage: Stage, uid: Uid, shards: u32, differing: u32 },
+        /// A miner reported the root of its weights and outer momentum.
+        RootCommitted { run: RunId, epoch: Epoch, stage: Stage, uid: Uid, root: Hash },
+        /// The root of a stage's state at the start of the next epoch; `None` without a majority.
+        RootFixed { run: RunId, epoch: Epoch, stage: Stage, root: Option<Hash> },
+        /// A validator committed to a row of scores.
+        ScoresCommitted { run: RunId, epoch: Epoch, uid: Uid, hash: Hash },
+        /// A row of scores was revealed.
+        ScoresRevealed { run: RunId, epoch: Epoch, uid: Uid, entries: u32, report_root: Hash },
+        /// A scored epoch was paid, or is void.
+        EpochSettled { run: RunId, epoch: Epoch, void: bool, minted: u128, miners: u128, validators: u128, treasury: u128, burned: u128, payouts_root: Hash },
+        /// A member was credited for an epoch.
+        Rewarded { run: RunId, epoch: Epoch, uid: Uid, incarnation: Incarnation, coldkey: AccountId32, amount: u128 },
+        /// A miner holds a stage from the next epoch on.
+        Assigned { run: RunId, epoch: Epoch, uid: Uid, incarnation: Incarnation, stage: Stage },
+        /// The settling epoch closed.
+        RunEnded { run: RunId },
+        /// A miner missed too many commits; it lost its stage and must serve again.
+        Unassigned { run: RunId, uid: Uid, incarnation: Incarnation },
+        /// An account took what it was owed.
+        Claimed { account: AccountId32, amount: u128 },
+    }
+
+    /// Why a call was refused. Variants are only ever added at the end: workers know them by index.
+    #[pallet::error]
+    #[derive(PartialEq, Eq)]
+    pub enum Error<T> {
+        /// No run has this id.
+        UnknownRun,
+        /// The parameters contradict each other.
+        InvalidParams,
+        /// As many runs are active as may be.
+        TooManyRuns,
+        /// The run has not started or has ended.
+        NotRunning,
+        /// The call names another epoch than the current one, or than the one being scored.
+        WrongEpoch,
+        /// The window of this call is not open.
+        WrongPhase,
+        /// The hotkey is a member of this run already.
+        AlreadyRegistered,
+        /// All uids are taken.
+        RunFull,
+        /// The signature does not bind the key to its owner on this chain.
+        BadProof,
+        /// A registration costs more than the caller would pay.
+        PriceTooHigh,
+        /// The hotkey or uid is not a member of this run.
+        NotMember,
+        /// The coldkey does not own this member.
+        NotOwner,
+        /// The member is not a miner.
+        NotMiner,
+        /// The member is not a validator, or had no permit when the epoch closed.
+        NotValidator,
+        /// The bond would stay below the least bond.
+        BondTooLow,
+        /// The member asked to leave already.
+        AlreadyLeaving,
+        /// An endpoint needs at least one address.
+        NoAddress,
+        /// The miner holds no stage yet.
+        NotAssigned,
+        /// A count in the commit is beyond what the run allows.
+        BadCounts,
+        /// This member committed in this epoch already.
+        AlreadyCommitted,
+        /// As many miners of the stage have committed as can merge.
+        StageFull,
+        /// The miner has no commit in this epoch.
+        NotCommitted,
+        /// The bitmap names no committer, or lacks the sender's own entry.
+        BadBitmap,
+        /// This owner attested already.
+        AlreadyAttested,
+        /// This owner blinded already.
+        AlreadyBlinded,
+        /// This owner has no blinded hash to open.
+        NotBlinded,
+        /// This owner opened already.
+        AlreadyOpened,
+        /// The hashes are not those that were blinded.
+        BlindMismatch,
+        /// The shards are not exactly those that this owner holds, in ascending order.
+        WrongShards,
+        /// This miner reported a root already.
+        AlreadyRooted,
+        /// The validator committed to no scores for this epoch.
+        NoCommit,
+        /// The scores are not those that were committed.
+        HashMismatch,
+        /// The row is not strictly ascending by uid.
+        Unsorted,
+        /// The row scores somebody who is no miner of that epoch.
+        UnknownMiner,
+        /// The row was revealed already.
+        AlreadyRevealed,
+        /// The account is owed nothing.
+        NothingOwed,
+    }
+
+    #[pallet::hooks]
+    impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
+        fn on_initialize(now: BlockNumberFor<T>) -> Weight {
+            Self::advance_runs(now.saturated_into::<u32>())
+        }
+
+        fn integrity_test() {
+            Self::check_constants();
+        }
+
+        #[cfg(feature = "try-runtime")]
+        fn try_state(_: BlockNumberFor<T>) -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
+            Self::check_invariants()
+        }
+    }
+
+    #[pallet::call]
+    impl<T: Config> Pallet<T> {
+        /// Starts a run, which waits until enough miners have registered and served.
+        ///
+        /// # Errors
+        /// `InvalidParams`, `TooManyRuns`.
+        #[pallet::call_index(0)]
+        #[pallet::weight(weights::create_run::<T>())]
+        pub fn create_run(origin: OriginFor<T>, params: RunParams) -> DispatchResult {
+            T::AdminOrigin::ensure_origin(origin)?;
+            Self::do_create_run(params)?;
+            Ok(())
+        }
+
+        /// Makes `hotkey` a member owned by the sender; burns the price. `proof` is the hotkey's
+        /// sr25519 signature of `iota_protocol::hash::register_payload`.
+        ///
+        /// # Errors
+        /// `UnknownRun`, `NotRunning` (ended), `AlreadyRegistered`, `RunFull`, `PriceTooHigh`,
+        /// `BadProof`, or what the token answers when the price cannot be paid.
+        #[pallet::call_index(1)]
+        #[pallet::weight(weights::register::<T>())]
+        pub fn register(
+            origin: OriginFor<T>,
+            run: RunId,
+            hotkey: AccountId32,
+            role: Role,
+            proof: [u8; 64],
+            max_price: u128,
+        ) -> DispatchResult {
+            let coldkey = ensure_signed(origin)?;
+            Self::do_register(run, coldkey, hotkey, role, &proof, max_price)
+        }
+
+        /// Adds to the bond of a validator; `amount` goes on hold on the sender, its coldkey.
+        ///
+        /// # Errors
+        /// `UnknownRun`, `NotMember`, `NotOwner`, `NotValidator`, `BondTooLow`.
+        #[pallet::call_index(2)]
+        #[pallet::weight(weights::bond::<T>())]
+        pub fn bond(origin: OriginFor<T>, run: RunId, uid: Uid, amount: u128) -> DispatchResult {
+            let coldkey = ensure_signed(origin)?;
+            Self::do_bond(run, uid, &coldkey, amount)
+        }
+
+        /// Publishes where the sender, a hotkey, can be reached. `peer_signature` is the ed25519
+        /// signature of `iota_protocol::hash::serve_payload` by `endpoint.peer`. Free once an epoch.
+        ///
+        /// # Errors
+        /// `UnknownRun`, `NotMember`, `NoAddress`, `BadProof`.
+        #[pallet::call_index(3)]
+        #[pallet::weight(weights::serve::<T>())]
+        #[pallet::feeless_if(|origin: &OriginFor<T>, run: &RunId, endpoint: &Endpoint, peer_signature: &[u8; 64]| -> bool {
+            Pallet::<T>::signer(origin)
+                .is_some_and(|who| Pallet::<T>::serves_for_free(&who, *run, endpoint, peer_signature))
+        })]
+        pub fn serve(
+            origin: OriginFor<T>,
+            run: RunId,
+            endpoint: Endpoint,
+            peer_signature: [u8; 64],
+        ) -> DispatchResult {
+            let hotkey = ensure_signed(origin)?;
+            Self::do_serve(&hotkey, run, endpoint, &peer_signature)
+        }
+
+        /// Asks to leave at the next `Close`; sent by the hotkey or the coldkey of a miner.
+        /// Validators leave once unbonding exists.
+        ///
+        /// # Errors
+        /// `UnknownRun`, `NotMember`, `NotOwner`, `NotMiner`, `AlreadyLeaving`.
+        #[pallet::call_index(4)]
+        #[pallet::weight(weights::leave::<T>())]
+        pub fn leave(origin: OriginFor<T>, run: RunId, uid: Uid) -> DispatchResult {
+            let who = ensure_signed(origin)?;
+            Self::do_leave(run, uid, &who)
+        }
+
+        /// Commits to everything that the sender did in the current epoch. Free once.
+        ///
+        /// # Errors
+        /// `UnknownRun`, `NotRunning`, `WrongEpoch`, `WrongPhase`, `NotMember`, `NotMiner`,
+        /// `NotAssigned`, `BadCounts`, `AlreadyCommitted`, `StageFull`.
+        #[pallet::call_index(5)]
+        #[pallet::weight(weights::merge_call::<T>())]
+        #[pallet::feeless_if(|origin: &OriginFor<T>, run: &RunId, epoch: &Epoch, work: &WorkCommit| -> bool {
+            Pallet::<T>::signer(origin)
+                .is_some_and(|who| Pallet::<T>::check_commit_work(&who, *run, *epoch, work).is_ok())
+        })]
+        pub fn commit_work(origin: OriginFor<T>, run: RunId, epoch: Epoch, work: WorkCommit) -> DispatchResult {
+            let hotkey = ensure_signed(origin)?;
+            Self::do_commit_work(&hotkey, run, epoch, work)
+        }
+
+        /// Attests whose entries the sender holds and has verified, by position among the stage's
+        /// commits in uid order, its own included. Free once.
+        ///
+        /// # Errors
+        /// As for `commit_work`, and `NotCommitted`, `BadBitmap`, `AlreadyAttested`.
+        #[pallet::call_index(6)]
+        #[pallet::weight(weights::merge_call::<T>())]
+        #[pallet::feeless_if(|origin: &OriginFor<T>, run: &RunId, epoch: &Epoch, entries: &Bitmap| -> bool {
+            Pallet::<T>::signer(origin)
+                .is_some_and(|who| Pallet::<T>::check_attest(&who, *run, *epoch, *entries).is_ok())
+        })]
+        pub fn attest(origin: OriginFor<T>, run: RunId, epoch: Epoch, entries: Bitmap) -> DispatchResult {
+            let hotkey = ensure_signed(origin)?;
+            Self::do_attest(&hotkey, run, epoch, entries)
+        }
+
+        /// Commits to the sender's merged shard hashes (`iota_protocol::work::blind_hash`), so that
+        /// nobody copies its partner. Free once.
+        ///
+        /// # Errors
+        /// As for `commit_work`, and `NotCommitted`, `AlreadyBlinded`.
+        #[pallet::call_index(7)]
+        #[pallet::weight(weights::merge_call::<T>())]
+        #[pallet::feeless_if(|origin: &OriginFor<T>, run: &RunId, epoch: &Epoch, _hash: &Hash| -> bool {
+            Pallet::<T>::signer(origin)
+                .is_some_and(|who| Pallet::<T>::check_blind_merge(&who, *run, *epoch).is_ok())
+        })]
+        pub fn blind_merge(origin: OriginFor<T>, run: RunId, epoch: Epoch, hash: Hash) -> DispatchResult {
+            let hotkey = ensure_signed(origin)?;
+            Self::do_blind_merge(&hotkey, run, epoch, hash)
+        }
+
+        /// Opens the sender's shard hashes and compares them with those of its partners. Free once.
+        ///
+        /// # Errors
+        /// As for `commit_work`, and `NotCommitted`, `NotBlinded`, `AlreadyOpened`,
+        /// `BlindMismatch`, `WrongShards`.
+        #[pallet::call_index(8)]
+        #[pallet::weight(weights::open_merge::<T>())]
+        #[pallet::feeless_if(|origin: &OriginFor<T>, run: &RunId, epoch: &Epoch, salt: &[u8; 32], hashes: &ShardHashes| -> bool {
+            Pallet::<T>::signer(origin)
+                .is_some_and(|who| Pallet::<T>::check_open_merge(&who, *run, *epoch, salt, hashes).is_ok())
+        })]
+        pub fn open_merge(
+            origin: OriginFor<T>,
+            run: RunId,
+            epoch: Epoch,
+            salt: [u8; 32],
+            hashes: ShardHashes,
+        ) -> DispatchResult {
+            let hotkey = ensure_signed(origin)?;
+            Self::do_open_merge(&hotkey, run, epoch, &salt, &hashes)
+        }
+
+        /// Reports the root of weights and outer momentum after the outer step: the state at the
+        /// start of the next epoch. Free once.
+        ///
+        /// # Errors
+        /// As for `commit_work`, and `NotCommitted`, `AlreadyRooted`.
+        #[pallet::call_index(9)]
+        #[pallet::weight(weights::merge_call::<T>())]
+        #[pallet::feeless_if(|origin: &OriginFor<T>, run: &RunId, epoch: &Epoch, _root: &Hash| -> bool {
+            Pallet::<T>::signer(origin)
+                .is_some_and(|who| Pallet::<T>::check_commit_root(&who, *run, *epoch).is_ok())
+        })]
+        pub fn commit_root(origin: OriginFor<T>, run: RunId, epoch: Epoch, root: Hash) -> DispatchResult {
+            let hotkey = ensure_signed(origin)?;
+            Self::do_commit_root(&hotkey, run, epoch, root)
+        }
+
+        /// Commits to a row of scores for `epoch`, the one before the current
+        /// (`iota_protocol::work::scores_hash`). Free once.
+        ///
+        /// # Errors
+        /// `UnknownRun`, `NotRunning`, `WrongEpoch`, `WrongPhase`, `NotMember`, `NotValidator`,
+        /// `AlreadyCommitted`.
+        #[pallet::call_index(10)]
+        #[pallet::weight(weights::commit_scores::<T>())]
+        #[pallet::feeless_if(|origin: &OriginFor<T>, run: &RunId, epoch: &Epoch, _hash: &Hash| -> bool {
+            Pallet::<T>::signer(origin)
+                .is_some_and(|who| Pallet::<T>::check_commit_scores(&who, *run, *epoch).is_ok())
+        })]
+        pub fn commit_scores(origin: OriginFor<T>, run: RunId, epoch: Epoch, hash: Hash) -> DispatchResult {
+            let hotkey = ensure_signed(origin)?;
+            Self::do_commit_scores(&hotkey, run, epoch, hash)
+        }
+
+        /// Reveals the row that `author` committed to; anyone may send it. Free when it matches.
+        ///
+        /// # Errors
+        /// `UnknownRun`, `NotRunning`, `WrongEpoch`, `WrongPhase`, `NoCommit`, `AlreadyRevealed`,
+        /// `NotMember`, `HashMismatch`, `Unsorted`, `UnknownMiner`.
+        #[pallet::call_index(11)]
+        #[pallet::weight(weights::reveal_scores::<T>())]
+        #[pallet::feeless_if(|origin: &OriginFor<T>, run: &RunId, epoch: &Epoch, author: &Uid, reveal: &ScoreReveal| -> bool {
+            Pallet::<T>::signer(origin).is_some()
+                && Pallet::<T>::check_reveal_scores(*run, *epoch, *author, reveal).is_ok()
+        })]
+        pub fn reveal_scores(
+            origin: OriginFor<T>,
+            run: RunId,
+            epoch: Epoch,
+            author: Uid,
+            reveal: ScoreReveal,
+        ) -> DispatchResult {
+            ensure_signed(origin)?;
+            Self::do_reveal_scores(run, epoch, author, reveal)
+        }
+
+        /// Pays `account` what it is owed; anyone may send it.
+        ///
+        /// # Errors
+        /// `NothingOwed`, or what the token answers when the account cannot take it.
+        #[pallet::call_index(12)]
+        #[pallet::weight(weights::claim::<T>())]
+        pub fn claim(origin: OriginFor<T>, account: AccountId32) -> DispatchResult {
+            ensure_signed(origin)?;
+            Self::do_claim(account)
+        }
+    }
+
+    impl<T: Config> Pallet<T> {
+        /// The account behind a signed origin; calls of any other origin are never free.
+        pub(crate) fn signer(origin: &OriginFor<T>) -> Option<AccountId32> {
+            ensure_signed(origin.clone()).ok()
+        }
+
+        /// The treasury as a protocol key.
+        pub fn treasury_key() -> AccountKey {
+            crate::types::key(&Self::treasury())
+        }
+    }
+}

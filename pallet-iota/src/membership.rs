@@ -1,0 +1,253 @@
+//! Runs and who belongs to them: creation, registration, bonds, endpoints, leaving.
+
+use iota_protocol::{
+    hash::{register_payload, serve_payload},
+    ids::{Epoch, Hash, Incarnation, RunId, Uid},
+    params::{RunParams, MAX_MEMBERS},
+    work::{Endpoint, Role},
+};
+use polkadot_sdk::{
+    frame_support::{
+        ensure,
+        pallet_prelude::DispatchResult,
+        traits::{
+            fungible::{Mutate, MutateHold},
+            tokens::{Fortitude, Precision, Preservation},
+            Get,
+        },
+    },
+    frame_system::{self, pallet_prelude::BlockNumberFor},
+    sp_core::{ed25519, sr25519},
+    sp_io,
+    sp_runtime::{
+        traits::{SaturatedConversion, Zero},
+        AccountId32,
+    },
+};
+
+use crate::{
+    pallet::{
+        ActiveRuns, Burned, Clocks, Config, Endpoints, Error, Event, FreeUids, HoldReason, Members,
+        NextIncarnation, NextRun, NextUid, Pallet, RegistrationPrice, Runs, UidOf,
+    },
+    types::{key, Clock, Member, State},
+};
+
+impl<T: Config> Pallet<T> {
+    /// Hash of the first block: binds signatures to this chain.
+    pub(crate) fn genesis_hash() -> Hash {
+        let genesis = frame_system::Pallet::<T>::block_hash(BlockNumberFor::<T>::zero());
+        let mut bytes = [0u8; 32];
+        for (byte, from) in bytes.iter_mut().zip(genesis.as_ref()) {
+            *byte = *from;
+        }
+        Hash(bytes)
+    }
+
+    /// Number of the current block.
+    pub(crate) fn now() -> u32 {
+        frame_system::Pallet::<T>::block_number().saturated_into::<u32>()
+    }
+
+    /// Parameters and clock of a run.
+    pub(crate) fn run_of(run: RunId) -> Result<(RunParams, Clock), Error<T>> {
+        let params = Runs::<T>::get(run).ok_or(Error::<T>::UnknownRun)?;
+        let clock = Clocks::<T>::get(run).ok_or(Error::<T>::UnknownRun)?;
+        Ok((params, clock))
+    }
+
+    /// The member behind a hotkey.
+    pub(crate) fn member_of(run: RunId, hotkey: &AccountId32) -> Result<(Uid, Member), Error<T>> {
+        let uid = UidOf::<T>::get(run, hotkey).ok_or(Error::<T>::NotMember)?;
+        let member = Members::<T>::get(run, uid).ok_or(Error::<T>::NotMember)?;
+        Ok((uid, member))
+    }
+
+    pub(crate) fn do_create_run(params: RunParams) -> Result<RunId, Error<T>> {
+        ensure!(params.validate().is_ok(), Error::<T>::InvalidParams);
+        let run = NextRun::<T>::get();
+        let next = run.0.checked_add(1).ok_or(Error::<T>::TooManyRuns)?;
+        ActiveRuns::<T>::try_mutate(|active| active.try_push(run)).map_err(|_| Error::<T>::TooManyRuns)?;
+        NextRun::<T>::put(RunId(next));
+        Runs::<T>::insert(run, params);
+        Clocks::<T>::insert(run, Clock::waiting());
+        Self::deposit_event(Event::RunCreated { run });
+        Ok(run)
+    }
+
+    pub(crate) fn do_register(
+        run: RunId,
+        coldkey: AccountId32,
+        hotkey: AccountId32,
+        role: Role,
+        proof: &[u8; 64],
+        max_price: u128,
+    ) -> DispatchResult {
+        let clock = Clocks::<T>::get(run).ok_or(Error::<T>::UnknownRun)?;
+        ensure!(clock.state != State::Ended, Error::<T>::NotRunning);
+        ensure!(!UidOf::<T>::contains_key(run, &hotkey), Error::<T>::AlreadyRegistered);
+        let price = RegistrationPrice::<T>::get();
+        ensure!(price <= max_price, Error::<T>::PriceTooHigh);
+        ensure!(Self::hotkey_consents(run, &coldkey, &hotkey, proof), Error::<T>::BadProof);
+        let uid = Self::lowest_free_uid(run)?;
+        // Expendable would let a coldkey that spends its last unit lose its nonce.
+        T::Currency::burn_from(
+            &coldkey,
+            price,
+            Preservation::Preserve,
+            Precision::Exact,
+            Fortitude::Polite,
+        )?;
+        Burned::<T>::mutate(run, |burned| *burned = burned.saturating_add(price));
+        // The hotkey can send calls without owning anything; taken back when it leaves.
+        frame_system::Pallet::<T>::inc_providers(&hotkey);
+        let incarnation = Self::add_member(run, uid, &coldkey, &hotkey, role);
+        Self::deposit_event(Event::Registered { run, uid, incarnation, hotkey, coldkey, role, price });
+        Ok(())
+    }
+
+    fn hotkey_consents(run: RunId, coldkey: &AccountId32, hotkey: &AccountId32, proof: &[u8; 64]) -> bool {
+        let payload = register_payload(&Self::genesis_hash(), run, &key(coldkey), &key(hotkey));
+        sp_io::crypto::sr25519_verify(
+            &sr25519::Signature::from_raw(*proof),
+            &payload.0,
+            &sr25519::Public::from_raw(key(hotkey).0),
+        )
+    }
+
+    /// The lowest uid that nobody holds.
+    fn lowest_free_uid(run: RunId) -> Result<Uid, Error<T>> {
+        let next = NextUid::<T>::get(run);
+        let free = FreeUids::<T>::get(run).first().copied();
+        let fresh = (u32::from(next) < MAX_MEMBERS).then_some(Uid(next));
+        free.or(fresh).ok_or(Error::<T>::RunFull)
+    }
+
+    /// Marks a uid as held.
+    fn occupy(run: RunId, uid: Uid) {
+        FreeUids::<T>::mutate(run, |free| free.retain(|other| *other != uid));
+        NextUid::<T>::mutate(run, |next| *next = (*next).max(uid.0.saturating_add(1)));
+    }
+
+    fn add_member(
+        run: RunId,
+        uid: Uid,
+        coldkey: &AccountId32,
+        hotkey: &AccountId32,
+        role: Role,
+    ) -> Incarnation {
+        let incarnation = NextIncarnation::<T>::get(run);
+        NextIncarnation::<T>::insert(run, Incarnation(incarnation.0.saturating_add(1)));
+        Self::occupy(run, uid);
+        UidOf::<T>::insert(run, hotkey, uid);
+        let member = Member {
+            incarnation,
+            hotkey: key(hotkey),
+            coldkey: key(coldkey),
+            role,
+            stage: None,
+            since: None,
+            weight: 0,
+            bond: 0,
+            registered_at: Self::now(),
+            served_in: None,
+            missed: 0,
+            leaving: false,
+        };
+        Members::<T>::insert(run, uid, member);
+        incarnation
+    }
+
+    pub(crate) fn do_bond(run: RunId, uid: Uid, coldkey: &AccountId32, amount: u128) -> DispatchResult {
+        ensure!(Runs::<T>::contains_key(run), Error::<T>::UnknownRun);
+        let mut member = Members::<T>::get(run, uid).ok_or(Error::<T>::NotMember)?;
+        ensure!(member.coldkey == key(coldkey), Error::<T>::NotOwner);
+        ensure!(member.role == Role::Validator, Error::<T>::NotValidator);
+        let total = member.bond.saturating_add(amount);
+        ensure!(total >= T::MinValidatorBond::get(), Error::<T>::BondTooLow);
+        T::Currency::hold(&HoldReason::Bond.into(), coldkey, amount)?;
+        member.bond = total;
+        Members::<T>::insert(run, uid, member);
+        Self::deposit_event(Event::Bonded { run, uid, amount, total });
+        Ok(())
+    }
+
+    /// Who would serve, once endpoint and signature are checked.
+    fn check_serve(
+        hotkey: &AccountId32,
+        run: RunId,
+        endpoint: &Endpoint,
+        peer_signature: &[u8; 64],
+    ) -> Result<(Uid, Member, Epoch), Error<T>> {
+        let clock = Clocks::<T>::get(run).ok_or(Error::<T>::UnknownRun)?;
+        let (uid, member) = Self::member_of(run, hotkey)?;
+        ensure!(!endpoint.addresses.is_empty(), Error::<T>::NoAddress);
+        let payload = serve_payload(&Self::genesis_hash(), &key(hotkey));
+        let signed = sp_io::crypto::ed25519_verify(
+            &ed25519::Signature::from_raw(*peer_signature),
+            &payload.0,
+            &ed25519::Public::from_raw(endpoint.peer),
+        );
+        ensure!(signed, Error::<T>::BadProof);
+        Ok((uid, member, clock.epoch))
+    }
+
+    /// Whether a `serve` would be accepted and is the member's first in this epoch.
+    pub(crate) fn serves_for_free(
+        hotkey: &AccountId32,
+        run: RunId,
+        endpoint: &Endpoint,
+        peer_signature: &[u8; 64],
+    ) -> bool {
+        Self::check_serve(hotkey, run, endpoint, peer_signature)
+            .is_ok_and(|(_, member, epoch)| member.served_in != Some(epoch))
+    }
+
+    pub(crate) fn do_serve(
+        hotkey: &AccountId32,
+        run: RunId,
+        endpoint: Endpoint,
+        peer_signature: &[u8; 64],
+    ) -> DispatchResult {
+        let (uid, mut member, epoch) = Self::check_serve(hotkey, run, &endpoint, peer_signature)?;
+        member.served_in = Some(epoch);
+        let peer = endpoint.peer;
+        Members::<T>::insert(run, uid, member);
+        Endpoints::<T>::insert(run, uid, endpoint);
+        Self::deposit_event(Event::Served { run, uid, peer });
+        Ok(())
+    }
+
+    pub(crate) fn do_leave(run: RunId, uid: Uid, who: &AccountId32) -> DispatchResult {
+        let clock = Clocks::<T>::get(run).ok_or(Error::<T>::UnknownRun)?;
+        let mut member = Members::<T>::get(run, uid).ok_or(Error::<T>::NotMember)?;
+        let who = key(who);
+        ensure!(member.coldkey == who || member.hotkey == who, Error::<T>::NotOwner);
+        ensure!(member.role == Role::Miner, Error::<T>::NotMiner);
+        ensure!(!member.leaving, Error::<T>::AlreadyLeaving);
+        if clock.state != State::Running {
+            Self::remove_member(run, uid, &member);
+            return Ok(());
+        }
+        member.leaving = true;
+        Self::deposit_event(Event::Leaving { run, uid, incarnation: member.incarnation });
+        Members::<T>::insert(run, uid, member);
+        Ok(())
+    }
+
+    /// Frees the uid of a member without a bond.
+    pub(crate) fn remove_member(run: RunId, uid: Uid, member: &Member) {
+        let hotkey = crate::types::account(&member.hotkey);
+        Members::<T>::remove(run, uid);
+        Endpoints::<T>::remove(run, uid);
+        UidOf::<T>::remove(run, &hotkey);
+        FreeUids::<T>::mutate(run, |free| {
+            let at = free.partition_point(|other| *other < uid);
+            // Cannot be full: no more uids exist than it has room for.
+            let _ = free.try_insert(at, uid);
+        });
+        // Refused while something else still needs the account; then the reference stays, harmless.
+        let _ = frame_system::Pallet::<T>::dec_providers(&hotkey);
+        Self::deposit_event(Event::Left { run, uid, incarnation: member.incarnation });
+    }
+}

@@ -1,0 +1,150 @@
+//! Money: what a scored epoch mints, who is owed it, who took it.
+//!
+//! Rewards are claimable as soon as they are credited; vesting comes with verdicts.
+
+use iota_protocol::{
+    emission::{payouts_root, settle, Settlement},
+    ids::{AccountKey, Epoch, RunId},
+    params::RunParams,
+    view::Payout,
+};
+use polkadot_sdk::{
+    frame_support::{
+        defensive, ensure,
+        pallet_prelude::DispatchResult,
+        traits::{
+            fungible::{Balanced, Inspect, Mutate},
+            tokens::{imbalance::Imbalance, Preservation},
+            Get,
+        },
+        BoundedVec,
+    },
+    sp_runtime::{traits::AccountIdConversion, AccountId32},
+};
+
+use crate::{
+    pallet::{Burned, Config, Error, Event, Pallet, Payouts, Reports, Rewards, TotalMinted, TotalOwed},
+    types::{account, key, Clock, Payment, Report, Snapshot},
+    weights::Meter,
+};
+
+impl<T: Config> Pallet<T> {
+    /// The account that holds rewards until they are claimed.
+    pub fn pot() -> AccountId32 {
+        T::PotId::get().into_account_truncating()
+    }
+
+    /// The account that takes remainders and unattributed shares.
+    pub fn treasury() -> AccountId32 {
+        T::TreasuryId::get().into_account_truncating()
+    }
+
+    /// Mints the existential deposit to pot and treasury, so that both can take any amount.
+    pub(crate) fn fund_own_accounts() {
+        for own in [Self::pot(), Self::treasury()] {
+            let funded = T::Currency::mint_into(&own, T::Currency::minimum_balance());
+            assert!(funded.is_ok(), "genesis: cannot fund {own:?}: {funded:?}");
+        }
+    }
+
+    /// Settles a scored epoch: mints once, credits, keeps the report.
+    pub(crate) fn settle_epoch(
+        run: RunId,
+        params: &RunParams,
+        clock: &mut Clock,
+        epoch: Epoch,
+        snapshot: &Snapshot,
+        meter: &mut Meter,
+    ) -> Settlement {
+        let scores = Self::scores_view(run, epoch);
+        meter.read(scores.len().saturating_add(2));
+        meter.steps(snapshot.miners.len().saturating_mul(scores.len().saturating_add(1)));
+        let minted_before = TotalMinted::<T>::get();
+        let mut settlement = settle(params, &snapshot.view(), &scores, minted_before);
+        settlement.split.burned = Burned::<T>::take(run);
+        if !settlement.void && Self::mint(&settlement) {
+            clock.minted = clock.minted.saturating_add(settlement.split.minted);
+            Self::credit(run, epoch, &settlement.payouts, meter);
+        }
+        Self::keep_report(run, epoch, &settlement, minted_before);
+        meter.write(6);
+        settlement
+    }
+
+    /// Issues a settlement's emission into pot and treasury; false if they cannot take it, which
+    /// funding them at genesis rules out.
+    fn mint(settlement: &Settlement) -> bool {
+        let split = &settlement.split;
+        let (to_treasury, to_pot) = T::Currency::issue(split.minted).split(split.treasury);
+        let paid = T::Currency::resolve(&Self::pot(), to_pot).is_ok();
+        if !paid {
+            defensive!("the pot cannot take an epoch's emission");
+            return false;
+        }
+        if T::Currency::resolve(&Self::treasury(), to_treasury).is_err() {
+            defensive!("the treasury cannot take its share");
+        }
+        TotalMinted::<T>::mutate(|minted| *minted = minted.saturating_add(split.minted));
+        true
+    }
+
+    fn credit(run: RunId, epoch: Epoch, payouts: &[Payout], meter: &mut Meter) {
+        let mut sum = 0u128;
+        for payout in payouts {
+            let coldkey = account(&payout.coldkey);
+            Rewards::<T>::mutate(&coldkey, |owed| *owed = owed.saturating_add(payout.amount));
+            sum = sum.saturating_add(payout.amount);
+            Self::deposit_event(Event::Rewarded {
+                run,
+                epoch,
+                uid: payout.uid,
+                incarnation: payout.incarnation,
+                coldkey,
+                amount: payout.amount,
+            });
+        }
+        TotalOwed::<T>::mutate(|owed| *owed = owed.saturating_add(sum));
+        meter.read(payouts.len());
+        meter.write(payouts.len());
+    }
+
+    fn keep_report(run: RunId, epoch: Epoch, settlement: &Settlement, minted_before: u128) {
+        let root = payouts_root(&settlement.payouts);
+        let split = settlement.split;
+        let report =
+            Report { block: Self::now(), void: settlement.void, minted_before, split, payouts_root: root };
+        let payments = settlement.payouts.iter().map(Payment::new).collect();
+        Reports::<T>::insert((run, epoch), report);
+        Payouts::<T>::insert((run, epoch), BoundedVec::truncate_from(payments));
+        Self::deposit_event(Event::EpochSettled {
+            run,
+            epoch,
+            void: settlement.void,
+            minted: split.minted,
+            miners: split.miners,
+            validators: split.validators,
+            treasury: split.treasury,
+            burned: split.burned,
+            payouts_root: root,
+        });
+    }
+
+    pub(crate) fn do_claim(account: AccountId32) -> DispatchResult {
+        let amount = Rewards::<T>::take(&account);
+        ensure!(amount > 0, Error::<T>::NothingOwed);
+        T::Currency::transfer(&Self::pot(), &account, amount, Preservation::Preserve)?;
+        TotalOwed::<T>::mutate(|owed| *owed = owed.saturating_sub(amount));
+        Self::deposit_event(Event::Claimed { account, amount });
+        Ok(())
+    }
+
+    /// What an account may claim.
+    pub fn owed_to(account: &AccountKey) -> u128 {
+        Rewards::<T>::get(crate::types::account(account))
+    }
+
+    /// The pot as a protocol key.
+    pub fn pot_key() -> AccountKey {
+        key(&Self::pot())
+    }
+}

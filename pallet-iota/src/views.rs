@@ -1,0 +1,61 @@
+//! Reads behind the runtime API and the view functions.
+
+use alloc::vec::Vec;
+use iota_protocol::{
+    ids::{Epoch, RunId, Stage},
+    params::RunParams,
+    view::{ClockView, EpochReportView, MemberView, MergeView, ScoreView, SnapshotView},
+};
+use polkadot_sdk::frame_support::traits::fungible::Inspect;
+
+use crate::pallet::{
+    Clocks, Config, Endpoints, Merges, Pallet, Payouts, Reports, Runs, Scores, Shards, Snapshots,
+};
+
+impl<T: Config> Pallet<T> {
+    /// Parameters of a run.
+    pub fn run_view(run: RunId) -> Option<RunParams> {
+        Runs::<T>::get(run)
+    }
+
+    /// The clock of a run.
+    pub fn clock_view(run: RunId) -> Option<ClockView> {
+        Clocks::<T>::get(run).map(|clock| clock.view(run))
+    }
+
+    /// Members of a run in uid order.
+    pub fn members_view(run: RunId) -> Vec<MemberView> {
+        let members = Self::members_of(run).into_iter();
+        members.map(|(uid, member)| member.view(uid, Endpoints::<T>::get(run, uid))).collect()
+    }
+
+    /// The merge of one stage in one epoch.
+    pub fn merge_view(run: RunId, epoch: Epoch, stage: Stage) -> Option<MergeView> {
+        let merge = Merges::<T>::get((run, epoch, stage))?;
+        Some(merge.view(&Shards::<T>::get((run, epoch, stage))))
+    }
+
+    /// Everyone who may be paid for an epoch.
+    pub fn snapshot_view(run: RunId, epoch: Epoch) -> Option<SnapshotView> {
+        Snapshots::<T>::get((run, epoch)).map(|snapshot| snapshot.view())
+    }
+
+    /// Commits and reveals for a scored epoch in uid order.
+    pub fn scores_view(run: RunId, epoch: Epoch) -> Vec<ScoreView> {
+        let mut scores: Vec<ScoreView> =
+            Scores::<T>::iter_prefix((run, epoch)).map(|(uid, score)| score.view(uid)).collect();
+        scores.sort_unstable_by_key(|score| score.uid);
+        scores
+    }
+
+    /// What a scored epoch minted and paid.
+    pub fn report_view(run: RunId, epoch: Epoch) -> Option<EpochReportView> {
+        let report = Reports::<T>::get((run, epoch))?;
+        Some(report.view(epoch, &Payouts::<T>::get((run, epoch))))
+    }
+
+    /// Everything that exists, in circulation or not.
+    pub fn issuance() -> u128 {
+        T::Currency::total_issuance()
+    }
+}

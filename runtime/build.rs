@@ -1,0 +1,7 @@
+//! Builds the runtime a second time, as the wasm blob that the node executes.
+
+fn main() {
+    // Without `std` this is that second build itself. `SKIP_WASM_BUILD` skips it for checks.
+    #[cfg(feature = "std")]
+    wasm_builder::substrate_wasm_builder::WasmBuilder::build_using_defaults();
+}

@@ -1,0 +1,47 @@
+//! The chain spec of a devnet: the node's own preset, with our accounts and our run in it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{bail, Context};
+use iota_protocol::params::RunParams;
+use iota_service::ss58;
+use serde_json::{json, Value};
+
+/// What each coldkey starts with: a registration, a bond and fees many times over (9 decimals).
+pub const ENDOWMENT: u64 = 10_000_000_000_000;
+/// Names of the development keys, in the order in which they become authorities.
+pub const AUTHORITIES: [&str; 6] = ["alice", "bob", "charlie", "dave", "eve", "ferdie"];
+
+/// Writes the spec and returns its path.
+///
+/// # Errors
+/// When the node cannot write its preset or the preset has another shape than expected.
+pub fn write(node: &Path, dir: &Path, authorities: u16, params: &RunParams, coldkeys: &[[u8; 32]]) -> anyhow::Result<PathBuf> {
+    let preset = if authorities == 1 { "dev" } else { "local" };
+    let output = Command::new(node).args(["export-chain-spec", "--chain", preset]).output().context("running iota-node export-chain-spec")?;
+    if !output.status.success() {
+        bail!("iota-node export-chain-spec failed: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let mut spec: Value = serde_json::from_slice(&output.stdout).context("the chain spec is not JSON")?;
+    let patch = spec.pointer_mut("/genesis/runtimeGenesis/patch").context("the chain spec has no /genesis/runtimeGenesis/patch")?;
+    patch["iota"] = json!({ "runs": [params] });
+    let balances = patch["balances"]["balances"].as_array_mut().context("the preset endows nobody")?;
+    balances.extend(coldkeys.iter().map(|key| json!([ss58::encode(key), ENDOWMENT])));
+    limit_authorities(patch, authorities)?;
+    let path = dir.join("chain-spec.json");
+    std::fs::write(&path, serde_json::to_vec_pretty(&spec)?).with_context(|| format!("writing {}", path.display()))?;
+    Ok(path)
+}
+
+/// The local preset has three authorities; a devnet of two uses the first two of them.
+fn limit_authorities(patch: &mut Value, authorities: u16) -> anyhow::Result<()> {
+    for pallet in ["aura", "grandpa"] {
+        let list = patch[pallet]["authorities"].as_array_mut().with_context(|| format!("the preset has no {pallet} authorities"))?;
+        if list.len() < usize::from(authorities) {
+            bail!("--authorities {authorities}: the preset has keys for {} only", list.len());
+        }
+        list.truncate(usize::from(authorities));
+    }
+    Ok(())
+}

@@ -1,0 +1,13 @@
+//! The devnet: a whole network on this machine, from real programs. `iota-devnet` runs it for
+//! people, the end-to-end tests run it with faults, both read the same summary.
+
+pub mod checks;
+pub mod collect;
+pub mod genesis;
+pub mod members;
+pub mod network;
+pub mod options;
+pub mod process;
+pub mod progress;
+pub mod run;
+pub mod summary;

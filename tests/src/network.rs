@@ -1,0 +1,238 @@
+//! A running devnet: nodes, members, and the chain as seen by an observer.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, Context};
+use iota_chain::Chain;
+use iota_compute::data::{self, Dataset};
+use iota_compute::presets;
+use iota_protocol::ids::RunId;
+use iota_protocol::params::RunParams;
+use iota_protocol::work::Role;
+
+use crate::genesis::{self, AUTHORITIES};
+use crate::members::Member;
+use crate::options::Options;
+use crate::process::{free_port, stop_all, Process};
+
+/// The run of every devnet.
+pub const RUN: RunId = RunId(0);
+/// How long a node may take to answer: it writes a new database on a busy disk.
+const NODE_START: Duration = Duration::from_secs(60);
+
+/// Everything that was started.
+pub struct Devnet {
+    /// What it was made from.
+    pub options: Options,
+    /// Its folder.
+    pub dir: PathBuf,
+    /// Parameters of the run.
+    pub params: RunParams,
+    /// The prepared data set.
+    pub dataset: Dataset,
+    /// Members, miners first.
+    pub members: Vec<Member>,
+    /// The observer's connection.
+    pub chain: Arc<Chain>,
+    /// WebSocket address of the first node.
+    pub node_url: String,
+    /// Nodes first, then members in their order.
+    pub processes: Vec<Process>,
+    nodes: usize,
+}
+
+fn folder(options: &Options) -> anyhow::Result<PathBuf> {
+    let dir = match &options.dir {
+        Some(dir) => dir.clone(),
+        None => tempfile::Builder::new().prefix("iota-devnet-").tempdir()?.keep(),
+    };
+    std::fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
+    if std::fs::read_dir(&dir)?.next().is_some() {
+        bail!("--dir {} is not empty; give a new folder", dir.display());
+    }
+    Ok(dir)
+}
+
+fn prepare(options: &Options, dir: &Path) -> anyhow::Result<(RunParams, Dataset)> {
+    let draft_data = iota_protocol::params::DataParams {
+        manifest_root: iota_protocol::ids::Hash::ZERO,
+        train_windows: 1,
+        heldout_windows: 1,
+    };
+    // Unknown presets and too many stages are refused before the text is read.
+    let make = |data| presets::run_params(&options.preset, options.stages, options.seed, options.epochs, options.miners, data);
+    let draft = make(draft_data)?;
+    let out = dir.join("dataset");
+    data::prepare(&options.data, &out, draft.model.seq_len, "see data/README.md", |_, _| {})?;
+    let dataset = Dataset::open(&out, None)?;
+    let mut params = make(dataset.data_params())?;
+    params.model.zero_boundary = options.control_zero;
+    if let Some(blocks) = options.train_blocks {
+        params.phases.train = blocks;
+        params.phases.score_commit = params.phases.score_commit.min(blocks * 3 / 5);
+        params.phases.score_reveal = params.phases.score_reveal.min(blocks - params.phases.score_commit);
+    }
+    params.validate()?;
+    Ok((params, dataset))
+}
+
+impl Devnet {
+    /// Starts nodes and members. `adjust` may change members (faults) before they start.
+    ///
+    /// # Errors
+    /// When a step fails; what was started is stopped again.
+    pub async fn start(options: Options, adjust: impl FnOnce(&mut Vec<Member>)) -> anyhow::Result<Self> {
+        options.validate()?;
+        let dir = folder(&options)?;
+        let (params, dataset) = prepare(&options, &dir)?;
+        let mut members = create_members(&options, &dir)?;
+        adjust(&mut members);
+        let node = options.program("iota-node")?;
+        let coldkeys: Vec<[u8; 32]> = members.iter().map(|member| member.coldkey.0).collect();
+        let spec = genesis::write(&node, &dir, options.authorities, &params, &coldkeys)?;
+        let (processes, node_url) = start_nodes(&options, &node, &spec, &dir)?;
+        let chain = connect(&node_url, &processes).await?;
+        let nodes = processes.len();
+        let mut devnet = Self { options, dir, params, dataset, members, chain, node_url, processes, nodes };
+        devnet.register_all().await?;
+        devnet.start_members()?;
+        Ok(devnet)
+    }
+
+    async fn register_all(&self) -> anyhow::Result<()> {
+        let mut tasks = tokio::task::JoinSet::new();
+        for member in self.members.clone() {
+            let chain = Arc::clone(&self.chain);
+            tasks.spawn(async move { member.register(&chain, RUN).await });
+        }
+        while let Some(done) = tasks.join_next().await {
+            done??;
+        }
+        Ok(())
+    }
+
+    fn start_members(&mut self) -> anyhow::Result<()> {
+        for member in self.members.clone() {
+            self.start_member(&member)?;
+        }
+        Ok(())
+    }
+
+    fn start_member(&mut self, member: &Member) -> anyhow::Result<()> {
+        let program = self.options.program(match member.role {
+            Role::Miner => "iota-miner",
+            Role::Validator => "iota-validator",
+        })?;
+        let genesis = self.chain.genesis().to_string();
+        let args = member.args(&self.node_url, &genesis, &self.dir.join("dataset"));
+        self.processes.push(Process::start(&member.name, program, args, &self.dir)?);
+        Ok(())
+    }
+
+    /// Registers and starts one more miner while the run goes on.
+    ///
+    /// # Errors
+    /// When the chain refuses it or it cannot be started.
+    pub async fn join_late(&mut self, member: Member) -> anyhow::Result<()> {
+        member.register(&self.chain, RUN).await?;
+        self.start_member(&member)?;
+        self.members.push(member);
+        Ok(())
+    }
+
+    /// A process by name (`node-0`, `miner-3`, `validator-1`).
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn process(&mut self, name: &str) -> anyhow::Result<&mut Process> {
+        self.processes.iter_mut().find(|p| p.name() == name).with_context(|| format!("no process {name}"))
+    }
+
+    /// Members' processes that have ended, other than `expected`.
+    pub fn dead(&mut self, expected: &[String]) -> Vec<String> {
+        let members = self.processes.iter_mut().skip(self.nodes);
+        let dead = members.filter(|p| !expected.iter().any(|name| name == p.name())).filter_map(|p| {
+            p.exited().filter(|status| !status.success()).map(|status| format!("{} ({status}): {}", p.name(), p.tail(3)))
+        });
+        dead.collect()
+    }
+
+    /// Stops everything that was started.
+    pub fn stop(&mut self) {
+        // Members first, so that they do not spend the end complaining about a dead node.
+        let (nodes, members) = self.processes.split_at_mut(self.nodes);
+        stop_all(members);
+        stop_all(nodes);
+    }
+}
+
+fn create_members(options: &Options, dir: &Path) -> anyhow::Result<Vec<Member>> {
+    let miners = u32::from(options.miners) * u32::from(options.stages);
+    let mut members = Vec::new();
+    for number in 0..miners {
+        members.push(Member::create(dir, format!("miner-{number}"), Role::Miner)?);
+    }
+    for number in 0..options.validators {
+        members.push(Member::create(dir, format!("validator-{number}"), Role::Validator)?);
+    }
+    Ok(members)
+}
+
+fn start_nodes(options: &Options, node: &Path, spec: &Path, dir: &Path) -> anyhow::Result<(Vec<Process>, String)> {
+    let ports: Vec<(u16, u16)> =
+        (0..options.authorities).map(|_| Ok::<_, anyhow::Error>((free_port()?, free_port()?))).collect::<Result<_, _>>()?;
+    let rpc_port = |number: usize| match (number, options.rpc_port) {
+        (0, Some(port)) => port,
+        _ => ports[number].0,
+    };
+    let mut processes = Vec::new();
+    for (number, authority) in AUTHORITIES.iter().enumerate().take(usize::from(options.authorities)) {
+        let base = dir.join(format!("node-{number}"));
+        let mut args: Vec<String> = [
+            "--chain", &spec.display().to_string(), "--base-path", &base.display().to_string(),
+            &format!("--{authority}"), "--validator", "--force-authoring", "--no-mdns", "--no-prometheus", "--no-telemetry",
+            "--listen-addr", &format!("/ip4/127.0.0.1/tcp/{}", ports[number].1),
+            "--rpc-port", &rpc_port(number).to_string(),
+            "--rpc-max-connections", "500", "--rpc-rate-limit-whitelisted-ips", "127.0.0.1/32",
+            "--unsafe-force-node-key-generation", "--allow-private-ip", "--state-pruning", "archive", "--blocks-pruning", "archive",
+        ]
+        .map(String::from)
+        .into();
+        for (other, (_, p2p)) in ports.iter().enumerate().take(number) {
+            let peer = node_peer_id(&dir.join(format!("node-{other}.log")))?;
+            args.extend(["--bootnodes".into(), format!("/ip4/127.0.0.1/tcp/{p2p}/p2p/{peer}")]);
+        }
+        processes.push(Process::start(&format!("node-{number}"), node.to_owned(), args, dir)?);
+    }
+    Ok((processes, format!("ws://127.0.0.1:{}", rpc_port(0))))
+}
+
+/// A node prints its peer id when it starts; later nodes dial it.
+fn node_peer_id(log: &Path) -> anyhow::Result<String> {
+    let deadline = Instant::now() + NODE_START;
+    while Instant::now() < deadline {
+        let text = std::fs::read_to_string(log).unwrap_or_default();
+        let found = text.split_once("Local node identity is: ").and_then(|(_, rest)| rest.split_whitespace().next());
+        if let Some(peer) = found {
+            return Ok(peer.to_owned());
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    bail!("{}: the node did not print its identity within {} s", log.display(), NODE_START.as_secs())
+}
+
+async fn connect(url: &str, processes: &[Process]) -> anyhow::Result<Arc<Chain>> {
+    let deadline = Instant::now() + NODE_START;
+    loop {
+        match Chain::connect(url, None).await {
+            Ok(chain) => return Ok(chain),
+            Err(_) if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(300)).await,
+            Err(error) => {
+                let tail = processes.first().map(|node| node.tail(15)).unwrap_or_default();
+                return Err(error).context(format!("the node does not answer; its last lines:\n{tail}"));
+            }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What a devnet is made of.
+
+use std::path::PathBuf;
+
+use anyhow::{bail, Context};
+use clap::Parser;
+
+/// Starts a chain, miners and validators on this machine, trains a small language model, and ends
+/// with a summary and a few lines of text sampled from the model.
+///
+/// The exit code is 0 only if every check of the summary holds.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "scripts/devnet")]
+pub struct Options {
+    /// Miners per stage.
+    #[arg(long, default_value_t = 3)]
+    pub miners: u16,
+    /// Stages that the model is cut into.
+    #[arg(long, default_value_t = 3)]
+    pub stages: u16,
+    /// Validators.
+    #[arg(long, default_value_t = 2)]
+    pub validators: u16,
+    /// Block authors (1 to 6); finality needs two thirds of them.
+    #[arg(long, default_value_t = 1)]
+    pub authorities: u16,
+    /// Training epochs; one settling epoch follows.
+    #[arg(long, default_value_t = 5)]
+    pub epochs: u32,
+    /// Size of the model.
+    #[arg(long, default_value = "tiny")]
+    pub preset: String,
+    /// Text to train on (any UTF-8 file).
+    #[arg(long, default_value = "data/shakespeare.txt")]
+    pub data: PathBuf,
+    /// Seed of initial weights and data order.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Leave everything running at the end, until Ctrl-C.
+    #[arg(long)]
+    pub keep: bool,
+    /// Write the summary here as JSON.
+    #[arg(long)]
+    pub summary: Option<PathBuf>,
+    /// Folder for keys, logs, databases and journals; a new one under the system's temporary folder
+    /// when absent.
+    #[arg(long)]
+    pub dir: Option<PathBuf>,
+    /// Fixed RPC port of the first node; a free one when absent.
+    #[arg(long)]
+    pub rpc_port: Option<u16>,
+    /// Blocks of `Train`; the preset's when absent.
+    #[arg(long)]
+    pub train_blocks: Option<u32>,
+    /// Control run: boundaries carry zeros, so that nothing but the last stage can learn.
+    #[arg(long)]
+    pub control_zero: bool,
+    /// Folder of `iota-node`.
+    #[arg(long, env = "IOTA_BIN_CHAIN", hide = true)]
+    pub bin_chain: Option<PathBuf>,
+    /// Folder of `iota-miner` and `iota-validator`.
+    #[arg(long, env = "IOTA_BIN_WORK", hide = true)]
+    pub bin_work: Option<PathBuf>,
+}
+
+impl Options {
+    /// Checks everything that can be checked before a process is started.
+    ///
+    /// # Errors
+    /// Naming the option, what was expected and what to do.
+    pub fn validate(&self) -> anyhow::Result<()> {
+        if self.miners == 0 || self.miners > 64 {
+            bail!("--miners {}: expected 1 to 64 per stage", self.miners);
+        }
+        if u32::from(self.miners) * u32::from(self.stages) + u32::from(self.validators) > 256 {
+            bail!("{} stages x {} miners and {} validators are more than the 256 members of a run", self.stages, self.miners, self.validators);
+        }
+        if self.validators == 0 {
+            bail!("--validators 0: without a validator nobody is paid and no held-out loss is measured; use at least 1");
+        }
+        if self.authorities == 0 || self.authorities > 6 {
+            bail!("--authorities {}: expected 1 to 6 (the well-known development keys)", self.authorities);
+        }
+        if self.epochs == 0 {
+            bail!("--epochs 0: nothing would be trained; use at least 1");
+        }
+        std::fs::File::open(&self.data).with_context(|| format!("--data {}: the file cannot be read", self.data.display()))?;
+        if let Some(port) = self.rpc_port {
+            std::net::TcpListener::bind(("127.0.0.1", port))
+                .with_context(|| format!("--rpc-port {port}: the port is in use; leave the option out to take a free one"))?;
+        }
+        Ok(())
+    }
+
+    /// Path of one of our programs.
+    ///
+    /// # Errors
+    /// When it has not been built.
+    pub fn program(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let folder = if name == "iota-node" { &self.bin_chain } else { &self.bin_work };
+        let path = match folder {
+            Some(folder) => folder.join(name),
+            None => std::env::current_exe()?.with_file_name(name),
+        };
+        if path.is_file() {
+            return Ok(path);
+        }
+        bail!("{} is not built; run `scripts/build` first, or start with `scripts/devnet`, which does", path.display())
+    }
+}

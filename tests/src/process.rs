@@ -1,0 +1,127 @@
+//! Child processes: started with a log file each, stopped when dropped, never anyone else's.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+/// Time between the polite signal and the hard one.
+const GRACE: Duration = Duration::from_secs(8);
+
+/// One program that this devnet started.
+pub struct Process {
+    name: String,
+    program: PathBuf,
+    args: Vec<String>,
+    log: PathBuf,
+    child: Child,
+}
+
+fn spawn(program: &Path, args: &[String], log: &Path) -> anyhow::Result<Child> {
+    let file = File::options().create(true).append(true).open(log).with_context(|| format!("opening log {}", log.display()))?;
+    let errors = file.try_clone().context("duplicating the log's handle")?;
+    let mut command = Command::new(program);
+    command.args(args).stdin(Stdio::null()).stdout(file).stderr(errors);
+    // A group of its own: Ctrl-C in the terminal reaches us, and we stop the children in order.
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    command.spawn().with_context(|| format!("starting {}", program.display()))
+}
+
+impl Process {
+    /// Starts a program; output goes to `<folder>/<name>.log`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(name: &str, program: PathBuf, args: Vec<String>, folder: &Path) -> anyhow::Result<Self> {
+        let log = folder.join(format!("{name}.log"));
+        let child = spawn(&program, &args, &log)?;
+        Ok(Self { name: name.into(), program, args, log, child })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where its output goes.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// Whether it has ended, and how.
+    pub fn exited(&mut self) -> Option<std::process::ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// SIGKILL, as a power cut would.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill().with_context(|| format!("killing {}", self.name))?;
+        self.child.wait().with_context(|| format!("waiting for {}", self.name))?;
+        Ok(())
+    }
+
+    /// Starts it again with the same arguments.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn restart(&mut self) -> anyhow::Result<()> {
+        self.child = spawn(&self.program, &self.args, &self.log)?;
+        Ok(())
+    }
+
+    fn ask_to_stop(&self) {
+        if let Ok(pid) = i32::try_from(self.child.id()) {
+            // Safety: a plain signal to a child that we have not reaped yet, so the pid is still its own.
+            #[expect(unsafe_code, reason = "the standard library sends no SIGTERM")]
+            unsafe {
+                libc::kill(pid, libc::SIGTERM);
+            }
+        }
+    }
+
+    /// The last lines of its log, for error messages.
+    #[must_use]
+    pub fn tail(&self, lines: usize) -> String {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let all: Vec<&str> = text.lines().collect();
+        all.get(all.len().saturating_sub(lines)..).unwrap_or_default().join("\n")
+    }
+}
+
+/// Stops all of them: the polite signal to each, then the hard one to those that stay.
+pub fn stop_all(processes: &mut [Process]) {
+    for process in processes.iter_mut().filter_map(|p| if p.exited().is_none() { Some(p) } else { None }) {
+        process.ask_to_stop();
+    }
+    let deadline = Instant::now() + GRACE;
+    while Instant::now() < deadline && processes.iter_mut().any(|p| p.exited().is_none()) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    for process in processes.iter_mut().filter_map(|p| if p.exited().is_none() { Some(p) } else { None }) {
+        drop(process.kill());
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.exited().is_none() {
+            drop(self.kill());
+        }
+    }
+}
+
+/// A port on loopback that was free a moment ago.
+///
+/// # Errors
+/// When the system has none.
+pub fn free_port() -> anyhow::Result<u16> {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).context("looking for a free port")?;
+    Ok(listener.local_addr()?.port())
+}
