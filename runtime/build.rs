@@ -3,5 +3,5 @@
 fn main() {
     // Without `std` this is that second build itself. `SKIP_WASM_BUILD` skips it for checks.
     #[cfg(feature = "std")]
-    wasm_builder::substrate_wasm_builder::WasmBuilder::build_using_defaults();
+    iota_wasm_builder::WasmBuilder::build_using_defaults();
 }

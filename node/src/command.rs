@@ -1,6 +1,6 @@
 //! Runs what the command line asks for.
 
-use iota_runtime::Block;
+use iota_runtime::opaque::Block;
 use polkadot_sdk::{
     sc_cli::{self, SubstrateCli},
     sc_network::config::NetworkBackendType,

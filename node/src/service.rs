@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use iota_runtime::{apis::RuntimeApi, Block};
+use iota_runtime::{apis::RuntimeApi, opaque::Block};
 use polkadot_sdk::{
     sc_basic_authorship, sc_consensus,
     sc_consensus_aura::{self, ImportQueueParams, SlotProportion, StartAuraParams},
@@ -24,7 +24,10 @@ use polkadot_sdk::{
     sc_transaction_pool::{self, TransactionPoolHandle},
     sc_transaction_pool_api::OffchainTransactionPoolFactory,
     sp_consensus_aura::{self, sr25519::AuthorityPair as AuraPair},
-    sp_io, sp_keystore::KeystorePtr, sp_timestamp, substrate_prometheus_endpoint::Registry,
+    sp_io,
+    sp_keystore::KeystorePtr,
+    sp_timestamp,
+    substrate_prometheus_endpoint::Registry,
 };
 
 /// Answers from the chain's state.
@@ -272,25 +275,26 @@ impl Consensus {
             self.registry.as_ref(),
             parts.telemetry_handle(),
         );
-        let aura = sc_consensus_aura::start_aura::<AuraPair, _, _, _, _, _, _, _, _, _, _>(StartAuraParams {
-            slot_duration,
-            client: parts.client.clone(),
-            select_chain: parts.select_chain.clone(),
-            block_import: parts.block_import.clone(),
-            proposer_factory,
-            create_inherent_data_providers: move |_, ()| async move { Ok(inherents(slot_duration)) },
-            force_authoring: self.force_authoring,
-            // Epochs are counted in blocks; workers wait for finality themselves.
-            backoff_authoring_blocks: None::<()>,
-            keystore: parts.keystore.clone(),
-            sync_oracle: self.sync.clone(),
-            justification_sync_link: self.sync.clone(),
-            // Half of a slot, as the runtime's block weight assumes.
-            block_proposal_slot_portion: SlotProportion::new(0.5),
-            max_block_proposal_slot_portion: None,
-            telemetry: parts.telemetry_handle(),
-            compatibility_mode: Default::default(),
-        })?;
+        let aura =
+            sc_consensus_aura::start_aura::<AuraPair, _, _, _, _, _, _, _, _, _, _>(StartAuraParams {
+                slot_duration,
+                client: parts.client.clone(),
+                select_chain: parts.select_chain.clone(),
+                block_import: parts.block_import.clone(),
+                proposer_factory,
+                create_inherent_data_providers: move |_, ()| async move { Ok(inherents(slot_duration)) },
+                force_authoring: self.force_authoring,
+                // Epochs are counted in blocks; workers wait for finality themselves.
+                backoff_authoring_blocks: None::<()>,
+                keystore: parts.keystore.clone(),
+                sync_oracle: self.sync.clone(),
+                justification_sync_link: self.sync.clone(),
+                // Half of a slot, as the runtime's block weight assumes.
+                block_proposal_slot_portion: SlotProportion::new(0.5),
+                max_block_proposal_slot_portion: None,
+                telemetry: parts.telemetry_handle(),
+                compatibility_mode: Default::default(),
+            })?;
         parts.task_manager.spawn_essential_handle().spawn_blocking("aura", Some("block-authoring"), aura);
         Ok(())
     }

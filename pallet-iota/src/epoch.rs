@@ -24,8 +24,7 @@ use polkadot_sdk::{
 
 use crate::{
     pallet::{
-        ActiveRuns, Clocks, Config, Event, Merges, Pallet, Payouts, Reports, Runs, Scores, Shards,
-        Snapshots,
+        ActiveRuns, Clocks, Config, Event, Merges, Pallet, Payouts, Reports, Runs, Scores, Shards, Snapshots,
     },
     types::{Clock, Merge, MinerRecord, Snapshot, State, MAX_VALIDATORS},
     weights::Meter,
@@ -116,8 +115,9 @@ impl<T: Config> Pallet<T> {
         }
         meter.read(params.stages.len());
         let epoch = clock.epoch;
-        let empty = stages(params)
-            .find(|stage| Merges::<T>::get((run, epoch, *stage)).is_none_or(|merge| merge.commits.is_empty()));
+        let empty = stages(params).find(|stage| {
+            Merges::<T>::get((run, epoch, *stage)).is_none_or(|merge| merge.commits.is_empty())
+        });
         let Some(stage) = empty else { return };
         clock.extensions = clock.extensions.saturating_add(1);
         Self::deposit_event(Event::TrainExtended { run, epoch, extensions: clock.extensions, stage });
@@ -152,7 +152,8 @@ impl<T: Config> Pallet<T> {
             return;
         };
         for stage in stages(params) {
-            let committers = Merges::<T>::get((run, clock.epoch, stage)).map_or(0, |merge| merge.commits.len());
+            let committers =
+                Merges::<T>::get((run, clock.epoch, stage)).map_or(0, |merge| merge.commits.len());
             let Some(map) = ShardMap::new(&seed, stage, committers, chunks(params, stage)) else { continue };
             let missing = (0..map.count()).map(|_| ShardStatus::Missing).collect();
             Shards::<T>::insert((run, clock.epoch, stage), BoundedVec::truncate_from(missing));

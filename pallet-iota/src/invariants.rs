@@ -34,9 +34,8 @@ use polkadot_sdk::{
 
 use crate::{
     pallet::{
-        ActiveRuns, Clocks, Config, FreeUids, HoldReason, Members, Merges, NextIncarnation, NextRun,
-        NextUid, Pallet, Payouts, Reports, Rewards, Runs, Scores, Shards, Snapshots, TotalMinted,
-        TotalOwed, UidOf,
+        ActiveRuns, Clocks, Config, FreeUids, HoldReason, Members, Merges, NextIncarnation, NextRun, NextUid,
+        Pallet, Payouts, Reports, Rewards, Runs, Scores, Shards, Snapshots, TotalMinted, TotalOwed, UidOf,
     },
     types::{account, Merge, State},
 };
@@ -79,13 +78,19 @@ impl<T: Config> Pallet<T> {
         ensure!(u32::from(given) <= MAX_MEMBERS, "2: more uids than members may be");
         ensure!(members.len() + free.len() == usize::from(given), "2: a uid is neither held nor free");
         ensure!(ascending(free.iter()), "2: free uids do not ascend");
-        ensure!(UidOf::<T>::iter_prefix(run).count() == members.len(), "2: hotkeys are not as many as members");
+        ensure!(
+            UidOf::<T>::iter_prefix(run).count() == members.len(),
+            "2: hotkeys are not as many as members"
+        );
         let mut incarnations = BTreeSet::new();
         for (uid, member) in &members {
             ensure!(uid.0 < given && !free.contains(uid), "2: a member holds a free uid");
             let hotkey = account(&member.hotkey);
             ensure!(UidOf::<T>::get(run, hotkey) == Some(*uid), "2: a member's hotkey has another uid");
-            ensure!(member.incarnation < NextIncarnation::<T>::get(run), "3: an incarnation is from the future");
+            ensure!(
+                member.incarnation < NextIncarnation::<T>::get(run),
+                "3: an incarnation is from the future"
+            );
             ensure!(incarnations.insert(member.incarnation), "3: two members share an incarnation");
             let stage_exists = member.stage.is_none_or(|stage| params.stage(stage).is_some());
             ensure!(stage_exists, "4: a member holds a stage that does not exist");

@@ -70,7 +70,9 @@ pub mod pallet {
     };
 
     use crate::{
-        types::{Clock, Member, Merge, Payouts as PayoutTable, Report, Score, Shards as ShardTable, Snapshot},
+        types::{
+            Clock, Member, Merge, Payouts as PayoutTable, Report, Score, Shards as ShardTable, Snapshot,
+        },
         weights,
     };
 
@@ -247,7 +249,11 @@ pub mod pallet {
             Pallet::<T>::fund_own_accounts();
             for params in &self.runs {
                 let created = Pallet::<T>::do_create_run(params.clone());
-                assert!(created.is_ok(), "genesis run {}: {created:?}", String::from_utf8_lossy(&params.preset));
+                assert!(
+                    created.is_ok(),
+                    "genesis run {}: {created:?}",
+                    String::from_utf8_lossy(&params.preset)
+                );
             }
         }
     }
@@ -259,7 +265,15 @@ pub mod pallet {
         /// A run exists and waits for miners.
         RunCreated { run: RunId },
         /// A hotkey became a member.
-        Registered { run: RunId, uid: Uid, incarnation: Incarnation, hotkey: AccountId32, coldkey: AccountId32, role: Role, price: u128 },
+        Registered {
+            run: RunId,
+            uid: Uid,
+            incarnation: Incarnation,
+            hotkey: AccountId32,
+            coldkey: AccountId32,
+            role: Role,
+            price: u128,
+        },
         /// A member will leave at the next `Close`.
         Leaving { run: RunId, uid: Uid, incarnation: Incarnation },
         /// A member left.
@@ -275,7 +289,14 @@ pub mod pallet {
         /// The seed of the epoch is known.
         SeedFixed { run: RunId, epoch: Epoch, seed: Hash },
         /// A miner committed its work.
-        WorkCommitted { run: RunId, epoch: Epoch, stage: Stage, uid: Uid, incarnation: Incarnation, work: WorkCommit },
+        WorkCommitted {
+            run: RunId,
+            epoch: Epoch,
+            stage: Stage,
+            uid: Uid,
+            incarnation: Incarnation,
+            work: WorkCommit,
+        },
         /// An owner attested whose entries it holds.
         Attested { run: RunId, epoch: Epoch, stage: Stage, uid: Uid, entries: Bitmap },
         /// The entries to merge are fixed.
@@ -293,9 +314,26 @@ pub mod pallet {
         /// A row of scores was revealed.
         ScoresRevealed { run: RunId, epoch: Epoch, uid: Uid, entries: u32, report_root: Hash },
         /// A scored epoch was paid, or is void.
-        EpochSettled { run: RunId, epoch: Epoch, void: bool, minted: u128, miners: u128, validators: u128, treasury: u128, burned: u128, payouts_root: Hash },
+        EpochSettled {
+            run: RunId,
+            epoch: Epoch,
+            void: bool,
+            minted: u128,
+            miners: u128,
+            validators: u128,
+            treasury: u128,
+            burned: u128,
+            payouts_root: Hash,
+        },
         /// A member was credited for an epoch.
-        Rewarded { run: RunId, epoch: Epoch, uid: Uid, incarnation: Incarnation, coldkey: AccountId32, amount: u128 },
+        Rewarded {
+            run: RunId,
+            epoch: Epoch,
+            uid: Uid,
+            incarnation: Incarnation,
+            coldkey: AccountId32,
+            amount: u128,
+        },
         /// A miner holds a stage from the next epoch on.
         Assigned { run: RunId, epoch: Epoch, uid: Uid, incarnation: Incarnation, stage: Stage },
         /// The settling epoch closed.
@@ -489,7 +527,12 @@ pub mod pallet {
             Pallet::<T>::signer(origin)
                 .is_some_and(|who| Pallet::<T>::check_commit_work(&who, *run, *epoch, work).is_ok())
         })]
-        pub fn commit_work(origin: OriginFor<T>, run: RunId, epoch: Epoch, work: WorkCommit) -> DispatchResult {
+        pub fn commit_work(
+            origin: OriginFor<T>,
+            run: RunId,
+            epoch: Epoch,
+            work: WorkCommit,
+        ) -> DispatchResult {
             let hotkey = ensure_signed(origin)?;
             Self::do_commit_work(&hotkey, run, epoch, work)
         }

@@ -91,13 +91,7 @@ impl<T: Config> Pallet<T> {
         ensure!(Self::hotkey_consents(run, &coldkey, &hotkey, proof), Error::<T>::BadProof);
         let uid = Self::lowest_free_uid(run)?;
         // Expendable would let a coldkey that spends its last unit lose its nonce.
-        T::Currency::burn_from(
-            &coldkey,
-            price,
-            Preservation::Preserve,
-            Precision::Exact,
-            Fortitude::Polite,
-        )?;
+        T::Currency::burn_from(&coldkey, price, Preservation::Preserve, Precision::Exact, Fortitude::Polite)?;
         Burned::<T>::mutate(run, |burned| *burned = burned.saturating_add(price));
         // The hotkey can send calls without owning anything; taken back when it leaves.
         frame_system::Pallet::<T>::inc_providers(&hotkey);

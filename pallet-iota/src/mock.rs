@@ -3,13 +3,15 @@
 use codec::Encode;
 use iota_protocol::{
     hash::{register_payload, serve_payload},
-    ids::{AccountKey, Epoch, Hash, RunId, Stage, Uid},
+    ids::{Epoch, Hash, RunId, Stage, Uid},
     params::{
         DataParams, MergeParams, ModelParams, PhaseParams, RunParams, StageParams, TrainParams, WireCodec,
     },
     phase::{Phase, Schedule},
     shard::Shards as ShardMap,
-    work::{blind_hash, scores_hash, Bitmap, Endpoint, Role, ScoreEntry, ScoreReveal, ShardHashes, WorkCommit},
+    work::{
+        blind_hash, scores_hash, Bitmap, Endpoint, Role, ScoreEntry, ScoreReveal, ShardHashes, WorkCommit,
+    },
 };
 use polkadot_sdk::{
     frame_support::{
@@ -225,6 +227,14 @@ pub fn run_to_phase(phase: Phase) {
     run_to(schedule().window(phase).start);
 }
 
+/// Runs to the block of `Close`, through extensions of `Train`.
+pub fn run_to_close() {
+    let before = clock();
+    while clock().epoch == before.epoch && clock().state == before.state {
+        run_to(System::block_number() + 1);
+    }
+}
+
 pub fn proof(coldkey: &AccountId32, index: u8) -> [u8; 64] {
     let payload = register_payload(&Iota::genesis_hash(), RUN, &key(coldkey), &key(&hotkey(index)));
     hotkey_pair(index).sign(&payload.0).0
@@ -330,14 +340,13 @@ pub fn merge_epoch(miners: &[u8]) {
     miners.iter().for_each(|index| open(*index, shard_hashes(*index, 9)));
     run_to_phase(Phase::Root);
     miners.iter().for_each(|index| root(*index, 5));
-    run_to_phase(Phase::Close);
+    run_to_close();
 }
 
 /// A row that scores every miner of the scored epoch's snapshot with `score`.
 pub fn reveal_of(epoch: Epoch, score: u16) -> ScoreReveal {
     let snapshot = Snapshots::<Test>::get((RUN, epoch)).unwrap();
-    let entry =
-        |m: &crate::types::MinerRecord| ScoreEntry { uid: m.uid, incarnation: m.incarnation, score };
+    let entry = |m: &crate::types::MinerRecord| ScoreEntry { uid: m.uid, incarnation: m.incarnation, score };
     let entries: Vec<_> = snapshot.miners.iter().map(entry).collect();
     ScoreReveal { entries: entries.try_into().unwrap(), salt: [4; 32], report_root: Hash([6; 32]) }
 }
@@ -374,10 +383,6 @@ pub fn deposited(fits: impl Fn(&crate::Event<Test>) -> bool) -> bool {
         RuntimeEvent::Iota(event) => fits(event),
         _ => false,
     })
-}
-
-pub fn treasury_key() -> AccountKey {
-    Iota::treasury_key()
 }
 
 /// A digest of everything stored, to see that a refused call changed nothing.

@@ -35,13 +35,19 @@ impl<T: Config> Pallet<T> {
         let (uid, member) = Self::member_of(run, who)?;
         ensure!(member.role == Role::Validator, Error::<T>::NotValidator);
         let snapshot = Snapshots::<T>::get((run, epoch)).unwrap_or_default();
-        let permitted = snapshot.validators.iter().any(|v| v.uid == uid && v.incarnation == member.incarnation);
+        let permitted =
+            snapshot.validators.iter().any(|v| v.uid == uid && v.incarnation == member.incarnation);
         ensure!(permitted, Error::<T>::NotValidator);
         ensure!(!Scores::<T>::contains_key((run, epoch), uid), Error::<T>::AlreadyCommitted);
         Ok((uid, Score { incarnation: member.incarnation, commit: Hash::ZERO, row: None }))
     }
 
-    pub(crate) fn do_commit_scores(who: &AccountId32, run: RunId, epoch: Epoch, hash: Hash) -> DispatchResult {
+    pub(crate) fn do_commit_scores(
+        who: &AccountId32,
+        run: RunId,
+        epoch: Epoch,
+        hash: Hash,
+    ) -> DispatchResult {
         let (uid, score) = Self::check_commit_scores(who, run, epoch)?;
         Scores::<T>::insert((run, epoch), uid, Score { commit: hash, ..score });
         Self::deposit_event(Event::ScoresCommitted { run, epoch, uid, hash });
@@ -60,7 +66,8 @@ impl<T: Config> Pallet<T> {
         let score = Scores::<T>::get((run, epoch), author).ok_or(Error::<T>::NoCommit)?;
         ensure!(score.row.is_none(), Error::<T>::AlreadyRevealed);
         let snapshot = Snapshots::<T>::get((run, epoch)).unwrap_or_default();
-        let validator = snapshot.validators.iter().find(|v| v.uid == author && v.incarnation == score.incarnation);
+        let validator =
+            snapshot.validators.iter().find(|v| v.uid == author && v.incarnation == score.incarnation);
         let hotkey = validator.map(|v| v.hotkey).ok_or(Error::<T>::NotMember)?;
         let found = scores_hash(&Self::genesis_hash(), run, &hotkey, score.incarnation, epoch, reveal);
         ensure!(found == score.commit, Error::<T>::HashMismatch);

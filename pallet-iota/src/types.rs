@@ -349,12 +349,7 @@ impl Payment {
     }
 
     fn view(&self) -> Payout {
-        Payout {
-            uid: self.uid,
-            incarnation: self.incarnation,
-            coldkey: self.coldkey,
-            amount: self.amount,
-        }
+        Payout { uid: self.uid, incarnation: self.incarnation, coldkey: self.coldkey, amount: self.amount }
     }
 }
 

@@ -62,7 +62,9 @@ impl Meter {
     pub fn weight<T: Config>(&self) -> Weight {
         let compute = KIB_PS.saturating_mul(self.kib).saturating_add(STEP_PS.saturating_mul(self.steps));
         let proof = self.kib.saturating_add(self.reads).saturating_mul(1024);
-        T::DbWeight::get().reads_writes(self.reads, self.writes).saturating_add(Weight::from_parts(compute, proof))
+        T::DbWeight::get()
+            .reads_writes(self.reads, self.writes)
+            .saturating_add(Weight::from_parts(compute, proof))
     }
 }
 

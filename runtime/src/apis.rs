@@ -4,9 +4,7 @@ use alloc::vec::Vec;
 use iota_protocol::{
     ids::{AccountKey, Epoch, RunId, Stage},
     params::RunParams,
-    view::{
-        ClockView, EpochReportView, MemberView, MergeView, ScoreView, SnapshotView, API_VERSION,
-    },
+    view::{ClockView, EpochReportView, MemberView, MergeView, ScoreView, SnapshotView, API_VERSION},
 };
 use polkadot_sdk::{
     frame_support::{

@@ -26,9 +26,8 @@ use polkadot_sdk::{
 
 use crate::{
     fees::{ToAuthor, ToTreasury, WeightFee},
-    AccountId, Aura, Balance, Balances, Block, Hash, Nonce, PalletInfo, Runtime,
-    RuntimeCall, RuntimeEvent, RuntimeFreezeReason, RuntimeHoldReason, RuntimeOrigin, RuntimeTask,
-    System, SLOT_DURATION, UNIT, VERSION,
+    AccountId, Aura, Balance, Balances, Block, Hash, Nonce, PalletInfo, Runtime, RuntimeCall, RuntimeEvent,
+    RuntimeFreezeReason, RuntimeHoldReason, RuntimeOrigin, RuntimeTask, System, SLOT_DURATION, UNIT, VERSION,
 };
 
 /// Share of a block for ordinary transactions; the rest is for hooks, above all `Close`.

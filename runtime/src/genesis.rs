@@ -10,9 +10,7 @@ use polkadot_sdk::{
 };
 use serde_json::Value;
 
-use crate::{
-    AccountId, AuraConfig, Balance, BalancesConfig, GrandpaConfig, RuntimeGenesisConfig, UNIT,
-};
+use crate::{AccountId, AuraConfig, Balance, BalancesConfig, GrandpaConfig, RuntimeGenesisConfig, UNIT};
 
 /// Tokens of each development account: enough for ten thousand registrations.
 const ENDOWMENT: Balance = 10_000 * UNIT;
@@ -27,7 +25,9 @@ fn preset(authorities: &[(AuraId, GrandpaId)], endowed: &[AccountId]) -> Value {
         balances: BalancesConfig {
             balances: endowed.iter().cloned().map(|account| (account, ENDOWMENT)).collect::<Vec<_>>(),
         },
-        aura: AuraConfig { authorities: authorities.iter().map(|(aura, _)| aura.clone()).collect::<Vec<_>>() },
+        aura: AuraConfig {
+            authorities: authorities.iter().map(|(aura, _)| aura.clone()).collect::<Vec<_>>()
+        },
         grandpa: GrandpaConfig {
             authorities: authorities.iter().map(|(_, grandpa)| (grandpa.clone(), 1)).collect::<Vec<_>>(),
         },

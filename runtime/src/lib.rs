@@ -49,6 +49,15 @@ pub type Address = MultiAddress<AccountId, ()>;
 pub type Header = generic::Header<BlockNumber, BlakeTwo256>;
 /// A block.
 pub type Block = generic::Block<Header, UncheckedExtrinsic>;
+
+/// The block as the node handles it: extrinsics are bytes, which also is how JSON-RPC shows them.
+pub mod opaque {
+    use polkadot_sdk::sp_runtime::{generic, OpaqueExtrinsic};
+
+    /// Block of opaque extrinsics.
+    pub type Block = generic::Block<super::Header, OpaqueExtrinsic>;
+}
+
 /// A block with its justification.
 pub type SignedBlock = generic::SignedBlock<Block>;
 
@@ -56,7 +65,6 @@ pub type SignedBlock = generic::SignedBlock<Block>;
 pub const UNIT: Balance = iota_protocol::emission::UNIT;
 /// Milliseconds of a slot. Fixed at genesis: another value stops an existing chain.
 pub const SLOT_DURATION: u64 = 1_000;
-
 
 /// Checks in front of every transaction. Calls of `pallet-iota` that say they are free skip the
 /// payment; the wrapper has no data and no name of its own, so clients need not know it.
@@ -78,8 +86,13 @@ pub type TxExtension = (
 pub type UncheckedExtrinsic = generic::UncheckedExtrinsic<Address, RuntimeCall, Signature, TxExtension>;
 
 /// Runs blocks.
-pub type Executive =
-    frame_executive::Executive<Runtime, Block, frame_system::ChainContext<Runtime>, Runtime, AllPalletsWithSystem>;
+pub type Executive = frame_executive::Executive<
+    Runtime,
+    Block,
+    frame_system::ChainContext<Runtime>,
+    Runtime,
+    AllPalletsWithSystem,
+>;
 
 impl_opaque_keys! {
     /// What an authority signs blocks and votes with.

@@ -86,6 +86,7 @@ pub(crate) type Rpc = LegacyRpcMethods<RpcConfigFor<SubstrateConfig>>;
 pub(crate) struct Connection {
     pub(crate) client: Client,
     pub(crate) rpc: Rpc,
+    pub(crate) raw: RpcClient,
 }
 
 /// A connection to one node that heals itself. Cheap to share behind an `Arc`.
@@ -99,9 +100,10 @@ async fn open(url: &str) -> Result<Connection, ChainError> {
     let connect = async {
         let rpc_client = RpcClient::from_insecure_url(url).await.map_err(|e| e.to_string())?;
         let rpc = LegacyRpcMethods::new(rpc_client.clone());
+        let raw = rpc_client.clone();
         let backend: LegacyBackend<SubstrateConfig> = LegacyBackend::builder().build(rpc_client);
         let client = Client::from_backend(Arc::new(backend)).await.map_err(|e| e.to_string())?;
-        Ok::<_, String>(Connection { client, rpc })
+        Ok::<_, String>(Connection { client, rpc, raw })
     };
     let timed = tokio::time::timeout(REQUEST_TIMEOUT, connect).await.unwrap_or_else(|_| Err("timed out".into()));
     timed.map_err(|reason| ChainError::Connect { url: url.into(), reason })

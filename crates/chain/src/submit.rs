@@ -4,8 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use iota_protocol::ids::{AccountKey, Hash};
-use subxt::config::DefaultExtrinsicParamsBuilder;
-use subxt::transactions::{Signer, TransactionStatus};
+use subxt::client::OnlineClientAtBlockT;
+use subxt::config::{DefaultExtrinsicParamsBuilder, Hasher};
+use subxt::error::DispatchError;
+use subxt::events::Phase;
+use subxt::rpcs::client::rpc_params;
+use subxt::transactions::{Signer, TransactionInBlock, TransactionStatus};
 use subxt::utils::{AccountId32, MultiSignature};
 use subxt::SubstrateConfig;
 use tokio::sync::Mutex;
@@ -160,13 +164,52 @@ impl Submitter {
                 | TransactionStatus::Dropped { message } => return Err(not_accepted(message)),
                 _ => continue,
             };
-            let hash = Hash(block.block_hash().0);
-            block
-                .wait_for_success()
-                .await
-                .map_err(|e| SubmitError::Dispatch { call: name, reason: e.to_string() })?;
-            return Ok(Included { block: hash });
+            check_success(connection, name, &block).await?;
+            return Ok(Included { block: Hash(block.block_hash().0) });
         }
         Err(SubmitError::Unknown { call: name })
     }
+}
+
+type InBlock<C> = TransactionInBlock<SubstrateConfig, C>;
+
+/// A block's body as the node's JSON gives it. subxt's own type refuses blocks that carry a GRANDPA
+/// justification, which is every finalized block of a chain with one authority.
+#[derive(serde::Deserialize)]
+struct SignedBlock {
+    block: BlockBody,
+}
+
+#[derive(serde::Deserialize)]
+struct BlockBody {
+    extrinsics: Vec<String>,
+}
+
+/// Whether the extrinsic succeeded in the block that includes it.
+async fn check_success<C>(connection: &Connection, call: &'static str, block: &InBlock<C>) -> Result<(), SubmitError>
+where
+    C: OnlineClientAtBlockT<SubstrateConfig>,
+{
+    let unknown = |error: &dyn std::fmt::Display| {
+        tracing::warn!(call, %error, "included, but its outcome could not be read");
+        SubmitError::Unknown { call }
+    };
+    let at = block.at().await.map_err(|error| unknown(&error))?;
+    let signed: SignedBlock =
+        connection.raw.request("chain_getBlock", rpc_params![block.block_hash()]).await.map_err(|error| unknown(&error))?;
+    let wanted = block.extrinsic_hash();
+    let hash_of = |text: &String| hex::decode(text.trim_start_matches("0x")).map(|bytes| at.hasher().hash(&bytes));
+    let index = signed.block.extrinsics.iter().position(|text| hash_of(text).is_ok_and(|hash| hash == wanted));
+    let index = index.and_then(|index| u32::try_from(index).ok()).ok_or_else(|| unknown(&"not in the block"))?;
+    let events = at.events().fetch().await.map_err(|error| unknown(&error))?;
+    for event in events.iter() {
+        let event = event.map_err(|error| unknown(&error))?;
+        let ours = event.phase() == Phase::ApplyExtrinsic(index);
+        if ours && event.pallet_name() == "System" && event.event_name() == "ExtrinsicFailed" {
+            let reason = DispatchError::decode_from(event.field_bytes(), at.metadata())
+                .map_or_else(|error| error.to_string(), |error| error.to_string());
+            return Err(SubmitError::Dispatch { call, reason });
+        }
+    }
+    Ok(())
 }

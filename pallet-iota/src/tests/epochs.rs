@@ -53,7 +53,7 @@ fn a_run_of_two_epochs_pays_both_and_ends() {
         let report = Iota::report_view(RUN, Epoch(0)).unwrap();
         assert!(!report.void && report.payouts.len() == 6);
         score_epoch(&[4, 5]);
-        run_to(schedule().close());
+        run_to_close();
         assert_eq!(clock().state, State::Ended);
         assert!(Iota::report_view(RUN, Epoch(1)).unwrap().split.minted > 0);
         assert!(deposited(|event| matches!(event, Event::RunEnded { run: RUN })));
@@ -66,13 +66,15 @@ fn a_run_of_two_epochs_pays_both_and_ends() {
 #[test]
 fn the_seed_is_the_hash_of_the_block_two_after_commit() {
     with_epoch(params(), || {
+        run_to_phase(Phase::Commit);
+        (0..4).for_each(commit);
         let seed_block = schedule().seed_block();
         run_to(seed_block);
         assert_eq!(clock().seed, None);
         run_to(seed_block + 1);
         let expected = Hash(System::block_hash(seed_block).0);
         assert_eq!(clock().seed, Some(expected));
-        run_to_phase(Phase::Close);
+        run_to_close();
         assert_eq!((clock().train_seed, clock().seed), (expected, None));
     });
 }
@@ -91,7 +93,7 @@ fn train_goes_on_while_a_stage_has_no_commit_up_to_a_bound() {
         other.iter().for_each(|index| commit(*index));
         run_to_phase(Phase::Attest);
         assert_eq!(clock().extensions, 1, "every stage has commits now");
-        run_to_phase(Phase::Close);
+        run_to_close();
         let snapshot = Iota::snapshot_view(RUN, Epoch(0)).unwrap();
         assert_eq!(snapshot.miners.len(), 4, "commits from before the extension stay");
         assert_eq!((clock().epoch, clock().extensions), (Epoch(1), 0));
@@ -101,8 +103,7 @@ fn train_goes_on_while_a_stage_has_no_commit_up_to_a_bound() {
 #[test]
 fn an_epoch_without_any_commit_closes_after_its_extensions() {
     with_epoch(params(), || {
-        run_to_phase(Phase::Attest);
-        run_to_phase(Phase::Close);
+        run_to_close();
         assert_eq!(clock().epoch, Epoch(1));
         assert!(Iota::snapshot_view(RUN, Epoch(0)).unwrap().miners.is_empty());
         assert_eq!((clock().tokens, clock().data_base), (0, 0));
@@ -143,7 +144,7 @@ fn newcomers_are_assigned_at_close_if_they_came_before_the_seed() {
         (0..4).for_each(commit);
         run_to(schedule().seed_block());
         join(7, Role::Miner);
-        run_to_phase(Phase::Close);
+        run_to_close();
         assert!(member(6).stage.is_some());
         assert_eq!(member(7).stage, None, "it knew the seed");
         assert_eq!(member(6).weight, member(0).weight, "a newcomer starts at the median");
@@ -178,9 +179,7 @@ fn a_stage_whose_miners_are_gone_is_refilled_from_the_fullest() {
         for _ in 0..MAX_MISSED {
             run_to_phase(Phase::Commit);
             alive.iter().for_each(|index| commit(*index));
-            // Every window but one `Commit` passes unused; the bounded extension included.
-            run_to_phase(Phase::Attest);
-            run_to_phase(Phase::Close);
+            run_to_close();
         }
         let stages: Vec<_> = alive.iter().map(|index| member(*index).stage).collect();
         assert!(stages.contains(&Some(Stage(0))) && stages.contains(&Some(Stage(1))), "{stages:?}");
@@ -208,7 +207,7 @@ fn a_uid_reused_before_pay_day_does_not_inherit() {
         merge_epoch(&[0, 1, 2, 3]);
         assert_eq!(register(9, Role::Miner), old);
         score_epoch(&[4, 5]);
-        run_to_phase(Phase::Close);
+        run_to_close();
         assert!(owed(0) > 0, "who did the work is paid after it left");
         assert_eq!(owed(9), 0, "who took the uid is not");
     });

@@ -44,7 +44,13 @@ fn each_protocol_call_of_an_epoch_is_free_once() {
         run_to_phase(Phase::Blind);
         let hashes: Vec<_> = (0..4).map(|index| shard_hashes(index, 1)).collect();
         for (index, hashes) in (0..4).zip(&hashes) {
-            let hash = iota_protocol::work::blind_hash(uid(index), member(index).incarnation, epoch, &[0; 32], hashes);
+            let hash = iota_protocol::work::blind_hash(
+                uid(index),
+                member(index).incarnation,
+                epoch,
+                &[0; 32],
+                hashes,
+            );
             free_once(hotkey(index), Call::blind_merge { run, epoch, hash });
         }
         run_to_phase(Phase::Open);

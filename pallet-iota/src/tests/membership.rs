@@ -72,7 +72,8 @@ fn a_full_run_takes_nobody() {
         let owner = coldkey(0);
         let most = u16::try_from(MAX_MEMBERS).unwrap();
         NextUid::<Test>::insert(RUN, most);
-        let full = Iota::register(signed(owner.clone()), RUN, hotkey(0), Role::Miner, proof(&owner, 0), PRICE);
+        let full =
+            Iota::register(signed(owner.clone()), RUN, hotkey(0), Role::Miner, proof(&owner, 0), PRICE);
         assert_eq!(full, Err(E::RunFull.into()));
         NextUid::<Test>::insert(RUN, 0);
     });
@@ -157,9 +158,10 @@ fn nobody_joins_a_run_that_has_ended() {
     with_epoch(params(), || {
         merge_epoch(&[0, 1, 2, 3]);
         merge_epoch(&[0, 1, 2, 3]);
-        run_to(schedule().close());
+        run_to_close();
         let owner = coldkey(9);
-        let late = Iota::register(signed(owner.clone()), RUN, hotkey(9), Role::Miner, proof(&owner, 9), PRICE);
+        let late =
+            Iota::register(signed(owner.clone()), RUN, hotkey(9), Role::Miner, proof(&owner, 9), PRICE);
         assert_eq!(late, Err(E::NotRunning.into()));
         assert_eq!(ActiveRuns::<Test>::get().len(), 0);
     });

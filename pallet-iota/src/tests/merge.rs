@@ -244,7 +244,7 @@ fn a_root_is_canonical_when_more_than_half_of_the_committers_report_it() {
         assert_eq!(again, Err(E::AlreadyRooted.into()));
         (1..4).filter(|index| *index != partner(0)).for_each(|index| root(index, 7));
         let (mine, theirs) = (member(0).stage.unwrap(), Stage(1 - member(0).stage.unwrap().0));
-        run_to_phase(Phase::Close);
+        run_to_close();
         let canonical = |stage| Merges::<Test>::get((RUN, EPOCH, stage)).unwrap().canonical_root;
         // One of two is not more than half.
         assert_eq!(canonical(mine), None);

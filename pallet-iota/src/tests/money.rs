@@ -20,7 +20,7 @@ fn with_paid_epoch(test: impl FnOnce()) {
     with_epoch(RunParams { epochs: 4, ..params() }, || {
         merge_epoch(&[0, 1, 2, 3]);
         score_epoch(&[4, 5]);
-        run_to_phase(Phase::Close);
+        run_to_close();
         test();
     });
 }
@@ -32,7 +32,7 @@ fn an_epoch_mints_once_and_every_unit_has_an_owner() {
         merge_epoch(&[0, 1, 2, 3]);
         score_epoch(&[4, 5]);
         before = Iota::issuance();
-        run_to_phase(Phase::Close);
+        run_to_close();
         let split = Iota::report_view(RUN, Epoch(0)).unwrap().split;
         assert_eq!(split.minted, INITIAL_PER_EPOCH);
         assert_eq!(Iota::issuance(), before + split.minted);
@@ -113,7 +113,7 @@ fn the_last_unit_of_the_supply_is_minted_and_no_more() {
         assert!(epoch_emission(MAX_SUPPLY - left) <= left);
         merge_epoch(&[0, 1, 2, 3]);
         score_epoch(&[4, 5]);
-        run_to_phase(Phase::Close);
+        run_to_close();
         assert!(TotalMinted::<Test>::get() <= MAX_SUPPLY);
         let report = Iota::report_view(RUN, Epoch(0)).unwrap();
         assert!(!report.void && report.split.minted <= left);
@@ -127,11 +127,9 @@ fn the_treasury_takes_the_share_of_a_stage_that_nobody_scored() {
             (0..4).filter(|i| member(*i).stage == Some(iota_protocol::ids::Stage(0))).collect();
         run_to_phase(Phase::Commit);
         first.iter().for_each(|index| commit(*index));
-        run_to_phase(Phase::Attest);
-        run_to_phase(Phase::Close);
+        run_to_close();
         score_epoch(&[4, 5]);
-        run_to_phase(Phase::Attest);
-        run_to_phase(Phase::Close);
+        run_to_close();
         let split = Iota::report_view(RUN, Epoch(0)).unwrap().split;
         assert!(!Iota::report_view(RUN, Epoch(0)).unwrap().void);
         // Half of the miners' half, beside the treasury's own tenth.

@@ -32,7 +32,8 @@ fn reveal_row(author: Uid, reveal: &ScoreReveal) -> polkadot_sdk::frame_support:
 #[test]
 fn scores_are_committed_by_permitted_validators_in_their_window() {
     with_scored_epoch(|| {
-        let call = |index: u8, run, epoch| Iota::commit_scores(signed(hotkey(index)), run, epoch, Hash([1; 32]));
+        let call =
+            |index: u8, run, epoch| Iota::commit_scores(signed(hotkey(index)), run, epoch, Hash([1; 32]));
         assert_noop!(call(4, RunId(9), SCORED), E::UnknownRun);
         assert_noop!(call(4, RUN, Epoch(1)), E::WrongEpoch);
         assert_noop!(call(30, RUN, SCORED), E::NotMember);
@@ -121,7 +122,8 @@ fn a_row_cannot_score_a_later_holder_of_the_uid() {
     with_scored_epoch(|| {
         let mut entries = reveal_of(SCORED, 100).entries.to_vec();
         entries.first_mut().unwrap().incarnation.0 += 100;
-        let reveal = ScoreReveal { entries: entries.try_into().unwrap(), salt: [0; 32], report_root: Hash::ZERO };
+        let reveal =
+            ScoreReveal { entries: entries.try_into().unwrap(), salt: [0; 32], report_root: Hash::ZERO };
         commit_scores(4, SCORED, &reveal);
         run_to(schedule().score_reveal().start);
         assert_noop!(reveal_row(uid(4), &reveal), E::UnknownMiner);
