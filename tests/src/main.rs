@@ -38,7 +38,7 @@ async fn devnet(options: Options) -> anyhow::Result<bool> {
 async fn whole_run(options: Options) -> anyhow::Result<bool> {
     let (keep, summary_file) = (options.keep, options.summary.clone());
     eprintln!("starting {} authorities, {} x {} miners, {} validators", options.authorities, options.stages, options.miners, options.validators);
-    let mut devnet = Devnet::start(options, |_| {}).await?;
+    let mut devnet = Devnet::start(options).await?;
     eprintln!("data, keys and logs: {}", devnet.dir.display());
     eprintln!("node: {} (genesis {})", devnet.node_url, devnet.chain.genesis());
     eprintln!("{} parameters in {} stages; byte-bigram entropy of the held-out text: {:.3} nats per byte",

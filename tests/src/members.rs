@@ -27,8 +27,6 @@ pub struct Member {
     pub hotkey: AccountKey,
     /// Public coldkey.
     pub coldkey: AccountKey,
-    /// Misbehaviour, if any.
-    pub fault: Option<String>,
 }
 
 impl Member {
@@ -43,7 +41,7 @@ impl Member {
         hotkey.save(&dir.join("hotkey.json"))?;
         coldkey.save(&dir.join("coldkey.json"))?;
         let (hotkey, coldkey) = (AccountKey(hotkey.public()), AccountKey(coldkey.public()));
-        Ok(Self { name, role, dir, hotkey, coldkey, fault: None })
+        Ok(Self { name, role, dir, hotkey, coldkey })
     }
 
     /// Folder of journals and reports.
@@ -80,9 +78,6 @@ impl Member {
         path("--data-dir", &self.data_dir());
         path("--dataset", dataset);
         args.extend(["--listen".into(), "/ip4/127.0.0.1/tcp/0".into()]);
-        if let Some(fault) = &self.fault {
-            args.extend(["--fault".into(), fault.clone()]);
-        }
         args
     }
 }

@@ -34,6 +34,8 @@ pub struct Devnet {
     pub dataset: Dataset,
     /// Members, miners first.
     pub members: Vec<Member>,
+    /// Miners with funds that have not joined yet.
+    pub spares: Vec<Member>,
     /// The observer's connection.
     pub chain: Arc<Chain>,
     /// WebSocket address of the first node.
@@ -79,23 +81,23 @@ fn prepare(options: &Options, dir: &Path) -> anyhow::Result<(RunParams, Dataset)
 }
 
 impl Devnet {
-    /// Starts nodes and members. `adjust` may change members (faults) before they start.
+    /// Starts nodes and members.
     ///
     /// # Errors
     /// When a step fails; what was started is stopped again.
-    pub async fn start(options: Options, adjust: impl FnOnce(&mut Vec<Member>)) -> anyhow::Result<Self> {
+    pub async fn start(options: Options) -> anyhow::Result<Self> {
         options.validate()?;
         let dir = folder(&options)?;
         let (params, dataset) = prepare(&options, &dir)?;
-        let mut members = create_members(&options, &dir)?;
-        adjust(&mut members);
+        let members = create_members(&options, &dir)?;
+        let spares = create_spares(&options, &dir)?;
         let node = options.program("iota-node")?;
-        let coldkeys: Vec<[u8; 32]> = members.iter().map(|member| member.coldkey.0).collect();
+        let coldkeys: Vec<[u8; 32]> = members.iter().chain(&spares).map(|member| member.coldkey.0).collect();
         let spec = genesis::write(&node, &dir, options.authorities, &params, &coldkeys)?;
         let (processes, node_url) = start_nodes(&options, &node, &spec, &dir)?;
         let chain = connect(&node_url, &processes).await?;
         let nodes = processes.len();
-        let mut devnet = Self { options, dir, params, dataset, members, chain, node_url, processes, nodes };
+        let mut devnet = Self { options, dir, params, dataset, members, spares, chain, node_url, processes, nodes };
         devnet.register_all().await?;
         devnet.start_members()?;
         Ok(devnet)
@@ -131,11 +133,13 @@ impl Devnet {
         Ok(())
     }
 
-    /// Registers and starts one more miner while the run goes on.
+    /// Registers and starts a spare miner while the run goes on.
     ///
     /// # Errors
-    /// When the chain refuses it or it cannot be started.
-    pub async fn join_late(&mut self, member: Member) -> anyhow::Result<()> {
+    /// When there is no such spare, the chain refuses it or it cannot be started.
+    pub async fn join_late(&mut self, name: &str) -> anyhow::Result<()> {
+        let place = self.spares.iter().position(|member| member.name == name);
+        let member = self.spares.remove(place.with_context(|| format!("no spare {name}"))?);
         member.register(&self.chain, RUN).await?;
         self.start_member(&member)?;
         self.members.push(member);
@@ -178,6 +182,10 @@ fn create_members(options: &Options, dir: &Path) -> anyhow::Result<Vec<Member>> 
         members.push(Member::create(dir, format!("validator-{number}"), Role::Validator)?);
     }
     Ok(members)
+}
+
+fn create_spares(options: &Options, dir: &Path) -> anyhow::Result<Vec<Member>> {
+    (0..options.spares).map(|number| Member::create(dir, format!("spare-{number}"), Role::Miner)).collect()
 }
 
 fn start_nodes(options: &Options, node: &Path, spec: &Path, dir: &Path) -> anyhow::Result<(Vec<Process>, String)> {

@@ -55,6 +55,9 @@ pub struct Options {
     /// Control run: boundaries carry zeros, so that nothing but the last stage can learn.
     #[arg(long)]
     pub control_zero: bool,
+    /// Miners that have funds and join only when a test says so.
+    #[arg(long, default_value_t = 0, hide = true)]
+    pub spares: u16,
     /// Folder of `iota-node`.
     #[arg(long, env = "IOTA_BIN_CHAIN", hide = true)]
     pub bin_chain: Option<PathBuf>,

@@ -76,6 +76,16 @@ impl Process {
         Ok(())
     }
 
+    /// Kills it and starts it again with more arguments.
+    ///
+    /// # Errors
+    /// When it cannot be killed or started.
+    pub fn restart_with(&mut self, extra: &[&str]) -> anyhow::Result<()> {
+        self.kill()?;
+        self.args.extend(extra.iter().map(|arg| (*arg).to_owned()));
+        self.restart()
+    }
+
     fn ask_to_stop(&self) {
         if let Ok(pid) = i32::try_from(self.child.id()) {
             // Safety: a plain signal to a child that we have not reaped yet, so the pid is still its own.

@@ -1,0 +1,175 @@
+//! Faults with real processes: a node, miners that train with libtorch over libp2p, validators that
+//! score over subxt. Each test starts what it needs on free loopback ports and stops only that.
+//!
+//! Needs the programs to be built (`scripts/build`); `scripts/test` does that first. Run by hand with
+//! `IOTA_BIN_CHAIN` and `IOTA_BIN_WORK` set to their folders.
+
+use std::collections::BTreeMap;
+
+use clap::Parser;
+use iota_protocol::ids::{AccountKey, Epoch, Incarnation, Stage, Uid};
+use iota_protocol::phase::Phase;
+use iota_protocol::work::Role;
+use iota_tests::collect::Records;
+use iota_tests::network::Devnet;
+use iota_tests::options::Options;
+use iota_tests::run::{follow, summarise};
+use iota_tests::summary::Summary;
+
+/// The smallest model: these tests are about processes, the devnet is about learning.
+fn options(extra: &[&str]) -> Options {
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/../data/shakespeare.txt");
+    let base = ["faults", "--preset", "nano", "--data", data, "--train-blocks", "24"];
+    Options::try_parse_from(base.iter().chain(extra)).expect("the test's own options are valid; qed")
+}
+
+async fn finish(devnet: &mut Devnet, records: &Records) -> Summary {
+    let summary = summarise(devnet, records).unwrap();
+    devnet.stop();
+    eprintln!("{}", serde_json::to_string_pretty(&summary.epochs).unwrap());
+    eprintln!("{:?}", summary.checks);
+    summary
+}
+
+fn phase(devnet: &Devnet, records: &Records) -> Option<(Epoch, Phase)> {
+    let clock = records.clock.as_ref()?;
+    if records.epochs.is_empty() {
+        return None;
+    }
+    Some((clock.epoch, clock.schedule(&devnet.params).phase_at(records.block)))
+}
+
+fn identities(records: &Records) -> BTreeMap<AccountKey, (Uid, Incarnation)> {
+    records.members.iter().map(|m| (m.hotkey, (m.uid, m.incarnation))).collect()
+}
+
+/// What the script below has done so far.
+#[derive(Default)]
+struct Script {
+    step: usize,
+    node_down_at: Option<u32>,
+}
+
+/// Epoch 0: `miner-0` is killed in `Train` and started again; a miner joins late. Epoch 1: `miner-3`
+/// is killed in `Merge` and started again in epoch 2. Epoch 2: the node is killed in `Train` and
+/// started again. Epoch 3 is left alone.
+async fn act(script: &mut Script, devnet: &mut Devnet, records: &Records) -> anyhow::Result<Vec<String>> {
+    let Some((epoch, phase)) = phase(devnet, records) else { return Ok(Vec::new()) };
+    let into = records.clock.as_ref().map_or(0, |clock| records.block.saturating_sub(clock.start));
+    let next = match (script.step, epoch.0, phase) {
+        (0, 0, Phase::Train) if into >= 6 => {
+            devnet.process("miner-0")?.kill()?;
+            true
+        }
+        (1, 0, Phase::Train) if into >= 10 => {
+            devnet.process("miner-0")?.restart()?;
+            true
+        }
+        (2, 0, Phase::Commit) => {
+            devnet.join_late("spare-0").await?;
+            true
+        }
+        (3, 1, Phase::Attest) => {
+            devnet.process("miner-3")?.kill()?;
+            true
+        }
+        (4, 2, Phase::Train) => {
+            devnet.process("miner-3")?.restart()?;
+            true
+        }
+        (5, 2, Phase::Train) if into >= 8 => {
+            script.node_down_at = Some(records.block);
+            devnet.process("node-0")?.kill()?;
+            tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+            devnet.process("node-0")?.restart()?;
+            true
+        }
+        _ => false,
+    };
+    script.step += usize::from(next);
+    // Killed on purpose; their exit status is no failure of the run.
+    Ok(vec!["miner-0".into(), "miner-3".into()])
+}
+
+#[test]
+fn kills_restarts_and_a_late_joiner_do_not_stop_the_run() {
+    iota_compute::init_runtime(1);
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let mut devnet = Devnet::start(options(&["--miners", "2", "--epochs", "4", "--spares", "1"])).await.unwrap();
+        let before = identities(&{
+            let mut records = Records::default();
+            records.look(&devnet).await.unwrap();
+            records
+        });
+        let mut script = Script::default();
+        let records = follow(&mut devnet, async |devnet, records| act(&mut script, devnet, records).await).await.unwrap();
+        let summary = finish(&mut devnet, &records).await;
+        assert_eq!(script.step, 6, "every fault was injected");
+
+        let after = identities(&records);
+        for (hotkey, identity) in &before {
+            assert_eq!(after.get(hotkey), Some(identity), "hotkey {hotkey} kept uid and incarnation");
+        }
+        let commits = |member: &str, epoch: u32| commits_in(&devnet, &records, member, Epoch(epoch));
+        assert!(commits("miner-0", 0) > 0, "miner-0, killed in Train and restarted, committed in the same epoch");
+        assert!(commits("miner-3", 1) > 0, "miner-3 had committed before it was killed in Merge");
+        assert!(commits("miner-3", 3) > 0, "miner-3 works again after its restart");
+        assert!(commits("spare-0", 1) + commits("spare-0", 2) > 0, "the late joiner works within two epochs");
+        assert!(summary.epochs.iter().all(|line| line.contributors >= 3), "every epoch closed with work in every stage");
+        let void = records.epochs.values().filter(|r| r.report.as_ref().is_some_and(|report| report.void)).count();
+        assert!(void <= 1, "at most the epoch whose window the node missed is void, got {void}");
+        for name in ["loss_fell", "emission_conserved", "every_payment_rederived", "scores_follow_from_reports", "stage_roots_agree"] {
+            assert!(summary.checks.holds(name), "{name}");
+        }
+    });
+}
+
+fn commits_in(devnet: &Devnet, records: &Records, name: &str, epoch: Epoch) -> u32 {
+    let Some(hotkey) = devnet.members.iter().find(|m| m.name == name).map(|m| m.hotkey) else { return 0 };
+    let Some((uid, incarnation)) = identities(records).get(&hotkey).copied() else { return 0 };
+    let Some(record) = records.epochs.get(&epoch) else { return 0 };
+    let commits = record.merges.iter().flat_map(|merge| &merge.commits);
+    commits.filter(|c| c.uid == uid && c.incarnation == incarnation).map(|c| c.work.samples).sum()
+}
+
+#[test]
+fn garbage_activations_are_worth_less_than_half_of_honest_work() {
+    iota_compute::init_runtime(1);
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let options = options(&["--miners", "3", "--stages", "2", "--epochs", "3"]);
+        let mut devnet = Devnet::start(options).await.unwrap();
+        // A last stage sends no activations, and the seed decides who holds which: the cheat is
+        // chosen among the miners of stage 0 once they are known, and started again as one.
+        let mut cheat: Option<AccountKey> = None;
+        let records = follow(&mut devnet, async |devnet, records| {
+            let first = records.members.iter().find(|m| m.stage == Some(Stage(0))).map(|m| m.hotkey);
+            if let (None, Some(hotkey)) = (cheat, first) {
+                let name = devnet.members.iter().find(|m| m.hotkey == hotkey).map(|m| m.name.clone());
+                devnet.process(&name.unwrap_or_default())?.restart_with(&["--fault", "garbage-activations"])?;
+                cheat = Some(hotkey);
+            }
+            Ok(Vec::new())
+        })
+        .await
+        .unwrap();
+        let summary = finish(&mut devnet, &records).await;
+        let cheat = cheat.expect("stage 0 had a miner");
+        let cheat_line = records.members.iter().find(|m| m.hotkey == cheat).unwrap();
+        let score = |epoch: &iota_tests::collect::EpochRecord, uid: Uid| {
+            let rows = epoch.scores.iter().filter_map(|s| s.entries.as_ref());
+            let all: Vec<u32> = rows.flatten().filter(|e| e.uid == uid).map(|e| u32::from(e.score)).collect();
+            all.iter().sum::<u32>()
+        };
+        let honest: Vec<Uid> = records
+            .members
+            .iter()
+            .filter(|m| m.role == Role::Miner && m.stage == cheat_line.stage && m.uid != cheat_line.uid)
+            .map(|m| m.uid)
+            .collect();
+        let caught = records.epochs.values().any(|epoch| {
+            let best = honest.iter().map(|uid| score(epoch, *uid)).min().unwrap_or(0);
+            best > 0 && score(epoch, cheat_line.uid) * 2 < best
+        });
+        assert!(caught, "within three epochs the cheat scores below half of every honest peer: {:?}", summary.members);
+    });
+}
