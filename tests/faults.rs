@@ -173,3 +173,18 @@ fn garbage_activations_are_worth_less_than_half_of_honest_work() {
         assert!(caught, "within three epochs the cheat scores below half of every honest peer: {:?}", summary.members);
     });
 }
+
+#[test]
+fn boundaries_that_carry_zeros_do_not_beat_bigrams() {
+    iota_compute::init_runtime(1);
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let mut options = options(&["--miners", "1", "--validators", "1", "--epochs", "2", "--control-zero"]);
+        options.preset = "tiny".into();
+        let mut devnet = Devnet::start(options).await.unwrap();
+        let records = follow(&mut devnet, async |_, _| Ok(Vec::new())).await.unwrap();
+        let summary = finish(&mut devnet, &records).await;
+        assert!(summary.epochs.iter().all(|line| line.tokens > 0), "samples went through: {:?}", summary.epochs);
+        assert!(!summary.checks.holds("beats_bigram"), "the last stage alone must not learn: {:?}", summary.epochs);
+        assert!(!summary.checks.all_hold(), "a run that does not learn must not pass");
+    });
+}

@@ -48,3 +48,25 @@ pub fn load(id: &str) -> Result<ChainSpec, String> {
             .map_err(|error| format!("chain spec {path}: {error}; expected dev, local or a spec file")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presets_load_with_their_own_ids() {
+        let ids = ["dev", "local", ""].map(|name| load(name).map(|spec| spec.id().to_string()));
+        match WASM_BINARY {
+            Some(_) => assert_eq!(ids.map(Result::unwrap), ["iota_dev", "iota_local", "iota_local"]),
+            None => {
+                assert!(ids.iter().all(|id| id.as_ref().is_err_and(|why| why.contains("without a runtime"))))
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_missing_is_named_in_the_error() {
+        let error = load("no/such/spec.json").err().unwrap();
+        assert!(error.starts_with("chain spec no/such/spec.json: "), "{error}");
+    }
+}

@@ -44,12 +44,16 @@ impl SubstrateCli for Cli {
     }
 }
 
+/// Authoring says three lines for every block, where the line on its import says enough.
+const QUIET: [&str; 3] = ["aura=warn", "basic-authorship=warn", "sc_basic_authorship=warn"];
+
 /// Parses the command line and does what it says; returns when that is done.
 ///
 /// # Errors
 /// Whatever stopped it.
 pub fn run() -> sc_cli::Result<()> {
-    let cli = Cli::from_args();
+    let mut cli = Cli::from_args();
+    quieten(&mut cli);
     match &cli.subcommand {
         None => run_node(&cli),
         Some(Subcommand::Key(command)) => command.run(&cli),
@@ -63,6 +67,11 @@ pub fn run() -> sc_cli::Result<()> {
     }
 }
 
+/// Puts `QUIET` in front of what was asked for, which so has the last word.
+fn quieten(cli: &mut Cli) {
+    cli.run.shared_params.log.splice(0..0, QUIET.map(String::from));
+}
+
 fn run_node(cli: &Cli) -> sc_cli::Result<()> {
     cli.create_runner(&cli.run)?.run_node_until_exit(|config| async move {
         let started = match config.network.network_backend {
@@ -71,4 +80,24 @@ fn run_node(cli: &Cli) -> sc_cli::Result<()> {
         };
         started.map_err(sc_cli::Error::Service)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_contradicts_nowhere() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_the_operator_logs_overrides_what_is_quiet() {
+        let mut cli = Cli::try_from_iter(["iota-node", "--log", "aura=debug"]).unwrap();
+        quieten(&mut cli);
+        let log = &cli.run.shared_params.log;
+        assert_eq!(log.first().map(String::as_str), Some("aura=warn"));
+        assert_eq!(log.last().map(String::as_str), Some("aura=debug"));
+    }
 }

@@ -16,6 +16,7 @@ use iota_protocol::work::Role;
 use iota_service::keys::Hotkey;
 use iota_service::telemetry::Format;
 use iota_service::{config, ss58, telemetry};
+use iota_worker::command::{Keys, Target};
 use iota_worker::identity::{coldkey_signer, Identity};
 use iota_worker::{onboard, supervise};
 
@@ -62,22 +63,6 @@ enum Command {
 }
 
 #[derive(Subcommand)]
-enum Keys {
-    /// Make a new key file (mode 0600, never overwritten).
-    New {
-        /// Where to write it.
-        #[arg(long, default_value = "hotkey.json")]
-        out: PathBuf,
-    },
-    /// Show a key file's public address.
-    Show {
-        /// The key file.
-        #[arg(default_value = "hotkey.json")]
-        file: PathBuf,
-    },
-}
-
-#[derive(Subcommand)]
 enum Data {
     /// Cut a text into token shards with a manifest.
     Prepare {
@@ -88,25 +73,12 @@ enum Data {
         #[arg(long, default_value = "dataset")]
         out: PathBuf,
         /// Tokens per window.
-        #[arg(long, default_value_t = 128)]
+        #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
         seq_len: u32,
         /// Under what terms the text may be used.
         #[arg(long, default_value = "not stated")]
         license: String,
     },
-}
-
-#[derive(Args, Clone)]
-struct Target {
-    /// WebSocket address of a node.
-    #[arg(long)]
-    node: Option<String>,
-    /// The run.
-    #[arg(long)]
-    run: Option<u32>,
-    /// Hotkey file.
-    #[arg(long)]
-    hotkey: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -201,14 +173,16 @@ pub fn main() -> anyhow::Result<()> {
 
 async fn dispatch(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
-        Command::Keys(keys) => keys_command(keys),
+        Command::Keys(keys) => keys.run(),
         Command::Register(args) => register(cli.config.as_deref(), args).await,
         Command::Run(args) => {
             let config = resolve(cli.config.as_deref(), &args)?.0;
             supervise("miner", crate::run::run(config)).await
         }
         Command::Status(target) => status(cli.config.as_deref(), target).await,
-        Command::Data(Data::Prepare { text, out, seq_len, license }) => prepare(&text, &out, seq_len, &license),
+        Command::Data(Data::Prepare { text, out, seq_len, license }) => {
+            prepare(&text, &out, seq_len, &license)
+        }
         Command::Generate(args) => write_text(&args),
         Command::Claim(args) => claim(args).await,
         Command::PrintConfig(args) => {
@@ -220,7 +194,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
 }
 
 fn resolve(file: Option<&Path>, args: &RunArgs) -> anyhow::Result<(MinerConfig, config::Provenance)> {
-    let mut flags = target_flags(&args.target);
+    let mut flags = args.target.flags();
     let mut put = |key: &str, value: Option<String>| {
         if let Some(value) = value {
             flags.insert(key.into(), value.into());
@@ -229,7 +203,12 @@ fn resolve(file: Option<&Path>, args: &RunArgs) -> anyhow::Result<(MinerConfig, 
     put("genesis", args.genesis.clone());
     put("data_dir", args.data_dir.as_ref().map(|p| p.display().to_string()));
     put("dataset", args.dataset.as_ref().map(|p| p.display().to_string()));
-    put("fault", args.fault.and_then(|fault| clap::ValueEnum::to_possible_value(&fault)).map(|v| v.get_name().to_owned()));
+    put(
+        "fault",
+        args.fault
+            .and_then(|fault| clap::ValueEnum::to_possible_value(&fault))
+            .map(|v| v.get_name().to_owned()),
+    );
     if let Some(threads) = args.threads {
         flags.insert("threads".into(), i64::from(threads).into());
     }
@@ -239,47 +218,21 @@ fn resolve(file: Option<&Path>, args: &RunArgs) -> anyhow::Result<(MinerConfig, 
     Ok(config::resolve(file, "IOTA_MINER_", flags)?)
 }
 
-fn target_flags(target: &Target) -> toml::Table {
-    let mut flags = toml::Table::new();
-    if let Some(node) = &target.node {
-        flags.insert("node".into(), node.clone().into());
-    }
-    if let Some(run) = target.run {
-        flags.insert("run".into(), i64::from(run).into());
-    }
-    if let Some(hotkey) = &target.hotkey {
-        flags.insert("hotkey".into(), hotkey.display().to_string().into());
-    }
-    flags
-}
-
-fn keys_command(keys: Keys) -> anyhow::Result<()> {
-    let (key, file) = match keys {
-        Keys::New { out } => {
-            let key = Hotkey::generate();
-            key.save(&out)?;
-            (key, out)
-        }
-        Keys::Show { file } => (Hotkey::load(&file)?, file),
-    };
-    println!("{} {} ({})", ss58::encode(&key.public()), AccountKey(key.public()), file.display());
-    Ok(())
-}
-
 async fn register(file: Option<&Path>, args: Register) -> anyhow::Result<()> {
-    let (config, _): (MinerConfig, _) = config::resolve(file, "IOTA_MINER_", target_flags(&args.target))?;
+    let (config, _): (MinerConfig, _) = config::resolve(file, "IOTA_MINER_", args.target.flags())?;
+    let (hotkey, coldkey) = (Hotkey::load(&config.hotkey)?, coldkey_signer(Hotkey::load(&args.coldkey)?));
     let chain = Chain::connect(&config.node, None).await?;
-    let identity = Identity::new(Hotkey::load(&config.hotkey)?, chain.genesis(), RunId(config.run));
-    let coldkey = coldkey_signer(Hotkey::load(&args.coldkey)?);
-    let member = onboard::register(&chain, &identity, RunId(config.run), Role::Miner, coldkey, args.max_price).await?;
+    let identity = Identity::new(hotkey, chain.genesis(), RunId(config.run));
+    let member =
+        onboard::register(&chain, &identity, RunId(config.run), Role::Miner, coldkey, args.max_price).await?;
     println!("registered as uid {} (incarnation {}) in run {}", member.uid, member.incarnation, config.run);
     Ok(())
 }
 
 async fn status(file: Option<&Path>, target: Target) -> anyhow::Result<()> {
-    let (config, _): (MinerConfig, _) = config::resolve(file, "IOTA_MINER_", target_flags(&target))?;
-    let chain = Chain::connect(&config.node, None).await?;
+    let (config, _): (MinerConfig, _) = config::resolve(file, "IOTA_MINER_", target.flags())?;
     let hotkey = Hotkey::load(&config.hotkey)?;
+    let chain = Chain::connect(&config.node, None).await?;
     let run = RunId(config.run);
     let at = chain.at_finalized().await?;
     let clock = at.clock(run).await?.with_context(|| format!("run {run} does not exist on this chain"))?;
@@ -288,8 +241,15 @@ async fn status(file: Option<&Path>, target: Target) -> anyhow::Result<()> {
         None => bail!("hotkey {} is not registered in run {run}", ss58::encode(&hotkey.public())),
         Some(member) => {
             let stage = member.stage.map_or("none yet".into(), |stage| stage.to_string());
-            println!("uid {} incarnation {} stage {stage} weight {}", member.uid, member.incarnation, member.weight);
-            println!("coldkey {} is owed {}", ss58::encode(&member.coldkey.0), at.owed(member.coldkey).await?);
+            println!(
+                "uid {} incarnation {} stage {stage} weight {}",
+                member.uid, member.incarnation, member.weight
+            );
+            println!(
+                "coldkey {} is owed {}",
+                ss58::encode(&member.coldkey.0),
+                at.owed(member.coldkey).await?
+            );
             Ok(())
         }
     }
@@ -302,7 +262,13 @@ fn prepare(text: &Path, out: &Path, seq_len: u32, license: &str) -> anyhow::Resu
         bar.set_position(done);
     })?;
     bar.finish_and_clear();
-    println!("{} tokens, {} training and {} held-out windows of {seq_len} in {}", manifest.tokens, manifest.train_windows, manifest.heldout_windows, out.display());
+    println!(
+        "{} tokens, {} training and {} held-out windows of {seq_len} in {}",
+        manifest.tokens,
+        manifest.train_windows,
+        manifest.heldout_windows,
+        out.display()
+    );
     println!("manifest root {}", data::Dataset::open(out, None)?.data_params().manifest_root);
     Ok(())
 }
@@ -313,8 +279,15 @@ fn prepare(text: &Path, out: &Path, seq_len: u32, license: &str) -> anyhow::Resu
 /// When `run.json` or a stage's file is missing or does not fit.
 pub fn read_checkpoints(dir: &Path) -> anyhow::Result<(RunParams, Vec<OuterState>)> {
     let path = dir.join("run.json");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    let (run, params): (RunId, RunParams) = serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
+    let missing = || {
+        format!(
+            "reading {}; a validator writes checkpoints to its data folder, under checkpoint/",
+            path.display()
+        )
+    };
+    let text = std::fs::read_to_string(&path).with_context(missing)?;
+    let (run, params): (RunId, RunParams) =
+        serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
     let mut stages = Vec::new();
     for number in 0..params.n_stages() {
         let stage = Stage(number);
@@ -328,7 +301,15 @@ fn write_text(args: &Generate) -> anyhow::Result<()> {
     iota_compute::init_runtime(1);
     let (params, stages) = read_checkpoints(&args.checkpoints)?;
     let weights: Vec<Vec<f32>> = stages.into_iter().map(|state| state.weights).collect();
-    let text = generate::generate(&params, &weights, args.prompt.as_bytes(), args.tokens, args.temperature, args.top_k, args.seed)?;
+    let text = generate::generate(
+        &params,
+        &weights,
+        args.prompt.as_bytes(),
+        args.tokens,
+        args.temperature,
+        args.top_k,
+        args.seed,
+    )?;
     let mut out = std::io::stdout().lock();
     out.write_all(args.prompt.as_bytes())?;
     out.write_all(&text)?;

@@ -59,7 +59,9 @@ pub async fn submit(
         if view.phase() == Phase::Commit {
             match submitter.submit(&Call::commit_work(ctx.run, ctx.epoch, work)).await {
                 Ok(_) => return Ok(true),
-                Err(error) if error.is_final() && own_commit(ctx, session).await?.is_some() => return Ok(true),
+                Err(error) if error.is_final() && own_commit(ctx, session).await?.is_some() => {
+                    return Ok(true)
+                }
                 Err(error) => tracing::warn!(epoch = %ctx.epoch, %error, "commit_work; trying again"),
             }
         }

@@ -16,13 +16,18 @@ impl Fault {
     #[must_use]
     pub fn garbage(len: usize, salt: u32) -> Vec<u8> {
         let mut state = u64::from(salt).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-        let next = || {
+        let mut next = || {
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;
             state.to_le_bytes()[0]
         };
-        let mut bytes: Vec<u8> = std::iter::repeat_with(next).take(len).collect();
+        // -128 is no code: it would be refused unread.
+        let code = || match next() {
+            0x80 => 0x7f,
+            byte => byte,
+        };
+        let mut bytes: Vec<u8> = std::iter::repeat_with(code).take(len).collect();
         // The scales come first in a coded message: keep them near those of real activations, so
         // that the garbage has the right shape and size.
         let scales = len / 33;

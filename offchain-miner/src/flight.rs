@@ -41,9 +41,11 @@ pub struct Flight {
     pub key: Attempt,
     /// Newest attempt that upstream used; answers go out under it.
     pub attempt: Attempt,
-    /// Who sent it; `None` at stage 0.
+    /// Who sent the input that the pass ran on; `None` at stage 0.
+    pub origin: Option<Uid>,
+    /// Who sent it last and is owed the gradient; `None` at stage 0.
     pub upstream: Option<Uid>,
-    /// Id of the message that brought it; zero at stage 0.
+    /// Id of the message that brought it last; zero at stage 0.
     pub parent: Hash,
     /// Where it stands.
     pub stand: Stand,
@@ -53,6 +55,8 @@ pub struct Flight {
     pub output: Option<Vec<u8>>,
     /// Hash of the incoming gradient's codes.
     pub gradient_in: Hash,
+    /// Who sent that gradient; `None` at the last stage.
+    pub gradient_from: Option<Uid>,
     /// Gradient codes for upstream, once computed.
     pub gradient_out: Option<Vec<u8>>,
     /// Who was skipped, and why.
@@ -68,23 +72,42 @@ pub struct Flight {
 impl Flight {
     /// A sample that has just arrived.
     #[must_use]
-    pub fn arrived(sample: Sample, attempt: Attempt, upstream: Option<Uid>, parent: Hash, input: Hash, now: Instant) -> Self {
+    pub fn arrived(
+        sample: Sample,
+        attempt: Attempt,
+        upstream: Option<Uid>,
+        parent: Hash,
+        input: Hash,
+        now: Instant,
+    ) -> Self {
         Self {
             sample,
             key: attempt,
             attempt,
+            origin: upstream,
             upstream,
             parent,
             stand: Stand::Forwarding,
             input,
             output: None,
             gradient_in: Hash::ZERO,
+            gradient_from: None,
             gradient_out: None,
             skips: Vec::new(),
             heard: now,
             probing: false,
             since: now,
         }
+    }
+
+    /// Takes the sender of a repeated message for the one who is owed the gradient, unless a newer
+    /// attempt has come since. Returns whether it did.
+    pub fn rebind(&mut self, attempt: Attempt, upstream: Uid, parent: Hash) -> bool {
+        if attempt < self.attempt {
+            return false;
+        }
+        (self.attempt, self.upstream, self.parent) = (attempt, Some(upstream), parent);
+        true
     }
 
     /// Whether it still needs work here.
@@ -168,6 +191,22 @@ mod tests {
         flight.skip(Uid(5), SkipCause::Busy, &order);
         flight.skip(Uid(2), SkipCause::Unreachable, &order);
         assert_eq!(flight.candidate(&order), Some(Uid(5)));
+    }
+
+    #[test]
+    fn regression_a_straggler_does_not_redirect_the_gradient() {
+        let mut flight = flight();
+        assert!(flight.rebind(Attempt(2), Uid(7), Hash([2; 32])));
+        assert!(!flight.rebind(Attempt(1), Uid(3), Hash([1; 32])));
+        assert_eq!(
+            (flight.attempt, flight.upstream, flight.parent),
+            (Attempt(2), Some(Uid(7)), Hash([2; 32]))
+        );
+        assert_eq!(
+            (flight.key, flight.origin),
+            (Attempt(0), Some(Uid(0))),
+            "the pass keeps its first sender"
+        );
     }
 
     #[test]

@@ -37,51 +37,68 @@ pub async fn obtain(
     network: &Network,
     store: &Store,
 ) -> anyhow::Result<OuterState> {
-    let Some(previous) = wanted.epoch.previous() else { return initial(wanted, store) };
+    if wanted.epoch.previous().is_none() {
+        return initial(wanted, store);
+    }
     loop {
         let view = session.current().await?;
         if view.epoch() != wanted.epoch {
             bail!("epoch {} is over", wanted.epoch);
         }
-        let merge = view_of_merge(session, wanted, previous).await?;
-        let root = merge.or(oldest_root(wanted, session, previous).await?);
-        if let Some(own) = store.state(wanted.epoch).filter(|state| state.stage == wanted.stage) {
-            if root.is_none_or(|root| own.manifest.root() == root) {
-                return Ok(own.outer.clone());
-            }
-        }
-        let Some(root) = root else {
+        let Some((merged, root)) = newest_root(wanted, session).await? else {
             // No merge has ever finished in this stage: everyone still has the initial weights.
             return initial(wanted, store);
         };
-        match fetch_state(wanted, &view, network, root).await {
+        if let Some(outer) = own_copy(wanted, store, root)? {
+            return Ok(outer);
+        }
+        match fetch_state(wanted, &view, network, merged.next(), root).await {
             Ok(outer) => {
                 store.put_state(wanted.epoch, wanted.stage, outer.clone())?;
                 return Ok(outer);
             }
-            Err(error) => tracing::warn!(epoch = %wanted.epoch, stage = %wanted.stage, %error, "state not fetched yet; asking again"),
+            Err(error) => {
+                tracing::warn!(epoch = %wanted.epoch, stage = %wanted.stage, %error, "state not fetched yet; asking again");
+            }
         }
         session.next().await?;
     }
+}
+
+/// The newest epoch before the wanted one whose merge the stage agreed on, and the root it left. An
+/// epoch without a majority changes nothing: the state of the one before it stands.
+async fn newest_root(wanted: &Wanted<'_>, session: &Session) -> anyhow::Result<Option<(Epoch, Hash)>> {
+    let mut candidate = wanted.epoch.previous();
+    while let Some(epoch) = candidate {
+        if let Some(root) = view_of_merge(session, wanted, epoch).await? {
+            return Ok(Some((epoch, root)));
+        }
+        candidate = epoch.previous();
+    }
+    Ok(None)
+}
+
+/// A state with that root among those on our own disk, kept under the wanted epoch.
+fn own_copy(wanted: &Wanted<'_>, store: &Store, root: Hash) -> anyhow::Result<Option<OuterState>> {
+    let mut candidate = Some(wanted.epoch);
+    while let Some(epoch) = candidate {
+        let known =
+            store.state(epoch).filter(|state| state.stage == wanted.stage && state.manifest.root() == root);
+        if let Some(state) = known {
+            if epoch != wanted.epoch {
+                store.put_state(wanted.epoch, wanted.stage, state.outer.clone())?;
+            }
+            return Ok(Some(state.outer.clone()));
+        }
+        candidate = epoch.previous();
+    }
+    Ok(None)
 }
 
 async fn view_of_merge(session: &Session, wanted: &Wanted<'_>, epoch: Epoch) -> anyhow::Result<Option<Hash>> {
     let at = session.chain.at_finalized().await?;
     let merge = at.merge(wanted.run, epoch, wanted.stage).await?.unwrap_or_default();
     Ok(merge.canonical_root)
-}
-
-/// The last canonical root before `epoch`: an epoch in which the stage had no majority leaves the
-/// state of the one before standing.
-async fn oldest_root(wanted: &Wanted<'_>, session: &Session, epoch: Epoch) -> anyhow::Result<Option<Hash>> {
-    let mut candidate = epoch.previous();
-    while let Some(earlier) = candidate {
-        if let Some(root) = view_of_merge(session, wanted, earlier).await? {
-            return Ok(Some(root));
-        }
-        candidate = earlier.previous();
-    }
-    Ok(None)
 }
 
 fn initial(wanted: &Wanted<'_>, store: &Store) -> anyhow::Result<OuterState> {
@@ -91,9 +108,18 @@ fn initial(wanted: &Wanted<'_>, store: &Store) -> anyhow::Result<OuterState> {
     Ok(outer)
 }
 
-async fn fetch_state(wanted: &Wanted<'_>, view: &RunSnapshot, network: &Network, root: Hash) -> anyhow::Result<OuterState> {
-    let holders: Vec<MemberView> = view.miners(wanted.stage).filter(|member| member.uid != wanted.me).cloned().collect();
-    let what = StateWanted { run: wanted.run, epoch: wanted.epoch, stage: wanted.stage, root };
+/// Replicas keep the state under the epoch that it was made for, and under every later one that
+/// started with it.
+async fn fetch_state(
+    wanted: &Wanted<'_>,
+    view: &RunSnapshot,
+    network: &Network,
+    made_for: Epoch,
+    root: Hash,
+) -> anyhow::Result<OuterState> {
+    let holders: Vec<MemberView> =
+        view.miners(wanted.stage).filter(|member| member.uid != wanted.me).cloned().collect();
+    let what = StateWanted { run: wanted.run, epoch: made_for, stage: wanted.stage, root };
     let bar = indicatif::ProgressBar::new(0).with_message(format!("fetching stage {}", wanted.stage));
     let outer = fetch::state(network, &holders, what, |done, total| {
         bar.set_length(u64::try_from(total).unwrap_or(0));

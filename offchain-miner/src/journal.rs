@@ -80,13 +80,15 @@ impl EpochJournal {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
         }
-        let (journal, raw) = Journal::open(&path).with_context(|| format!("opening journal {}", path.display()))?;
+        let (journal, raw) =
+            Journal::open(&path).with_context(|| format!("opening journal {}", path.display()))?;
         let records = raw
             .iter()
             .enumerate()
             .map(|(index, bytes)| {
-                Record::decode(&mut bytes.as_slice())
-                    .with_context(|| format!("journal {}: record {index} is of another version", path.display()))
+                Record::decode(&mut bytes.as_slice()).with_context(|| {
+                    format!("journal {}: record {index} is of another version", path.display())
+                })
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
         Ok((Self { journal }, records))

@@ -13,6 +13,7 @@ pub mod join;
 pub mod journal;
 pub mod merge;
 pub mod meter;
+pub mod recall;
 pub mod root;
 pub mod run;
 pub mod serve;

@@ -41,7 +41,9 @@ pub async fn take_part(
     journal: &mut EpochJournal,
     records: &[Record],
 ) -> anyhow::Result<()> {
-    let seed = session.wait_until(|view| past(view.epoch() > ctx.epoch, view.phase() > Phase::Open, view.clock.seed)).await?;
+    let seed = session
+        .wait_until(|view| past(view.epoch() > ctx.epoch, view.phase() > Phase::Open, view.clock.seed))
+        .await?;
     let Some(seed) = seed else { return Ok(()) };
     let view = read_merge(ctx, session).await?;
     let chunks = entry_chunks(&ctx.params, start);
@@ -55,20 +57,36 @@ pub async fn take_part(
 /// The seed once it is there, nothing once the window is past, or keep waiting.
 #[expect(clippy::option_option, reason = "wait_until's own Option says whether to go on waiting")]
 fn past(next_epoch: bool, over: bool, seed: Option<Hash>) -> Option<Option<Hash>> {
-    if next_epoch || over { Some(None) } else { seed.map(Some) }
+    if next_epoch || over {
+        Some(None)
+    } else {
+        seed.map(Some)
+    }
 }
 
 impl<'a> Owner<'a> {
-    fn new(ctx: &'a EpochContext, view: MergeView, seed: &Hash, chunks: usize) -> anyhow::Result<Option<Self>> {
-        let Some(position) = view.commits.iter().position(|commit| commit.uid == ctx.me.uid) else { return Ok(None) };
+    fn new(
+        ctx: &'a EpochContext,
+        view: MergeView,
+        seed: &Hash,
+        chunks: usize,
+    ) -> anyhow::Result<Option<Self>> {
+        let Some(position) = view.commits.iter().position(|commit| commit.uid == ctx.me.uid) else {
+            return Ok(None);
+        };
         let count = u32::try_from(chunks).context("entry has more chunks than fit into u32")?;
-        let shards = Shards::new(seed, ctx.stage, view.commits.len(), count)
-            .with_context(|| format!("stage {} has {} committers, expected 1 to 64", ctx.stage, view.commits.len()))?;
+        let shards = Shards::new(seed, ctx.stage, view.commits.len(), count).with_context(|| {
+            format!("stage {} has {} committers, expected 1 to 64", ctx.stage, view.commits.len())
+        })?;
         Ok(Some(Self { ctx, view, shards, position, chunks }))
     }
 
     fn owned(&self) -> Vec<(u16, Range<u32>)> {
-        self.shards.owned_by(self.position).into_iter().map(|shard| (shard, self.shards.chunks(shard))).collect()
+        self.shards
+            .owned_by(self.position)
+            .into_iter()
+            .map(|shard| (shard, self.shards.chunks(shard)))
+            .collect()
     }
 
     fn member(&self, uid: Uid) -> Option<&MemberView> {
@@ -91,7 +109,14 @@ impl<'a> Owner<'a> {
                 return Ok(());
             }
             if whole || last {
-                return self.submit_until(session, submitter, &Call::attest(self.ctx.run, self.ctx.epoch, held), Phase::Attest).await;
+                return self
+                    .submit_until(
+                        session,
+                        submitter,
+                        &Call::attest(self.ctx.run, self.ctx.epoch, held),
+                        Phase::Attest,
+                    )
+                    .await;
             }
             session.next().await?;
         }
@@ -115,9 +140,18 @@ impl<'a> Owner<'a> {
     }
 
     /// Makes sure that a range of an entry is in the store, from its author or others that hold it.
-    async fn hold(&self, author: Uid, root: Hash, range: &Range<u32>, others: &[MemberView]) -> anyhow::Result<()> {
+    async fn hold(
+        &self,
+        author: Uid,
+        root: Hash,
+        range: &Range<u32>,
+        others: &[MemberView],
+    ) -> anyhow::Result<()> {
         let ctx = self.ctx;
-        if range.is_empty() || author == ctx.me.uid || ctx.store.held(ctx.epoch, author, range.start).is_some() {
+        if range.is_empty()
+            || author == ctx.me.uid
+            || ctx.store.held(ctx.epoch, author, range.start).is_some()
+        {
             return Ok(());
         }
         let mut holders: Vec<MemberView> = self.member(author).cloned().into_iter().collect();
@@ -125,7 +159,8 @@ impl<'a> Owner<'a> {
         let count = range.end.saturating_sub(range.start);
         let wanted = EntryRange { author, root, total: self.chunks, first: range.start, count };
         let (chunks, proof) = fetch::entry(&ctx.network, &holders, ctx.run, ctx.epoch, wanted).await?;
-        check_chunks(&ctx.params.merge, &chunks.concat()).with_context(|| format!("entry of uid {author} is not canonical"))?;
+        check_chunks(&ctx.params.merge, &chunks.concat())
+            .with_context(|| format!("entry of uid {author} is not canonical"))?;
         ctx.store.put_held(ctx.epoch, author, range.start, HeldRange { chunks, proof });
         Ok(())
     }
@@ -195,7 +230,9 @@ impl<'a> Owner<'a> {
         for (shard, range) in self.owned() {
             hashes.push((shard, self.merge_one(shard, &range).await?));
         }
-        hashes.try_into().map_err(|_| anyhow::anyhow!("more than 64 owned shards in epoch {}", self.ctx.epoch))
+        hashes
+            .try_into()
+            .map_err(|_| anyhow::anyhow!("more than 64 owned shards in epoch {}", self.ctx.epoch))
     }
 
     /// Merges one shard; `None` when an entry of the set is missing here: missing, not different.
@@ -233,18 +270,38 @@ impl<'a> Owner<'a> {
         Ok(Some(merged.with_context(|| format!("merging shard {shard} of epoch {}", self.ctx.epoch))?))
     }
 
-    async fn open(&self, session: &mut Session, submitter: &Submitter, salt: [u8; 32], hashes: &ShardHashes) -> anyhow::Result<()> {
+    async fn open(
+        &self,
+        session: &mut Session,
+        submitter: &Submitter,
+        salt: [u8; 32],
+        hashes: &ShardHashes,
+    ) -> anyhow::Result<()> {
         let epoch = self.ctx.epoch;
-        session.wait_until(|view| (view.epoch() != epoch || view.phase() >= Phase::Open).then_some(())).await?;
+        session
+            .wait_until(|view| (view.epoch() != epoch || view.phase() >= Phase::Open).then_some(()))
+            .await?;
         let done = self.view.commits.get(self.position).is_some_and(|commit| commit.opened);
         if done {
             return Ok(());
         }
-        self.submit_until(session, submitter, &Call::open_merge(self.ctx.run, epoch, salt, hashes), Phase::Open).await
+        self.submit_until(
+            session,
+            submitter,
+            &Call::open_merge(self.ctx.run, epoch, salt, hashes),
+            Phase::Open,
+        )
+        .await
     }
 
     /// Submits a call once its window is open, again if the node lost it, until the window closes.
-    async fn submit_until(&self, session: &mut Session, submitter: &Submitter, call: &Call, phase: Phase) -> anyhow::Result<()> {
+    async fn submit_until(
+        &self,
+        session: &mut Session,
+        submitter: &Submitter,
+        call: &Call,
+        phase: Phase,
+    ) -> anyhow::Result<()> {
         loop {
             let view = session.current().await?;
             if view.epoch() != self.ctx.epoch || view.phase() > phase {

@@ -8,10 +8,10 @@ use iota_chain::{Call, Submitter};
 use iota_compute::entry::decode_merged;
 use iota_compute::outer::OuterState;
 use iota_protocol::ids::{Hash, Stage, Uid};
-use iota_protocol::merge::{merge_shard, EntryShard};
+use iota_protocol::merge::{merge_shard, shard_hash, EntryShard};
 use iota_protocol::phase::Phase;
 use iota_protocol::shard::Shards;
-use iota_protocol::view::{MemberView, MergeView};
+use iota_protocol::view::{CommitView, MemberView, MergeView};
 use iota_protocol::work::ShardStatus;
 use iota_worker::fetch::{self, EntryRange};
 use iota_worker::session::Session;
@@ -48,12 +48,18 @@ pub async fn apply_and_report(
 ) -> anyhow::Result<Option<Wholeness>> {
     let epoch = ctx.epoch;
     let live = session
-        .wait_until(|view| (view.epoch() != epoch || view.phase() >= Phase::Root).then_some(view.epoch() == epoch))
+        .wait_until(|view| {
+            (view.epoch() != epoch || view.phase() >= Phase::Root).then_some(view.epoch() == epoch)
+        })
         .await?;
     if !live {
         return Ok(None);
     }
     let view = read_merge(ctx, session).await?;
+    if view.commits.is_empty() {
+        tracing::warn!(%epoch, stage = %ctx.stage, "nobody in the stage committed; its state stays as it was");
+        return Ok(None);
+    }
     let Some(seed) = session.current().await?.clock.seed else { return Ok(None) };
     let Some((outer, wholeness)) = apply(ctx, session, start, &view, &seed).await? else { return Ok(None) };
     let root = outer.root();
@@ -65,7 +71,12 @@ pub async fn apply_and_report(
     Ok(Some(wholeness))
 }
 
-async fn report(ctx: &EpochContext, session: &mut Session, submitter: &Submitter, root: Hash) -> anyhow::Result<()> {
+async fn report(
+    ctx: &EpochContext,
+    session: &mut Session,
+    submitter: &Submitter,
+    root: Hash,
+) -> anyhow::Result<()> {
     let call = Call::commit_root(ctx.run, ctx.epoch, root);
     loop {
         let view = session.current().await?;
@@ -97,41 +108,22 @@ async fn apply(
     if !view.commits.is_empty() {
         let chunks = entry_chunks(&ctx.params, start);
         let count = u32::try_from(chunks).context("entry has more chunks than fit into u32")?;
-        let shards = Shards::new(seed, ctx.stage, view.commits.len(), count).context("committers of the stage: expected 1 to 64")?;
-        let deadline = Instant::now() + PATIENCE;
-        for shard in 0..shards.count() {
-            let status = view.shards.get(usize::from(shard)).copied().unwrap_or(ShardStatus::Missing);
-            let range = shards.chunks(shard);
-            let bytes = match status {
-                ShardStatus::Missing => {
-                    wholeness.missing = wholeness.missing.saturating_add(1);
-                    continue;
+        let shards = Shards::new(seed, ctx.stage, view.commits.len(), count)
+            .context("committers of the stage: expected 1 to 64")?;
+        let merge = Merge { ctx, view, shards, chunks, deadline: Instant::now() + PATIENCE };
+        for shard in 0..merge.shards.count() {
+            match merge.shard(shard, &mut wholeness).await? {
+                Piece::Untouched => {}
+                Piece::Values(range, values) => outer.apply(range, &values, &ctx.params.merge)?,
+                Piece::NotHad => {
+                    tracing::warn!(epoch = %ctx.epoch, shard, "shard could not be had; the canonical state will be fetched instead");
+                    return Ok(None);
                 }
-                ShardStatus::Agreed(hash) | ShardStatus::Single(hash) => {
-                    wholeness.agreed = wholeness.agreed.saturating_add(1);
-                    agreed(ctx, view, &shards, shard, hash, deadline).await
-                }
-                ShardStatus::Differs(..) => {
-                    wholeness.differing = wholeness.differing.saturating_add(1);
-                    recompute(ctx, view, chunks, &range).await?
-                }
-            };
-            let Some(bytes) = bytes else {
-                tracing::warn!(epoch = %ctx.epoch, shard, "shard could not be had; the canonical state will be fetched instead");
-                return Ok(None);
-            };
-            let mut values = Vec::new();
-            decode_merged(&bytes, &ctx.params.merge, &mut values).with_context(|| format!("decoding shard {shard}"))?;
-            outer.apply(values_range(ctx, &range)?, &values, &ctx.params.merge)?;
+            }
         }
     }
     outer.finish(tokens_after(ctx, session).await?);
     Ok(Some((outer, wholeness)))
-}
-
-fn values_range(ctx: &EpochContext, chunks: &Range<u32>) -> anyhow::Result<Range<usize>> {
-    let at = |chunk: u32| usize::try_from(u64::from(chunk).saturating_mul(u64::from(ctx.params.merge.chunk)));
-    Ok(at(chunks.start)?..at(chunks.end)?)
 }
 
 /// Training tokens after this epoch, as the chain will record them at `Close`.
@@ -142,68 +134,126 @@ async fn tokens_after(ctx: &EpochContext, session: &Session) -> anyhow::Result<u
     Ok(ctx.tokens.saturating_add(samples.saturating_mul(u64::from(ctx.params.tokens_per_sample()))))
 }
 
-/// A shard whose hash is on chain: our own copy, or one of its owners', or any replica's.
-async fn agreed(
-    ctx: &EpochContext,
-    view: &MergeView,
-    shards: &Shards,
-    shard: u16,
-    hash: Hash,
-    deadline: Instant,
-) -> Option<Vec<u8>> {
-    if let Some(own) = ctx.store.merged(ctx.epoch, shard) {
-        if iota_protocol::merge::shard_hash(ctx.run, ctx.epoch, ctx.stage, shard, &own) == hash {
-            return Some(own.to_vec());
-        }
-    }
-    let owners = shards.owners(shard).map(|(a, b)| [a, b]).unwrap_or_default();
-    let mut order: Vec<Uid> = owners.iter().filter_map(|p| view.commits.get(*p)).map(|commit| commit.uid).collect();
-    order.extend(view.commits.iter().map(|commit| commit.uid));
-    let mut holders: Vec<MemberView> = Vec::new();
-    for uid in order {
-        let known = uid == ctx.me.uid || holders.iter().any(|member| member.uid == uid);
-        if !known {
-            holders.extend(ctx.members.iter().find(|member| member.uid == uid).cloned());
-        }
-    }
-    let fetched =
-        fetch::until(deadline, || fetch::merged(&ctx.network, &holders, ctx.run, ctx.epoch, ctx.stage, shard, hash)).await;
-    match fetched {
-        Ok(bytes) => {
-            if let Err(error) = ctx.store.put_merged(ctx.epoch, shard, bytes.clone()) {
-                tracing::warn!(shard, %error, "merged shard not kept");
-            }
-            Some(bytes)
-        }
-        Err(error) => {
-            tracing::warn!(shard, %error, "merged shard not fetched");
-            None
-        }
-    }
+/// What one shard does to the state.
+enum Piece {
+    /// Nobody opened it; its range stays as it was.
+    Untouched,
+    /// Its values and where they lie.
+    Values(Range<usize>, Vec<f32>),
+    /// Its bytes could not be had.
+    NotHad,
 }
 
-/// The owners differ: the merge rule is applied here to the committed entries.
-async fn recompute(ctx: &EpochContext, view: &MergeView, chunks: usize, range: &Range<u32>) -> anyhow::Result<Option<Vec<u8>>> {
-    let set = view.entry_set.unwrap_or_default();
-    let count = range.end.saturating_sub(range.start);
-    let mut entries = Vec::new();
-    for (position, commit) in view.commits.iter().enumerate().filter(|(position, _)| set.contains(*position)) {
-        let wanted =
-            EntryRange { author: commit.uid, root: commit.work.entry_root, total: chunks, first: range.start, count };
-        let bytes = if commit.uid == ctx.me.uid {
-            let first = usize::try_from(range.start)?;
-            let own = ctx.store.entry(ctx.epoch).context("our own committed entry is gone from the store")?;
-            own.chunks.get(first..usize::try_from(range.end)?).map(<[Vec<u8>]>::concat)
-        } else {
-            let holders: Vec<MemberView> = ctx.members.iter().filter(|m| m.uid == commit.uid).cloned().collect();
-            fetch::entry(&ctx.network, &holders, ctx.run, ctx.epoch, wanted).await.ok().map(|(chunks, _)| chunks.concat())
+/// One stage's merge as the chain fixed it.
+struct Merge<'a> {
+    ctx: &'a EpochContext,
+    view: &'a MergeView,
+    shards: Shards,
+    chunks: usize,
+    deadline: Instant,
+}
+
+impl Merge<'_> {
+    async fn shard(&self, shard: u16, wholeness: &mut Wholeness) -> anyhow::Result<Piece> {
+        let range = self.shards.chunks(shard);
+        let status = self.view.shards.get(usize::from(shard)).copied().unwrap_or(ShardStatus::Missing);
+        let bytes = match status {
+            ShardStatus::Missing => {
+                wholeness.missing = wholeness.missing.saturating_add(1);
+                return Ok(Piece::Untouched);
+            }
+            ShardStatus::Agreed(hash) | ShardStatus::Single(hash) => {
+                wholeness.agreed = wholeness.agreed.saturating_add(1);
+                self.agreed(shard, hash).await
+            }
+            ShardStatus::Differs(..) => {
+                wholeness.differing = wholeness.differing.saturating_add(1);
+                self.recompute(&range).await?
+            }
         };
-        let Some(bytes) = bytes else {
-            tracing::warn!(position, author = %commit.uid, "entry not fetched for a shard that its owners differ on");
-            return Ok(None);
-        };
-        entries.push((commit.work.samples, bytes));
+        let Some(bytes) = bytes else { return Ok(Piece::NotHad) };
+        let mut values = Vec::new();
+        decode_merged(&bytes, &self.ctx.params.merge, &mut values)
+            .with_context(|| format!("decoding shard {shard}"))?;
+        Ok(Piece::Values(self.values_range(&range)?, values))
     }
-    let entries: Vec<EntryShard<'_>> = entries.iter().map(|(samples, bytes)| EntryShard { samples: *samples, bytes }).collect();
-    Ok(Some(tokio::task::block_in_place(|| merge_shard(&ctx.params.merge, &entries))?))
+
+    fn values_range(&self, chunks: &Range<u32>) -> anyhow::Result<Range<usize>> {
+        let chunk_values = u64::from(self.ctx.params.merge.chunk);
+        let at = |chunk: u32| usize::try_from(u64::from(chunk).saturating_mul(chunk_values));
+        Ok(at(chunks.start)?..at(chunks.end)?)
+    }
+
+    /// A shard whose hash is on chain: our own copy, or one of its owners', or any replica's.
+    async fn agreed(&self, shard: u16, hash: Hash) -> Option<Vec<u8>> {
+        let ctx = self.ctx;
+        let (run, epoch, stage) = (ctx.run, ctx.epoch, ctx.stage);
+        if let Some(own) = ctx.store.merged(epoch, shard) {
+            if shard_hash(run, epoch, stage, shard, &own) == hash {
+                return Some(own.to_vec());
+            }
+        }
+        let holders = self.holders(shard);
+        let attempt = || fetch::merged(&ctx.network, &holders, run, epoch, stage, shard, hash);
+        match fetch::until(self.deadline, attempt).await {
+            Ok(bytes) => {
+                if let Err(error) = ctx.store.put_merged(epoch, shard, bytes.clone()) {
+                    tracing::warn!(shard, %error, "merged shard not kept");
+                }
+                Some(bytes)
+            }
+            Err(error) => {
+                tracing::warn!(shard, %error, "merged shard not fetched");
+                None
+            }
+        }
+    }
+
+    /// Who may have a merged shard: its owners first, then every other committer, ourselves left out.
+    fn holders(&self, shard: u16) -> Vec<MemberView> {
+        let owners = self.shards.owners(shard).map(|(a, b)| [a, b]).unwrap_or_default();
+        let mut order: Vec<Uid> =
+            owners.iter().filter_map(|p| self.view.commits.get(*p)).map(|commit| commit.uid).collect();
+        order.extend(self.view.commits.iter().map(|commit| commit.uid));
+        let mut holders: Vec<MemberView> = Vec::new();
+        for uid in order {
+            let known = uid == self.ctx.me.uid || holders.iter().any(|member| member.uid == uid);
+            if !known {
+                holders.extend(self.ctx.members.iter().find(|member| member.uid == uid).cloned());
+            }
+        }
+        holders
+    }
+
+    /// The owners differ: the merge rule is applied here to the committed entries.
+    async fn recompute(&self, range: &Range<u32>) -> anyhow::Result<Option<Vec<u8>>> {
+        let set = self.view.entry_set.unwrap_or_default();
+        let mut entries = Vec::new();
+        for (position, commit) in self.view.commits.iter().enumerate().filter(|(at, _)| set.contains(*at)) {
+            let Some(bytes) = self.entry(commit, range).await? else {
+                tracing::warn!(position, author = %commit.uid, "entry not fetched for a shard that its owners differ on");
+                return Ok(None);
+            };
+            entries.push((commit.work.samples, bytes));
+        }
+        let entries: Vec<EntryShard<'_>> =
+            entries.iter().map(|(samples, bytes)| EntryShard { samples: *samples, bytes }).collect();
+        Ok(Some(tokio::task::block_in_place(|| merge_shard(&self.ctx.params.merge, &entries))?))
+    }
+
+    /// A range of one committer's entry: our own from the store, another's from its author.
+    async fn entry(&self, commit: &CommitView, range: &Range<u32>) -> anyhow::Result<Option<Vec<u8>>> {
+        let ctx = self.ctx;
+        if commit.uid == ctx.me.uid {
+            let own = ctx.store.entry(ctx.epoch).context("our own committed entry is gone from the store")?;
+            let places = usize::try_from(range.start)?..usize::try_from(range.end)?;
+            return Ok(own.chunks.get(places).map(<[Vec<u8>]>::concat));
+        }
+        let count = range.end.saturating_sub(range.start);
+        let root = commit.work.entry_root;
+        let wanted = EntryRange { author: commit.uid, root, total: self.chunks, first: range.start, count };
+        let author: Vec<MemberView> = ctx.members.iter().filter(|m| m.uid == commit.uid).cloned().collect();
+        let fetched = fetch::entry(&ctx.network, &author, ctx.run, ctx.epoch, wanted).await;
+        Ok(fetched.ok().map(|(chunks, _)| chunks.concat()))
+    }
 }

@@ -11,25 +11,24 @@ use iota_compute::outer::OuterState;
 use iota_network::{Inbound, Lane, Network, NetworkConfig, PeerKey};
 use iota_protocol::ids::{parse_hex32, Hash, RunId, Stage};
 use iota_protocol::phase::Phase;
-use iota_protocol::receipt::LogEvent;
 use iota_protocol::view::{MemberView, RunState};
 use iota_protocol::wire::{self, TrainReply, TrainRequest};
 use iota_protocol::work::Role;
 use iota_service::keys::Hotkey;
-use iota_worker::identity::Identity;
+use iota_worker::identity::{peer_key, Identity};
 use iota_worker::session::{RunSnapshot, Session};
-use iota_worker::{exchange, onboard};
+use iota_worker::{exchange, listen, onboard};
 use tokio::sync::{mpsc, watch, Semaphore};
 
 use crate::config::MinerConfig;
-use crate::journal::{EpochJournal, Record};
 use crate::join::{self, Wanted};
+use crate::journal::{EpochJournal, Record};
 use crate::meter::WireMeter;
 use crate::serve::{Past, Server};
 use crate::store::Store;
 use crate::train::{EpochContext, TrainEpoch, Trained};
-use crate::trainer::{Begin, Input, Job, Trainer};
-use crate::{commit, merge, root};
+use crate::trainer::Trainer;
+use crate::{commit, merge, recall, root};
 
 /// Requests waiting for the training task or the fetch server: a stage's open samples (16) from
 /// each direction, or one request from each of 32 peers; more are refused by dropping them.
@@ -49,6 +48,7 @@ struct Miner {
     inbox: mpsc::Receiver<Inbound>,
     past: watch::Sender<Vec<Past>>,
     meter: WireMeter,
+    peer: PeerKey,
 }
 
 /// Runs a miner until the run has ended or an error needs the operator.
@@ -85,26 +85,26 @@ fn assigned(view: &RunSnapshot, member: &MemberView) -> Option<Stage> {
 async fn start(config: MinerConfig) -> anyhow::Result<Miner> {
     let run = RunId(config.run);
     let genesis = config.genesis.as_deref().map(parse_genesis).transpose()?;
-    let chain = Chain::connect(&config.node, genesis).await?;
+    // Before the network: what is wrong on this machine shows at once, node or no node.
     let hotkey = Hotkey::load(&config.hotkey)?;
+    let chain = Chain::connect(&config.node, genesis).await?;
     let identity = Identity::new(hotkey, chain.genesis(), run);
     let store = Store::open(&config.data_dir)?;
-    let params = chain.at_finalized().await?.run(run).await?.with_context(|| format!("run {run} does not exist on this chain"))?;
+    let params = chain
+        .at_finalized()
+        .await?
+        .run(run)
+        .await?
+        .with_context(|| format!("run {run} does not exist on this chain"))?;
     let dataset = open_dataset(&config.dataset, params.data.manifest_root)?;
     let peer = peer_key(&config.data_dir)?;
-    let mut network_config = NetworkConfig::new(peer.clone(), config.listen.clone());
-    network_config.train_limit_bytes = wire::train_limit(&params);
-    network_config.fetch_limit_bytes = exchange::FETCH_LIMIT;
-    let (network, inbound) = Network::start(network_config).await?;
-    let member = onboard::find_member(&chain, run, identity.public()).await?;
-    let Some(member) = member.filter(|member| member.role == Role::Miner) else {
-        bail!("hotkey {} is not registered as a miner in run {run}; register it with `iota-miner register`", identity.public());
-    };
+    let (network, inbound) = listen::for_run(&config.data_dir, &peer, &params, &config.listen).await?;
+    let member = onboard::own_member(&chain, run, identity.public(), Role::Miner).await?;
     let submitter = Submitter::new(Arc::clone(&chain), identity.signer());
     onboard::serve(&chain, &submitter, run, &member, &network, &peer).await?;
     let session = Session::start(chain, run, network.clone()).await?;
-    let (past, past_reader) = watch::channel(Vec::new());
-    let inbox = dispatch(inbound, Server {
+    let (past, past_reader) = watch::channel(recall::all(&store));
+    let server = Server {
         run,
         params: Arc::clone(&session.params),
         me: member.uid,
@@ -113,11 +113,26 @@ async fn start(config: MinerConfig) -> anyhow::Result<Miner> {
         device: iota_compute::init_runtime(config.threads),
         past: past_reader,
         regenerations: Arc::new(Semaphore::new(1)),
-    });
+    };
+    let inbox = dispatch(inbound, server);
     let trainer = Trainer::start(config.threads, Arc::clone(&store))?;
     tracing::info!(uid = %member.uid, hotkey = %member.hotkey, "miner ready");
     let meter = WireMeter::open(&config.data_dir);
-    Ok(Miner { meter, config, session, network, identity, submitter, member, store, dataset, trainer, inbox, past })
+    Ok(Miner {
+        peer,
+        meter,
+        config,
+        session,
+        network,
+        identity,
+        submitter,
+        member,
+        store,
+        dataset,
+        trainer,
+        inbox,
+        past,
+    })
 }
 
 fn parse_genesis(text: &str) -> anyhow::Result<Hash> {
@@ -130,23 +145,9 @@ fn open_dataset(dir: &Path, manifest_root: Hash) -> anyhow::Result<Option<Arc<Da
         tracing::warn!(dir = %dir.display(), "no data set; this miner can only hold a middle stage");
         return Ok(None);
     }
-    let dataset = Dataset::open(dir, Some(manifest_root)).with_context(|| format!("opening data set {}", dir.display()))?;
+    let dataset = Dataset::open(dir, Some(manifest_root))
+        .with_context(|| format!("opening data set {}", dir.display()))?;
     Ok(Some(Arc::new(dataset)))
-}
-
-/// The libp2p key lives beside the journals: a restarted miner is the same peer.
-fn peer_key(data_dir: &Path) -> anyhow::Result<PeerKey> {
-    let path = data_dir.join("peer-key");
-    let seed: [u8; 32] = match std::fs::read(&path) {
-        Ok(bytes) => bytes.try_into().map_err(|_| anyhow::anyhow!("{} does not hold 32 bytes; delete it to make a new peer key", path.display()))?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let seed: [u8; 32] = rand::random();
-            iota_service::journal::atomic_write(&path, &seed).with_context(|| format!("writing {}", path.display()))?;
-            seed
-        }
-        Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
-    };
-    Ok(PeerKey::from_seed(seed))
 }
 
 /// Splits requests by lane; a full queue refuses by dropping.
@@ -173,6 +174,18 @@ impl Miner {
     async fn epoch(&mut self, view: &RunSnapshot, stage: Stage) -> anyhow::Result<()> {
         let epoch = view.epoch();
         self.store.forget_before(epoch);
+        if let Some(me) = view.member(self.member.uid) {
+            // An address that could not be published in the last epoch can be in this one.
+            onboard::serve(
+                &self.session.chain,
+                &self.submitter,
+                self.session.run,
+                me,
+                &self.network,
+                &self.peer,
+            )
+            .await?;
+        }
         let run = self.session.run;
         let params = Arc::clone(&self.session.params);
         let wanted = Wanted { run, params: &params, epoch, stage, me: self.member.uid };
@@ -220,6 +233,9 @@ impl Miner {
 
     fn remember(&self, ctx: &EpochContext) {
         let past = Past { epoch: ctx.epoch, stage: ctx.stage, tokens: ctx.tokens, data_base: ctx.data_base };
+        if let Err(error) = recall::keep(&self.store, &past) {
+            tracing::warn!(epoch = %ctx.epoch, %error, "not kept; a restart would not serve this epoch's audit");
+        }
         self.past.send_modify(|known| {
             known.retain(|p| p.epoch != past.epoch && p.epoch.0.saturating_add(3) > past.epoch.0);
             known.push(past);
@@ -257,7 +273,11 @@ impl Miner {
         Ok((trained.journal, records))
     }
 
-    async fn submit_commit(&mut self, ctx: &EpochContext, work: &iota_protocol::work::WorkCommit) -> anyhow::Result<()> {
+    async fn submit_commit(
+        &mut self,
+        ctx: &EpochContext,
+        work: &iota_protocol::work::WorkCommit,
+    ) -> anyhow::Result<()> {
         let submit = commit::submit(ctx, &mut self.session, &self.submitter, work);
         let included = refusing(submit, &mut self.inbox, ctx.epoch.0).await?;
         if included {
@@ -276,23 +296,7 @@ impl Miner {
         records: &[Record],
     ) -> anyhow::Result<Trained> {
         let mut training = TrainEpoch::new(ctx.clone(), journal);
-        training.restore(records);
-        let (replay, log) = replay_jobs(ctx, records)?;
-        if !log.is_empty() {
-            tracing::info!(epoch = %ctx.epoch, events = log.len(), "replaying this epoch's journal");
-        }
-        let begin = Begin {
-            params: Arc::clone(&ctx.params),
-            epoch: ctx.epoch,
-            stage: ctx.stage,
-            outer: state.clone(),
-            tokens: ctx.tokens,
-            replay,
-            log,
-        };
-        for done in self.trainer.begin(begin).await? {
-            training.keep_replayed(&done);
-        }
+        training.begin(state, records, &mut self.trainer).await?;
         tracing::info!(epoch = %ctx.epoch, stage = %ctx.stage, "training");
         let trained = training.run(&mut self.session, &mut self.inbox, &mut self.trainer).await?;
         tracing::info!(epoch = %ctx.epoch, samples = trained.samples, loss = ?trained.mean_loss, "trained");
@@ -302,7 +306,9 @@ impl Miner {
     /// Declines hops until the chain has moved past this view's epoch.
     async fn refuse_until_after(&mut self, view: &RunSnapshot) -> anyhow::Result<()> {
         let (epoch, state) = (view.epoch(), view.clock.state);
-        let moved = self.session.wait_until(|view| (view.epoch() != epoch || view.clock.state != state).then_some(()));
+        let moved = self
+            .session
+            .wait_until(|view| (view.epoch() != epoch || view.clock.state != state).then_some(()));
         Ok(refusing(moved, &mut self.inbox, epoch.0).await?)
     }
 
@@ -314,7 +320,11 @@ impl Miner {
 }
 
 /// Drives a future while answering hops: `Busy` to those of a later epoch, `Refused` to the rest.
-async fn refusing<T>(future: impl std::future::Future<Output = T>, inbox: &mut mpsc::Receiver<Inbound>, epoch: u32) -> T {
+async fn refusing<T>(
+    future: impl std::future::Future<Output = T>,
+    inbox: &mut mpsc::Receiver<Inbound>,
+    epoch: u32,
+) -> T {
     tokio::pin!(future);
     loop {
         tokio::select! {
@@ -330,40 +340,4 @@ async fn refusing<T>(future: impl std::future::Future<Output = T>, inbox: &mut m
             }
         }
     }
-}
-
-/// The jobs that reproduce a journal's event log, with the inputs that the journal recorded.
-fn replay_jobs(ctx: &EpochContext, records: &[Record]) -> anyhow::Result<(Vec<Job>, Vec<LogEvent>)> {
-    let log: Vec<LogEvent> = records
-        .iter()
-        .filter_map(|record| match record {
-            Record::Ran(event) => Some(*event),
-            _ => None,
-        })
-        .collect();
-    let mut jobs = Vec::new();
-    for event in &log {
-        jobs.extend(replay_job(ctx, *event)?);
-    }
-    Ok((jobs, log))
-}
-
-fn replay_job(ctx: &EpochContext, event: LogEvent) -> anyhow::Result<Option<Job>> {
-    let codes = |hash: &Hash| {
-        let found = ctx.store.codes(ctx.epoch, hash);
-        found.map(|codes| codes.to_vec()).with_context(|| format!("journal of epoch {} lacks codes {hash}", ctx.epoch))
-    };
-    let last = ctx.stage == ctx.params.last_stage();
-    Ok(match event {
-        LogEvent::Forward { sample, attempt, input, .. } => {
-            let reads = ctx.stage.0 == 0 || last;
-            let (inputs, targets) = if reads { ctx.tokens_of(sample)? } else { Default::default() };
-            let input = if ctx.stage.0 == 0 { Input::Tokens(inputs) } else { Input::Codes(codes(&input)?) };
-            Some(Job::Forward { sample, attempt, input, targets: last.then_some(targets) })
-        }
-        LogEvent::Backward { .. } if last => None,
-        LogEvent::Backward { sample, attempt, input, .. } => Some(Job::Backward { sample, attempt, gradient: codes(&input)? }),
-        LogEvent::Abandon { sample, attempt } => Some(Job::Abandon { sample, attempt }),
-        LogEvent::Step { .. } => None,
-    })
 }

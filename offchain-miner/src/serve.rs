@@ -21,7 +21,7 @@ use crate::store::Store;
 const REQUEST_LIMIT: usize = 256;
 
 /// What this miner was in an epoch, which answers about that epoch depend on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Past {
     /// The epoch.
     pub epoch: Epoch,
@@ -62,7 +62,11 @@ impl Server {
             if let FetchRequest::StepState { run, epoch, version, part } = request {
                 let server = self.clone();
                 tokio::spawn(async move {
-                    let reply = if run == server.run { server.step_state(epoch, version, part).await } else { FetchReply::NotFound };
+                    let reply = if run == server.run {
+                        server.step_state(epoch, version, part).await
+                    } else {
+                        FetchReply::NotFound
+                    };
                     drop(inbound.reply.send(reply.encode()));
                 });
             } else {
@@ -76,18 +80,26 @@ impl Server {
             FetchRequest::Entry { run, epoch, author, first, count } if run == self.run => {
                 self.entry(epoch, author, first, count)
             }
-            FetchRequest::Merged { run, epoch, shard, .. } if run == self.run => bytes(self.store.merged(epoch, shard)),
+            FetchRequest::Merged { run, epoch, shard, .. } if run == self.run => {
+                bytes(self.store.merged(epoch, shard))
+            }
             FetchRequest::Receipts { run, epoch } if run == self.run => bytes(self.store.receipts(epoch)),
             FetchRequest::Log { run, epoch } if run == self.run => bytes(self.store.log(epoch)),
-            FetchRequest::Codes { run, epoch, hash } if run == self.run => bytes(self.store.codes(epoch, &hash)),
-            FetchRequest::StateManifest { run, epoch, stage } if run == self.run => match self.store.state(epoch) {
-                Some(state) if state.stage == stage => FetchReply::Bytes(state.manifest.encode()),
-                Some(_) => FetchReply::NotFound,
-                None => FetchReply::NotReady,
-            },
+            FetchRequest::Codes { run, epoch, hash } if run == self.run => {
+                bytes(self.store.codes(epoch, &hash))
+            }
+            FetchRequest::StateManifest { run, epoch, stage } if run == self.run => {
+                match self.store.state(epoch) {
+                    Some(state) if state.stage == stage => FetchReply::Bytes(state.manifest.encode()),
+                    Some(_) => FetchReply::NotFound,
+                    None => FetchReply::NotReady,
+                }
+            }
             FetchRequest::StateChunk { run, epoch, stage, index } if run == self.run => {
                 match self.store.state(epoch).filter(|state| state.stage == stage) {
-                    Some(state) => FetchReply::Bytes(state.outer.chunk(usize::try_from(index).unwrap_or(usize::MAX))),
+                    Some(state) => {
+                        FetchReply::Bytes(state.outer.chunk(usize::try_from(index).unwrap_or(usize::MAX)))
+                    }
                     None => FetchReply::NotFound,
                 }
             }
@@ -139,15 +151,26 @@ impl Server {
 
     fn regenerate(&self, past: &Past, version: Version, target: &std::path::Path) -> anyhow::Result<()> {
         let epoch = past.epoch;
-        let kept = self.store.step_at_or_before(epoch, version.0).context("no trainer state is kept for the epoch")?;
-        let state = StepState::decode(&mut std::fs::read(&kept)?.as_slice()).context("reading the kept trainer state")?;
+        let kept = self
+            .store
+            .step_at_or_before(epoch, version.0)
+            .context("no trainer state is kept for the epoch")?;
+        let state = StepState::decode(&mut std::fs::read(&kept)?.as_slice())
+            .context("reading the kept trainer state")?;
         let encoded = self.store.log(epoch).context("the epoch's log is not committed")?;
         let log = Vec::<LogEvent>::decode(&mut encoded.as_slice()).context("reading the epoch's log")?;
-        let state = if state.version == version { state } else { self.replay_to(past, state, &log, version)? };
+        let state =
+            if state.version == version { state } else { self.replay_to(past, state, &log, version)? };
         iota_service::journal::atomic_write(target, &state.encode()).context("keeping the regenerated state")
     }
 
-    fn replay_to(&self, past: &Past, state: StepState, log: &[LogEvent], version: Version) -> anyhow::Result<StepState> {
+    fn replay_to(
+        &self,
+        past: &Past,
+        state: StepState,
+        log: &[LogEvent],
+        version: Version,
+    ) -> anyhow::Result<StepState> {
         let from = state.version;
         let mut replayer = Replayer::new(&self.params, past.stage, state, past.tokens, self.device)?;
         for event in segment(log, from, version) {
@@ -157,17 +180,23 @@ impl Server {
     }
 
     fn replay_event(&self, past: &Past, replayer: &mut Replayer, event: &LogEvent) -> anyhow::Result<()> {
-        let codes = |hash| self.store.codes(past.epoch, hash).with_context(|| format!("codes {hash} of epoch {}", past.epoch));
+        let codes = |hash| {
+            self.store
+                .codes(past.epoch, hash)
+                .with_context(|| format!("codes {hash} of epoch {}", past.epoch))
+        };
         match event {
             LogEvent::Forward { sample, input, .. } => {
                 let (inputs, targets) = self.tokens(past, *sample)?;
                 let last = past.stage == self.params.last_stage();
                 let targets = last.then_some(targets.as_slice());
                 if past.stage.0 == 0 {
-                    replayer.apply(event, EventInput::Forward { input: StageInput::Tokens(&inputs), targets })?;
+                    replayer
+                        .apply(event, EventInput::Forward { input: StageInput::Tokens(&inputs), targets })?;
                 } else {
                     let codes = codes(input)?;
-                    replayer.apply(event, EventInput::Forward { input: StageInput::Codes(&codes), targets })?;
+                    replayer
+                        .apply(event, EventInput::Forward { input: StageInput::Codes(&codes), targets })?;
                 }
             }
             LogEvent::Backward { input, .. } if past.stage != self.params.last_stage() => {

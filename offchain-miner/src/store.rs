@@ -140,10 +140,17 @@ impl Store {
     ///
     /// # Errors
     /// When they cannot be written to disk.
-    pub fn put_commit(&self, epoch: Epoch, receipts: Vec<u8>, log: Vec<u8>, entry: EntryChunks) -> anyhow::Result<()> {
+    pub fn put_commit(
+        &self,
+        epoch: Epoch,
+        receipts: Vec<u8>,
+        log: Vec<u8>,
+        entry: EntryChunks,
+    ) -> anyhow::Result<()> {
         let dir = self.epoch_dir(epoch);
         for (name, bytes) in [("receipts", &receipts), ("log", &log), ("entry", &entry.encode())] {
-            atomic_write(&dir.join(name), bytes).with_context(|| format!("writing {name} of epoch {epoch}"))?;
+            atomic_write(&dir.join(name), bytes)
+                .with_context(|| format!("writing {name} of epoch {epoch}"))?;
         }
         self.with(epoch, |artefacts| {
             artefacts.receipts = Some(Arc::new(receipts));
@@ -230,14 +237,21 @@ impl Store {
     /// The newest kept trainer state at or before a version.
     #[must_use]
     pub fn step_at_or_before(&self, epoch: Epoch, version: u32) -> Option<PathBuf> {
-        self.read(epoch, |artefacts| artefacts.steps.range(..=version).next_back().map(|(_, path)| path.clone()))
+        self.read(epoch, |artefacts| {
+            artefacts.steps.range(..=version).next_back().map(|(_, path)| path.clone())
+        })
     }
 
     /// Keeps the state that an epoch starts with.
     ///
     /// # Errors
     /// When it cannot be written to disk.
-    pub fn put_state(&self, epoch: Epoch, stage: Stage, outer: OuterState) -> anyhow::Result<Arc<ServedState>> {
+    pub fn put_state(
+        &self,
+        epoch: Epoch,
+        stage: Stage,
+        outer: OuterState,
+    ) -> anyhow::Result<Arc<ServedState>> {
         let bytes = (stage, &outer).encode();
         atomic_write(&self.dir.join(format!("state-{epoch}")), &bytes)
             .with_context(|| format!("writing the state of epoch {epoch}"))?;
@@ -271,7 +285,8 @@ impl Store {
             inner.states.retain(|epoch, _| *epoch > oldest);
         }
         for path in [self.epoch_dir(oldest), self.dir.join(format!("state-{oldest}"))] {
-            let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+            let removed =
+                if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
             if let Err(error) = removed {
                 tracing::debug!(path = %path.display(), %error, "nothing to delete");
             }

@@ -124,7 +124,7 @@ pub struct Begin {
     pub tokens: u64,
     /// Jobs in the order of the journal's event log, to be run again; empty for a fresh epoch.
     pub replay: Vec<Job>,
-    /// The event log that the replay must reproduce.
+    /// The event log that the replay must reproduce, and may go beyond in its last job.
     pub log: Vec<LogEvent>,
 }
 
@@ -158,15 +158,28 @@ impl Trainer {
         Ok(Self { commands, results, outstanding: 0 })
     }
 
-    /// Starts an epoch; a replay's results come back at once and are not queued.
+    /// Starts an epoch; a replay's results come back at once and are not queued. Their events may go
+    /// beyond the log given, where its last pass had more to log than the journal kept.
     ///
     /// # Errors
     /// When the state is not of this stage or the replay does not reproduce the log.
     pub async fn begin(&mut self, begin: Begin) -> anyhow::Result<Vec<Done>> {
-        let (reply, answer) = oneshot::channel();
+        let (reply, mut answer) = oneshot::channel();
+        self.commands
+            .send(Command::Begin(Box::new(begin), reply))
+            .await
+            .map_err(|_| anyhow::anyhow!(GONE))?;
+        // Results of an epoch that ended in an error may still be on their way; they belong to no one.
+        let answer = loop {
+            tokio::select! {
+                biased;
+                answer = &mut answer => break answer,
+                Some(_) = self.results.recv() => {}
+            }
+        };
+        while self.results.try_recv().is_ok() {}
         self.outstanding = 0;
-        self.commands.send(Command::Begin(Box::new(begin), reply)).await.map_err(|_| anyhow::anyhow!(GONE))?;
-        answer.await.context(GONE)?
+        answer.context(GONE)?
     }
 
     /// Queues a job.
@@ -260,7 +273,8 @@ impl Worker {
                 drop(reply.send(self.begin(*begin)));
             }
             Command::Weights(reply) => {
-                let weights = self.stage.as_ref().context("no epoch has begun").and_then(|s| Ok(s.weights()?));
+                let weights =
+                    self.stage.as_ref().context("no epoch has begun").and_then(|s| Ok(s.weights()?));
                 drop(reply.send(weights));
             }
         }
@@ -270,12 +284,14 @@ impl Worker {
         (self.epoch, self.tokens) = (begin.epoch, begin.tokens);
         match self.stage.as_mut().filter(|stage| stage.stage() == begin.stage) {
             Some(stage) => stage.begin_epoch(&begin.outer)?,
-            None => self.stage = Some(StageTrainer::new(&begin.params, begin.stage, &begin.outer, self.device)?),
+            None => {
+                self.stage = Some(StageTrainer::new(&begin.params, begin.stage, &begin.outer, self.device)?)
+            }
         }
         self.keep_snapshot();
         let done: Vec<Done> = begin.replay.into_iter().map(|job| self.execute(job)).collect();
         let log = self.stage.as_ref().map(|stage| stage.log().to_vec()).unwrap_or_default();
-        if log != begin.log {
+        if !log.starts_with(&begin.log) {
             anyhow::bail!(
                 "epoch {}: the replayed log ({} events) differs from the journal's ({} events)",
                 begin.epoch,
@@ -288,16 +304,26 @@ impl Worker {
 
     fn execute(&mut self, job: Job) -> Done {
         let (sample, attempt) = match &job {
-            Job::Forward { sample, attempt, .. } | Job::Backward { sample, attempt, .. } | Job::Abandon { sample, attempt } => {
-                (*sample, *attempt)
-            }
+            Job::Forward { sample, attempt, .. }
+            | Job::Backward { sample, attempt, .. }
+            | Job::Abandon { sample, attempt } => (*sample, *attempt),
         };
         let Some(stage) = self.stage.as_mut() else {
-            return Done { sample, outcome: Outcome::Failed("no epoch has begun".into()), events: Vec::new() };
+            return Done {
+                sample,
+                outcome: Outcome::Failed("no epoch has begun".into()),
+                events: Vec::new(),
+            };
         };
         let logged = stage.log().len();
         let outcome = pass(stage, SampleKey { sample, attempt }, job);
-        let stepped = matches!(stage.step_if_due(self.tokens), Ok(Some(_)));
+        let stepped = match stage.step_if_due(self.tokens) {
+            Ok(step) => step.is_some(),
+            Err(error) => {
+                tracing::error!(epoch = %self.epoch, %error, "local step failed; trying again after the next pass");
+                false
+            }
+        };
         let events = stage.log().get(logged..).unwrap_or_default().to_vec();
         if stepped {
             self.keep_snapshot();

@@ -109,7 +109,9 @@ impl Auditor<'_> {
     pub async fn audit(&self, subject: &Subject<'_>, start: Option<&OuterState>) -> Audit {
         let uid = subject.member.uid;
         match self.try_audit(subject, start).await {
-            Ok((from_version, events)) => Audit { uid, from_version, verdict: Verdict::Sound, events, reason: String::new() },
+            Ok((from_version, events)) => {
+                Audit { uid, from_version, verdict: Verdict::Sound, events, reason: String::new() }
+            }
             Err((from_version, Stop::Invalid(reason))) => {
                 tracing::warn!(%uid, epoch = %self.epoch, reason, "audit: invalid");
                 Audit { uid, from_version, verdict: Verdict::Invalid, events: 0, reason }
@@ -121,7 +123,11 @@ impl Auditor<'_> {
         }
     }
 
-    async fn try_audit(&self, subject: &Subject<'_>, start: Option<&OuterState>) -> Result<(Version, u32), (Version, Stop)> {
+    async fn try_audit(
+        &self,
+        subject: &Subject<'_>,
+        start: Option<&OuterState>,
+    ) -> Result<(Version, u32), (Version, Stop)> {
         let none = Version(0);
         let log = fetch::log(self.network, subject.member, self.run, self.epoch, subject.work.log_root).await;
         let log = log.map_err(|error| match error {
@@ -135,7 +141,10 @@ impl Auditor<'_> {
         if steps == 0 {
             return Err((from, Stop::Undecided("the miner took no local step".into())));
         }
-        self.replay(subject, start, &log, from).await.map(|events| (from, events)).map_err(|stop| (from, stop))
+        self.replay(subject, start, &log, from)
+            .await
+            .map(|events| (from, events))
+            .map_err(|stop| (from, stop))
     }
 
     fn secret_for(&self, subject: &Subject<'_>) -> [u8; 32] {
@@ -143,7 +152,13 @@ impl Auditor<'_> {
         iota_protocol::hash::hash_parts(iota_protocol::hash::Domain::Audit, &[&self.secret, &label]).0
     }
 
-    async fn replay(&self, subject: &Subject<'_>, start: Option<&OuterState>, log: &[LogEvent], from: Version) -> Found<u32> {
+    async fn replay(
+        &self,
+        subject: &Subject<'_>,
+        start: Option<&OuterState>,
+        log: &[LogEvent],
+        from: Version,
+    ) -> Found<u32> {
         let state = self.start_state(subject, start, log, from).await?;
         let to = Version(from.0.saturating_add(1));
         let events = segment(log, from, to);
@@ -168,7 +183,8 @@ impl Auditor<'_> {
         events: &[LogEvent],
         inputs: &[Inputs],
     ) -> Found<Vec<iota_compute::replay::Replayed>> {
-        let mut replayer = Replayer::new(self.params, subject.stage, state, self.tokens, self.device).map_err(undecided)?;
+        let mut replayer =
+            Replayer::new(self.params, subject.stage, state, self.tokens, self.device).map_err(undecided)?;
         let mut replayed = Vec::new();
         for (event, input) in events.iter().zip(inputs) {
             replayed.push(replayer.apply(event, input.as_event_input()).map_err(|error| match error {
@@ -180,9 +196,16 @@ impl Auditor<'_> {
         Ok(replayed)
     }
 
-    async fn start_state(&self, subject: &Subject<'_>, start: Option<&OuterState>, log: &[LogEvent], from: Version) -> Found<StepState> {
+    async fn start_state(
+        &self,
+        subject: &Subject<'_>,
+        start: Option<&OuterState>,
+        log: &[LogEvent],
+        from: Version,
+    ) -> Found<StepState> {
         if from.0 == 0 {
-            let start = start.ok_or_else(|| Stop::Undecided("the state at the epoch's start is not known here".into()))?;
+            let start = start
+                .ok_or_else(|| Stop::Undecided("the state at the epoch's start is not known here".into()))?;
             return Ok(StepState::start_of_epoch(start));
         }
         let committed = log.iter().find_map(|event| match event {
@@ -196,7 +219,9 @@ impl Auditor<'_> {
         if got == committed {
             Ok(state)
         } else {
-            Err(Stop::Invalid(format!("state after step {from}: root {got} does not match the committed {committed}")))
+            Err(Stop::Invalid(format!(
+                "state after step {from}: root {got} does not match the committed {committed}"
+            )))
         }
     }
 
@@ -204,7 +229,10 @@ impl Auditor<'_> {
         let mut bytes = Vec::new();
         for part in 0..MAX_STATE_PARTS {
             let request = FetchRequest::StepState { run: self.run, epoch: self.epoch, version, part };
-            match exchange::fetch(self.network, subject.member, &request, STATE_TIMEOUT).await.map_err(undecided)? {
+            match exchange::fetch(self.network, subject.member, &request, STATE_TIMEOUT)
+                .await
+                .map_err(undecided)?
+            {
                 FetchReply::Bytes(piece) => {
                     let last = piece.len() < STEP_STATE_PART;
                     bytes.extend(piece);
@@ -212,7 +240,9 @@ impl Auditor<'_> {
                         return Ok(bytes);
                     }
                 }
-                other => return Err(Stop::Undecided(format!("state after step {version}: {}", kind(&other)))),
+                other => {
+                    return Err(Stop::Undecided(format!("state after step {version}: {}", kind(&other))))
+                }
             }
         }
         Err(Stop::Undecided(format!("state after step {version} is larger than {MAX_STATE_PARTS} parts")))
@@ -231,11 +261,15 @@ impl Auditor<'_> {
                     return Ok(Inputs::Codes(self.codes(subject, *input).await?, targets));
                 }
                 if tokens_hash(&tokens) != *input {
-                    return Err(Stop::Invalid(format!("sample {sample} was not trained on its assigned positions")));
+                    return Err(Stop::Invalid(format!(
+                        "sample {sample} was not trained on its assigned positions"
+                    )));
                 }
                 Ok(Inputs::Tokens(tokens, targets))
             }
-            LogEvent::Backward { input, .. } if !last => Ok(Inputs::Gradient(self.codes(subject, *input).await?)),
+            LogEvent::Backward { input, .. } if !last => {
+                Ok(Inputs::Gradient(self.codes(subject, *input).await?))
+            }
             _ => Ok(Inputs::Nothing),
         }
     }
@@ -245,32 +279,47 @@ impl Auditor<'_> {
         if subject.stage.0 != 0 && !last {
             return Ok((Vec::new(), None));
         }
-        let (inputs, targets) = sample_tokens(self.dataset, self.params, self.data_base, sample).map_err(undecided)?;
+        let (inputs, targets) =
+            sample_tokens(self.dataset, self.params, self.data_base, sample).map_err(undecided)?;
         Ok((inputs, last.then_some(targets)))
     }
 
     /// Replay and log differ in a hash: within tolerance when the claimed values are near ours.
-    async fn explain(&self, subject: &Subject<'_>, event: &LogEvent, mine: &iota_compute::replay::Replayed) -> Found<()> {
+    async fn explain(
+        &self,
+        subject: &Subject<'_>,
+        event: &LogEvent,
+        mine: &iota_compute::replay::Replayed,
+    ) -> Found<()> {
         let claimed = match event {
-            LogEvent::Forward { output, .. } | LogEvent::Backward { output, .. } if *output != Hash::ZERO => *output,
-            LogEvent::Step { version, .. } => {
-                return Err(Stop::Undecided(format!("state after step {version} differs from the replay on this machine")));
+            LogEvent::Forward { output, .. } | LogEvent::Backward { output, .. } if *output != Hash::ZERO => {
+                *output
             }
-            other => return Err(Stop::Invalid(format!("replay gives {:?}, the log says {other:?}", mine.event))),
+            LogEvent::Step { version, .. } => {
+                return Err(Stop::Undecided(format!(
+                    "state after step {version} differs from the replay on this machine"
+                )));
+            }
+            other => {
+                return Err(Stop::Invalid(format!("replay gives {:?}, the log says {other:?}", mine.event)))
+            }
         };
         let theirs = self.codes(subject, claimed).await?;
         let distance = self.distance(&mine.codes, &theirs).map_err(Stop::Invalid)?;
         if distance <= TOLERANCE {
             return Ok(());
         }
-        Err(Stop::Invalid(format!("{event:?}: replayed values are {distance:.3} away (relative L2), allowed {TOLERANCE}")))
+        Err(Stop::Invalid(format!(
+            "{event:?}: replayed values are {distance:.3} away (relative L2), allowed {TOLERANCE}"
+        )))
     }
 
     fn distance(&self, mine: &[u8], theirs: &[u8]) -> Result<f64, String> {
         let count = usize::try_from(self.params.values_per_message()).unwrap_or(usize::MAX);
         let decode = |codes: &[u8]| {
             let mut out = Vec::new();
-            values::decode(self.params.train.wire, codes, count, &mut out).map_err(|error| error.to_string())?;
+            values::decode(self.params.train.wire, codes, count, &mut out)
+                .map_err(|error| error.to_string())?;
             Ok::<_, String>(out)
         };
         let (mine, theirs) = (decode(mine)?, decode(theirs)?);
@@ -316,13 +365,17 @@ fn receipts_match_log(receipts: &[Receipt], log: &[LogEvent]) -> Result<(), Stri
     for receipt in receipts {
         let event = usize::try_from(receipt.sequence).ok().and_then(|place| log.get(place));
         let same = match event {
-            Some(LogEvent::Forward { sample, input, output, .. } | LogEvent::Backward { sample, input, output, .. }) => {
-                *sample == receipt.sample && *input == receipt.input && *output == receipt.output
-            }
+            Some(
+                LogEvent::Forward { sample, input, output, .. }
+                | LogEvent::Backward { sample, input, output, .. },
+            ) => *sample == receipt.sample && *input == receipt.input && *output == receipt.output,
             _ => false,
         };
         if !same {
-            return Err(format!("receipt of sample {} names event {}, which says something else", receipt.sample, receipt.sequence));
+            return Err(format!(
+                "receipt of sample {} names event {}, which says something else",
+                receipt.sample, receipt.sequence
+            ));
         }
     }
     Ok(())

@@ -11,6 +11,7 @@ use iota_protocol::work::Role;
 use iota_service::keys::Hotkey;
 use iota_service::telemetry::Format;
 use iota_service::{config, ss58, telemetry};
+use iota_worker::command::{Keys, Target};
 use iota_worker::identity::{coldkey_signer, Identity};
 use iota_worker::{onboard, supervise};
 
@@ -46,35 +47,6 @@ enum Command {
     Run(RunArgs),
     /// Print the newest report, or that of one epoch, as JSON.
     Report(ReportArgs),
-}
-
-#[derive(Subcommand)]
-enum Keys {
-    /// Make a new key file (mode 0600, never overwritten).
-    New {
-        /// Where to write it.
-        #[arg(long, default_value = "hotkey.json")]
-        out: PathBuf,
-    },
-    /// Show a key file's public address.
-    Show {
-        /// The key file.
-        #[arg(default_value = "hotkey.json")]
-        file: PathBuf,
-    },
-}
-
-#[derive(Args, Clone)]
-struct Target {
-    /// WebSocket address of a node.
-    #[arg(long)]
-    node: Option<String>,
-    /// The run.
-    #[arg(long)]
-    run: Option<u32>,
-    /// Hotkey file.
-    #[arg(long)]
-    hotkey: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -154,7 +126,7 @@ pub fn main() -> anyhow::Result<()> {
 async fn dispatch(cli: Cli) -> anyhow::Result<()> {
     let file = cli.config.as_deref();
     match cli.command {
-        Command::Keys(keys) => keys_command(keys),
+        Command::Keys(keys) => keys.run(),
         Command::Register(args) => register(file, args).await,
         Command::Bond(args) => bond(file, args).await,
         Command::Run(args) => {
@@ -166,7 +138,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
 }
 
 fn resolve(file: Option<&Path>, args: &RunArgs) -> anyhow::Result<ValidatorConfig> {
-    let mut flags = target_flags(&args.target);
+    let mut flags = args.target.flags();
     if let Some(genesis) = &args.genesis {
         flags.insert("genesis".into(), genesis.clone().into());
     }
@@ -181,35 +153,8 @@ fn resolve(file: Option<&Path>, args: &RunArgs) -> anyhow::Result<ValidatorConfi
     Ok(config::resolve(file, "IOTA_VALIDATOR_", flags)?.0)
 }
 
-fn target_flags(target: &Target) -> toml::Table {
-    let mut flags = toml::Table::new();
-    if let Some(node) = &target.node {
-        flags.insert("node".into(), node.clone().into());
-    }
-    if let Some(run) = target.run {
-        flags.insert("run".into(), i64::from(run).into());
-    }
-    if let Some(hotkey) = &target.hotkey {
-        flags.insert("hotkey".into(), hotkey.display().to_string().into());
-    }
-    flags
-}
-
-fn keys_command(keys: Keys) -> anyhow::Result<()> {
-    let (key, file) = match keys {
-        Keys::New { out } => {
-            let key = Hotkey::generate();
-            key.save(&out)?;
-            (key, out)
-        }
-        Keys::Show { file } => (Hotkey::load(&file)?, file),
-    };
-    println!("{} {} ({})", ss58::encode(&key.public()), AccountKey(key.public()), file.display());
-    Ok(())
-}
-
 async fn connect(file: Option<&Path>, target: &Target) -> anyhow::Result<(Arc<Chain>, ValidatorConfig)> {
-    let (config, _): (ValidatorConfig, _) = config::resolve(file, "IOTA_VALIDATOR_", target_flags(target))?;
+    let (config, _): (ValidatorConfig, _) = config::resolve(file, "IOTA_VALIDATOR_", target.flags())?;
     Ok((Chain::connect(&config.node, None).await?, config))
 }
 
@@ -239,11 +184,13 @@ async fn bond(file: Option<&Path>, args: Bond) -> anyhow::Result<()> {
 fn report(args: &ReportArgs) -> anyhow::Result<()> {
     let epoch = match args.epoch {
         Some(epoch) => epoch,
-        None => newest(&args.data_dir).with_context(|| format!("no report in {}", args.data_dir.display()))?,
+        None => {
+            newest(&args.data_dir).with_context(|| format!("no report in {}", args.data_dir.display()))?
+        }
     };
     let path = args.data_dir.join(format!("report-{epoch}.json"));
-    print!("{}", std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?);
-    Ok(())
+    let text = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+    std::io::Write::write_all(&mut std::io::stdout(), &text).context("writing the report out")
 }
 
 fn newest(dir: &Path) -> Option<u32> {

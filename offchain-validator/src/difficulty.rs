@@ -60,7 +60,10 @@ impl Bigrams {
 }
 
 fn pair(a: u32, b: u32) -> usize {
-    usize::try_from(a).unwrap_or(SYMBOLS).saturating_mul(SYMBOLS).saturating_add(usize::try_from(b).unwrap_or(SYMBOLS))
+    usize::try_from(a)
+        .unwrap_or(SYMBOLS)
+        .saturating_mul(SYMBOLS)
+        .saturating_add(usize::try_from(b).unwrap_or(SYMBOLS))
 }
 
 #[cfg(test)]

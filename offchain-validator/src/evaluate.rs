@@ -30,24 +30,35 @@ pub async fn states(session: &Session, network: &Network, epoch: Epoch) -> anyho
     Ok(states)
 }
 
-async fn stage_state(session: &Session, network: &Network, epoch: Epoch, stage: Stage) -> anyhow::Result<OuterState> {
-    let Some(root) = canonical_root(session, epoch, stage).await? else {
+async fn stage_state(
+    session: &Session,
+    network: &Network,
+    epoch: Epoch,
+    stage: Stage,
+) -> anyhow::Result<OuterState> {
+    let Some((made_for, root)) = canonical_root(session, epoch, stage).await? else {
         let layout = StageLayout::new(&session.params, stage)?;
         return Ok(OuterState::initial(&session.params, &layout));
     };
     let view = session.peek().context("the chain has not been seen yet")?;
     let holders: Vec<MemberView> = view.miners(stage).cloned().collect();
-    let wanted = StateWanted { run: session.run, epoch, stage, root };
+    let wanted = StateWanted { run: session.run, epoch: made_for, stage, root };
     Ok(fetch::state(network, &holders, wanted, |_, _| {}).await?)
 }
 
-/// The newest canonical root before `epoch`; none when the stage has never merged.
-async fn canonical_root(session: &Session, epoch: Epoch, stage: Stage) -> anyhow::Result<Option<Hash>> {
+/// The newest canonical root before `epoch` and the epoch that the state was made for; none when the stage has never merged.
+async fn canonical_root(
+    session: &Session,
+    epoch: Epoch,
+    stage: Stage,
+) -> anyhow::Result<Option<(Epoch, Hash)>> {
     let at = session.chain.at_finalized().await?;
     let mut candidate = epoch.previous();
     while let Some(earlier) = candidate {
-        if let Some(root) = at.merge(session.run, earlier, stage).await?.and_then(|merge| merge.canonical_root) {
-            return Ok(Some(root));
+        if let Some(root) =
+            at.merge(session.run, earlier, stage).await?.and_then(|merge| merge.canonical_root)
+        {
+            return Ok(Some((earlier.next(), root)));
         }
         candidate = earlier.previous();
     }
@@ -61,8 +72,7 @@ async fn canonical_root(session: &Session, epoch: Epoch, stage: Stage) -> anyhow
 pub fn heldout(session: &Session, dataset: &Dataset, states: &[OuterState]) -> anyhow::Result<f32> {
     let weights: Vec<Vec<f32>> = states.iter().map(|state| state.weights.clone()).collect();
     let windows = dataset.heldout_windows(WINDOWS);
-    let loss = tokio::task::block_in_place(|| evaluate::heldout_loss(&session.params, &weights, &windows))?;
-    Ok(loss)
+    Ok(evaluate::heldout_loss(&session.params, &weights, &windows)?)
 }
 
 /// Keeps the states as a checkpoint folder that `iota-miner generate` reads.
@@ -76,7 +86,13 @@ pub fn keep(dir: &Path, session: &Session, states: &[OuterState]) -> anyhow::Res
     atomic_write(&dir.join("run.json"), &run)?;
     for (number, state) in (0u16..).zip(states) {
         let stage = Stage(number);
-        checkpoint::write(&dir.join(format!("stage-{stage}.safetensors")), session.run, &session.params, stage, state)?;
+        checkpoint::write(
+            &dir.join(format!("stage-{stage}.safetensors")),
+            session.run,
+            &session.params,
+            stage,
+            state,
+        )?;
     }
     Ok(())
 }

@@ -59,7 +59,8 @@ pub async fn evidence(
         asked.spawn(async move {
             let root = committed.commit.work.receipts_root;
             let deadline = Instant::now() + PATIENCE;
-            let receipts = fetch::until(deadline, || fetch::receipts(&network, &member, run, epoch, root)).await;
+            let receipts =
+                fetch::until(deadline, || fetch::receipts(&network, &member, run, epoch, root)).await;
             (committed, receipts)
         });
     }
@@ -74,7 +75,11 @@ pub async fn evidence(
 }
 
 impl Evidence {
-    fn add(&mut self, committed: &Committed, receipts: Result<Vec<iota_protocol::receipt::Receipt>, FetchError>) {
+    fn add(
+        &mut self,
+        committed: &Committed,
+        receipts: Result<Vec<iota_protocol::receipt::Receipt>, FetchError>,
+    ) {
         let uid = committed.commit.uid;
         match receipts {
             Ok(receipts) => self.receipts.push(MinerReceipts { uid, stage: committed.stage, receipts }),
@@ -108,4 +113,3 @@ pub fn latest(session: &Session, witness: &Witness, uid: Uid) -> Option<iota_pro
     let now = session.peek().and_then(|view| view.member(uid).cloned());
     Some(now.filter(|member| member.incarnation == then.incarnation).unwrap_or_else(|| then.clone()))
 }
-

@@ -92,7 +92,9 @@ impl<'a> Index<'a> {
     }
 
     fn passes(&self, uid: Uid, direction: Direction, sample: Sample) -> bool {
-        self.receipts(uid, direction, sample).iter().any(|r| self.input_stands(uid, r) && self.output_stands(r))
+        self.receipts(uid, direction, sample)
+            .iter()
+            .any(|r| self.input_stands(uid, r) && self.output_stands(r))
     }
 }
 
@@ -111,10 +113,15 @@ pub fn read(miners: &[MinerReceipts], last: Stage) -> Pathways {
         };
         let standing = samples.iter().filter(|sample| both(**sample)).count();
         pathways.verified.insert(miner.uid, u32::try_from(standing).unwrap_or(u32::MAX));
-        for receipt in miner.receipts.iter().filter(|r| r.stage == last && r.direction == Direction::Forward) {
+        for receipt in miner.receipts.iter().filter(|r| r.stage == last && r.direction == Direction::Forward)
+        {
             let Some(loss_micro) = receipt.loss_micro else { continue };
             if index.input_stands(miner.uid, receipt) && reported.insert(receipt.sample) {
-                pathways.losses.push(ReportedLoss { sample: receipt.sample, reporter: miner.uid, loss_micro });
+                pathways.losses.push(ReportedLoss {
+                    sample: receipt.sample,
+                    reporter: miner.uid,
+                    loss_micro,
+                });
             }
         }
     }
@@ -173,7 +180,10 @@ mod tests {
     fn an_honest_sample_counts_for_both_and_its_loss_is_read() {
         let pathways = read(&honest(), LAST);
         assert_eq!(pathways.verified, BTreeMap::from([(Uid(0), 1), (Uid(1), 1)]));
-        assert_eq!(pathways.losses, [ReportedLoss { sample: Sample(7), reporter: Uid(1), loss_micro: 5_000_000 }]);
+        assert_eq!(
+            pathways.losses,
+            [ReportedLoss { sample: Sample(7), reporter: Uid(1), loss_micro: 5_000_000 }]
+        );
     }
 
     #[test]

@@ -84,7 +84,8 @@ pub struct Report {
     pub audits: Vec<AuditLine>,
     /// Hash of the secret that chooses this validator's audits of the next epoch.
     pub next_secret: Hash,
-    /// Held-out loss after the epoch's merge, millionths of a nat; `None` when not measured.
+    /// Held-out loss of the weights that the epoch started with, millionths of a nat; `None` when not
+    /// measured.
     pub heldout_micro: Option<u32>,
 }
 
@@ -136,7 +137,12 @@ impl From<&Observation> for ObservationLine {
 
 impl From<&Audit> for AuditLine {
     fn from(audit: &Audit) -> Self {
-        Self { uid: audit.uid, from_version: audit.from_version.0, verdict: audit.verdict, events: audit.events }
+        Self {
+            uid: audit.uid,
+            from_version: audit.from_version.0,
+            verdict: audit.verdict,
+            events: audit.events,
+        }
     }
 }
 

@@ -21,10 +21,10 @@ use iota_protocol::work::Role;
 use iota_protocol::{pathway, position};
 use iota_service::journal::atomic_write;
 use iota_service::keys::Hotkey;
-use iota_worker::identity::Identity;
+use iota_worker::identity::{peer_key, Identity};
 use iota_worker::segment::sample_tokens;
 use iota_worker::session::Session;
-use iota_worker::{exchange, onboard};
+use iota_worker::{exchange, listen, onboard};
 use tokio::sync::mpsc;
 
 use crate::audit::{Audit, Auditor, Subject, Verdict};
@@ -61,6 +61,8 @@ struct Validator {
     states: Option<(Epoch, Vec<OuterState>)>,
     /// States at the start of the epoch before it.
     older_states: Option<(Epoch, Vec<OuterState>)>,
+    /// Held-out loss of the newest evaluated states, millionths of a nat.
+    heldout: Option<(Epoch, u32)>,
 }
 
 /// Runs a validator until the run has ended or an error needs the operator.
@@ -83,7 +85,8 @@ pub async fn run(config: ValidatorConfig) -> anyhow::Result<()> {
                 continue;
             }
             if view.epoch().0 == 0 && validator.states.is_none() {
-                validator.evaluate_start(view.epoch()).await?;
+                let states = validator.evaluation(view.epoch()).await?;
+                validator.keep_states(view.epoch(), states);
             }
         } else if view.clock.state == RunState::Ended {
             tracing::info!("the run has ended");
@@ -95,24 +98,27 @@ pub async fn run(config: ValidatorConfig) -> anyhow::Result<()> {
 
 async fn start(config: ValidatorConfig) -> anyhow::Result<Validator> {
     let run = RunId(config.run);
-    std::fs::create_dir_all(&config.data_dir).with_context(|| format!("creating {}", config.data_dir.display()))?;
-    let genesis = config.genesis.as_deref().map(|text| parse_hex32(text).map(Hash).context("genesis is not 64 hex digits"));
-    let chain = Chain::connect(&config.node, genesis.transpose()?).await?;
+    std::fs::create_dir_all(&config.data_dir)
+        .with_context(|| format!("creating {}", config.data_dir.display()))?;
+    let genesis = config
+        .genesis
+        .as_deref()
+        .map(|text| parse_hex32(text).map(Hash).context("genesis is not 64 hex digits"));
     let hotkey = Hotkey::load(&config.hotkey)?;
+    let chain = Chain::connect(&config.node, genesis.transpose()?).await?;
     let hotkey_secret = hash(Domain::Audit, &*hotkey.expose_seed());
     let identity = Identity::new(hotkey, chain.genesis(), run);
-    let params = chain.at_finalized().await?.run(run).await?.with_context(|| format!("run {run} does not exist on this chain"))?;
+    let params = chain
+        .at_finalized()
+        .await?
+        .run(run)
+        .await?
+        .with_context(|| format!("run {run} does not exist on this chain"))?;
     let dataset = Dataset::open(&config.dataset, Some(params.data.manifest_root))
         .with_context(|| format!("opening data set {}", config.dataset.display()))?;
     let peer = peer_key(&config.data_dir)?;
-    let mut network_config = NetworkConfig::new(peer.clone(), config.listen.clone());
-    network_config.train_limit_bytes = wire::train_limit(&params);
-    network_config.fetch_limit_bytes = exchange::FETCH_LIMIT;
-    let (network, inbound) = Network::start(network_config).await?;
-    let member = onboard::find_member(&chain, run, identity.public()).await?;
-    let Some(member) = member.filter(|member| member.role == Role::Validator) else {
-        bail!("hotkey {} is not registered as a validator in run {run}; use `iota-validator register`", identity.public());
-    };
+    let (network, inbound) = listen::for_run(&config.data_dir, &peer, &params, &config.listen).await?;
+    let member = onboard::own_member(&chain, run, identity.public(), Role::Validator).await?;
     let submitter = Submitter::new(Arc::clone(&chain), identity.signer());
     onboard::serve(&chain, &submitter, run, &member, &network, &peer).await?;
     let session = Session::start(chain, run, network.clone()).await?;
@@ -134,18 +140,8 @@ async fn start(config: ValidatorConfig) -> anyhow::Result<Validator> {
         reports,
         states: None,
         older_states: None,
+        heldout: None,
     })
-}
-
-fn peer_key(data_dir: &Path) -> anyhow::Result<PeerKey> {
-    let path = data_dir.join("peer-key");
-    if let Ok(bytes) = std::fs::read(&path) {
-        let seed: [u8; 32] = bytes.try_into().map_err(|_| anyhow::anyhow!("{} does not hold 32 bytes", path.display()))?;
-        return Ok(PeerKey::from_seed(seed));
-    }
-    let seed: [u8; 32] = rand::random();
-    atomic_write(&path, &seed).with_context(|| format!("writing {}", path.display()))?;
-    Ok(PeerKey::from_seed(seed))
 }
 
 async fn serve_reports(mut inbound: mpsc::Receiver<Inbound>, run: RunId, reports: Reports) {
@@ -156,7 +152,10 @@ async fn serve_reports(mut inbound: mpsc::Receiver<Inbound>, run: RunId, reports
         let reply = match wire::decode::<FetchRequest>(&request.bytes, request.bytes.len()) {
             Ok(FetchRequest::Report { run: asked, epoch }) if asked == run => {
                 let known = reports.lock().unwrap_or_else(PoisonError::into_inner);
-                known.iter().find(|(e, _)| *e == epoch).map_or(FetchReply::NotReady, |(_, bytes)| FetchReply::Bytes(bytes.to_vec()))
+                known
+                    .iter()
+                    .find(|(e, _)| *e == epoch)
+                    .map_or(FetchReply::NotReady, |(_, bytes)| FetchReply::Bytes(bytes.to_vec()))
             }
             _ => FetchReply::NotFound,
         };
@@ -176,7 +175,15 @@ impl Validator {
                 scores::prepare(&dir, epoch, report.row(), report.root())?
             }
         };
-        scores::commit_and_reveal(&mut self.session, &self.submitter, &self.member, epoch, &reveal).await
+        // Evaluating is slow on a busy machine and must not keep the row from its windows.
+        let mut session = self.session.clone();
+        let submit = scores::commit_and_reveal(&mut session, &self.submitter, &self.member, epoch, &reveal);
+        let (submitted, evaluated) = tokio::join!(submit, self.evaluation(epoch.next()));
+        match evaluated {
+            Ok(states) => self.keep_states(epoch.next(), states),
+            Err(error) => tracing::warn!(%epoch, %error, "held-out loss not measured"),
+        }
+        submitted
     }
 
     fn publish(&self, report: &Report) -> anyhow::Result<()> {
@@ -199,8 +206,6 @@ impl Validator {
         let stages = witness.stages(&params);
         let effects = clasp::estimate(&stages, &observations, &clasp::Config::default());
         let audits = self.audits(epoch, &witness, &evidence, &effects).await?;
-        let heldout = self.evaluate_start(epoch.next()).await;
-        let heldout_micro = heldout.map_err(|error| tracing::warn!(%epoch, %error, "held-out loss not measured")).ok();
         let miners = lines(&evidence, &pathways, &effects, &audits);
         Ok(Report {
             version: REPORT_VERSION,
@@ -210,7 +215,7 @@ impl Validator {
             observations: observations.iter().map(Into::into).collect(),
             audits: audits.iter().map(Into::into).collect(),
             next_secret: hash(Domain::Audit, &self.secret(epoch.next())),
-            heldout_micro,
+            heldout_micro: self.heldout.filter(|(of, _)| *of == epoch).map(|(_, micro)| micro),
         })
     }
 
@@ -235,7 +240,8 @@ impl Validator {
                 let order = pathway::preference(&witness.clock.train_seed, loss.sample, *stage, weights);
                 preference.extend(order.first());
             }
-            let (inputs, targets) = sample_tokens(&self.dataset, params, witness.clock.data_base, loss.sample)?;
+            let (inputs, targets) =
+                sample_tokens(&self.dataset, params, witness.clock.data_base, loss.sample)?;
             let bin = (loss.sample.0 / n0).saturating_mul(TIME_BINS) / last_round;
             observations.push(Observation {
                 sample: loss.sample,
@@ -277,8 +283,12 @@ impl Validator {
             let receipts = evidence.receipts.iter().find(|r| r.uid == uid);
             let member = gather::latest(&self.session, witness, uid);
             if let (Some(committed), Some(receipts), Some(member)) = (committed, receipts, member) {
-                let subject =
-                    Subject { member: &member, stage: committed.stage, work: &committed.commit.work, receipts: &receipts.receipts };
+                let subject = Subject {
+                    member: &member,
+                    stage: committed.stage,
+                    work: &committed.commit.work,
+                    receipts: &receipts.receipts,
+                };
                 let start = self.start_state(epoch, committed.stage);
                 let audit = auditor.audit(&subject, start).await;
                 tracing::info!(%uid, %epoch, from = %audit.from_version, verdict = ?audit.verdict, events = audit.events, "audited");
@@ -305,9 +315,8 @@ impl Validator {
         }
     }
 
-    /// Held-out loss of the states that an epoch starts with; keeps the states for audits and as a
-    /// checkpoint.
-    async fn evaluate_start(&mut self, epoch: Epoch) -> anyhow::Result<u32> {
+    /// Held-out loss of the states that an epoch starts with, kept as a checkpoint and in a file.
+    async fn evaluation(&self, epoch: Epoch) -> anyhow::Result<Evaluated> {
         let states = match evaluate::states(&self.session, &self.network, epoch).await {
             Ok(states) => states,
             Err(error) => {
@@ -316,21 +325,38 @@ impl Validator {
                 evaluate::states(&self.session, &self.network, epoch).await?
             }
         };
-        let loss = evaluate::heldout(&self.session, &self.dataset, &states)?;
-        evaluate::keep(&self.config.data_dir, &self.session, &states)?;
-        tracing::info!(%epoch, heldout_loss = loss, "evaluated the weights that the epoch starts with");
-        self.older_states = self.states.replace((epoch, states));
-        let micro = (f64::from(loss) * 1e6).round().clamp(0.0, f64::from(u32::MAX)) as u32;
-        atomic_write(&self.config.data_dir.join(format!("heldout-{epoch}.json")), format!("{loss}\n").as_bytes())?;
-        Ok(micro)
+        let (session, dataset) = (self.session.clone(), Arc::clone(&self.dataset));
+        let dir = self.config.data_dir.clone();
+        tokio::task::spawn_blocking(move || {
+            let loss = evaluate::heldout(&session, &dataset, &states)?;
+            evaluate::keep(&dir, &session, &states)?;
+            atomic_write(&dir.join(format!("heldout-{epoch}.json")), format!("{loss}\n").as_bytes())?;
+            tracing::info!(%epoch, heldout_loss = loss, "evaluated the weights that the epoch starts with");
+            let micro = (f64::from(loss) * 1e6).round().clamp(0.0, f64::from(u32::MAX)) as u32;
+            Ok(Evaluated { states, micro })
+        })
+        .await
+        .context("the evaluation was cut short")?
     }
+
+    fn keep_states(&mut self, epoch: Epoch, evaluated: Evaluated) {
+        self.heldout = Some((epoch, evaluated.micro));
+        self.older_states = self.states.replace((epoch, evaluated.states));
+    }
+}
+
+/// States that an epoch starts with, and what they are worth on held-out text.
+struct Evaluated {
+    states: Vec<OuterState>,
+    micro: u32,
 }
 
 /// One miner by seed and secret, and the worst significant effect; without repetition.
 fn subjects(seed: &Hash, secret: &[u8; 32], evidence: &Evidence, effects: &[clasp::MinerEffect]) -> Vec<Uid> {
     let candidates: Vec<Uid> = evidence.receipts.iter().map(|miner| miner.uid).collect();
     let choice = audit_choice(seed, secret, u64::try_from(candidates.len()).unwrap_or(0));
-    let mut chosen: Vec<Uid> = usize::try_from(choice).ok().and_then(|i| candidates.get(i)).copied().into_iter().collect();
+    let mut chosen: Vec<Uid> =
+        usize::try_from(choice).ok().and_then(|i| candidates.get(i)).copied().into_iter().collect();
     let worst = effects
         .iter()
         .filter(|effect| effect.significant && effect.effect > 0.0)
@@ -341,7 +367,12 @@ fn subjects(seed: &Hash, secret: &[u8; 32], evidence: &Evidence, effects: &[clas
     chosen
 }
 
-fn lines(evidence: &Evidence, pathways: &Pathways, effects: &[clasp::MinerEffect], audits: &[Audit]) -> Vec<MinerLine> {
+fn lines(
+    evidence: &Evidence,
+    pathways: &Pathways,
+    effects: &[clasp::MinerEffect],
+    audits: &[Audit],
+) -> Vec<MinerLine> {
     let mut lines: Vec<MinerLine> = evidence
         .commits
         .iter()
@@ -358,4 +389,3 @@ fn lines(evidence: &Evidence, pathways: &Pathways, effects: &[clasp::MinerEffect
     lines.sort_by_key(|line| line.uid);
     lines
 }
-

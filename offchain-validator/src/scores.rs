@@ -20,12 +20,18 @@ fn path(dir: &Path, epoch: Epoch) -> PathBuf {
 ///
 /// # Errors
 /// When the disk is full or the row is longer than the chain takes.
-pub fn prepare(dir: &Path, epoch: Epoch, row: Vec<ScoreEntry>, report_root: Hash) -> anyhow::Result<ScoreReveal> {
+pub fn prepare(
+    dir: &Path,
+    epoch: Epoch,
+    row: Vec<ScoreEntry>,
+    report_root: Hash,
+) -> anyhow::Result<ScoreReveal> {
     if let Some(known) = recall(dir, epoch) {
         return Ok(known);
     }
     let count = row.len();
-    let entries = row.try_into().map_err(|_| anyhow::anyhow!("row of {count} entries; the chain takes 256"))?;
+    let entries =
+        row.try_into().map_err(|_| anyhow::anyhow!("row of {count} entries; the chain takes 256"))?;
     let reveal = ScoreReveal { entries, salt: rand::random(), report_root };
     let path = path(dir, epoch);
     atomic_write(&path, &reveal.encode()).with_context(|| format!("writing {}", path.display()))?;
@@ -66,7 +72,9 @@ pub async fn commit_and_reveal(
             return Ok(());
         }
         let call = match mine {
-            None if view.schedule.score_commit().contains(&block) => Some(Call::commit_scores(session.run, epoch, hash)),
+            None if view.schedule.score_commit().contains(&block) => {
+                Some(Call::commit_scores(session.run, epoch, hash))
+            }
             Some(_) if view.schedule.score_reveal().contains(&block) => {
                 Some(Call::reveal_scores(session.run, epoch, me.uid, reveal))
             }

@@ -32,6 +32,10 @@ pub mod weights;
 mod assignment;
 mod epoch;
 #[cfg(any(test, feature = "try-runtime"))]
+#[cfg_attr(
+    not(test),
+    expect(clippy::arithmetic_side_effects, reason = "off chain: overflow there is a finding")
+)]
 mod invariants;
 mod membership;
 #[cfg(test)]
@@ -48,6 +52,14 @@ pub use pallet::*;
 use polkadot_sdk::frame_support;
 
 #[frame_support::pallet]
+#[cfg_attr(
+    not(test),
+    expect(
+        clippy::cast_possible_truncation,
+        clippy::expect_used,
+        reason = "generated code: encoders cast variant indices, storage items name their pallet"
+    )
+)]
 pub mod pallet {
     use alloc::{string::String, vec::Vec};
     use iota_protocol::{

@@ -71,6 +71,8 @@ impl frame_system::Config for Test {
     type AccountData = pallet_balances::AccountData<u128>;
     type AccountId = AccountId32;
     type Block = frame_system::mocking::MockBlockU32<Test>;
+    // That of the runtime, so that weights mean something here.
+    type DbWeight = frame_support::weights::constants::ParityDbWeight;
     type Lookup = IdentityLookup<AccountId32>;
 }
 
@@ -256,7 +258,7 @@ pub fn member(index: u8) -> Member {
 }
 
 pub fn endpoint(index: u8) -> (Endpoint, [u8; 64]) {
-    let peer = ed25519::Pair::from_seed(&[index + 100; 32]);
+    let peer = ed25519::Pair::from_seed(&[!index; 32]);
     let payload = serve_payload(&Iota::genesis_hash(), &key(&hotkey(index)));
     let address = b"/ip4/127.0.0.1/tcp/30000".to_vec().try_into().unwrap();
     let endpoint = Endpoint { peer: peer.public().0, addresses: vec![address].try_into().unwrap() };

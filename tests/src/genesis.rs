@@ -11,7 +11,7 @@ use serde_json::{json, Value};
 /// What each coldkey starts with: a registration, a bond and fees many times over (9 decimals).
 pub const ENDOWMENT: u64 = 10_000_000_000_000;
 /// Names of the development keys, in the order in which they become authorities.
-pub const AUTHORITIES: [&str; 6] = ["alice", "bob", "charlie", "dave", "eve", "ferdie"];
+pub const AUTHORITIES: [&str; 3] = ["alice", "bob", "charlie"];
 
 /// Writes the spec and returns its path.
 ///

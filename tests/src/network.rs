@@ -38,6 +38,8 @@ pub struct Devnet {
     pub spares: Vec<Member>,
     /// The observer's connection.
     pub chain: Arc<Chain>,
+    /// Heals the observer's connection for as long as it is held.
+    _heads: tokio::sync::watch::Receiver<Option<iota_chain::Head>>,
     /// WebSocket address of the first node.
     pub node_url: String,
     /// Nodes first, then members in their order.
@@ -55,6 +57,14 @@ fn folder(options: &Options) -> anyhow::Result<PathBuf> {
         bail!("--dir {} is not empty; give a new folder", dir.display());
     }
     Ok(dir)
+}
+
+/// Takes away the temporary folder of a devnet that never began; it is empty until the data is cut.
+fn forget_if_ours(options: &Options, dir: &Path) {
+    if options.dir.is_none() {
+        // The error that counts is the one that is being reported.
+        drop(std::fs::remove_dir(dir));
+    }
 }
 
 fn prepare(options: &Options, dir: &Path) -> anyhow::Result<(RunParams, Dataset)> {
@@ -88,7 +98,7 @@ impl Devnet {
     pub async fn start(options: Options) -> anyhow::Result<Self> {
         options.validate()?;
         let dir = folder(&options)?;
-        let (params, dataset) = prepare(&options, &dir)?;
+        let (params, dataset) = prepare(&options, &dir).inspect_err(|_| forget_if_ours(&options, &dir))?;
         let members = create_members(&options, &dir)?;
         let spares = create_spares(&options, &dir)?;
         let node = options.program("iota-node")?;
@@ -97,7 +107,8 @@ impl Devnet {
         let (processes, node_url) = start_nodes(&options, &node, &spec, &dir)?;
         let chain = connect(&node_url, &processes).await?;
         let nodes = processes.len();
-        let mut devnet = Self { options, dir, params, dataset, members, spares, chain, node_url, processes, nodes };
+        let _heads = chain.follow();
+        let mut devnet = Self { options, dir, params, dataset, members, spares, chain, _heads, node_url, processes, nodes };
         devnet.register_all().await?;
         devnet.start_members()?;
         Ok(devnet)
@@ -161,6 +172,14 @@ impl Devnet {
             p.exited().filter(|status| !status.success()).map(|status| format!("{} ({status}): {}", p.name(), p.tail(3)))
         });
         dead.collect()
+    }
+
+    /// Waits until all members have ended by themselves, at most so long.
+    pub async fn let_members_finish(&mut self, at_most: Duration) {
+        let deadline = Instant::now() + at_most;
+        while Instant::now() < deadline && self.processes.iter_mut().skip(self.nodes).any(|p| p.exited().is_none()) {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
     }
 
     /// Stops everything that was started.

@@ -21,7 +21,7 @@ pub struct Options {
     /// Validators.
     #[arg(long, default_value_t = 2)]
     pub validators: u16,
-    /// Block authors (1 to 6); finality needs two thirds of them.
+    /// Block authors (1 to 3); finality needs two thirds of them.
     #[arg(long, default_value_t = 1)]
     pub authorities: u16,
     /// Training epochs; one settling epoch follows.
@@ -81,8 +81,8 @@ impl Options {
         if self.validators == 0 {
             bail!("--validators 0: without a validator nobody is paid and no held-out loss is measured; use at least 1");
         }
-        if self.authorities == 0 || self.authorities > 6 {
-            bail!("--authorities {}: expected 1 to 6 (the well-known development keys)", self.authorities);
+        if self.authorities == 0 || self.authorities > 3 {
+            bail!("--authorities {}: expected 1 to 3 (those of the local preset)", self.authorities);
         }
         if self.epochs == 0 {
             bail!("--epochs 0: nothing would be trained; use at least 1");

@@ -16,6 +16,9 @@ use crate::summary::{self, Summary};
 
 /// Between two looks at the chain: half of a block.
 const LOOK: Duration = Duration::from_millis(500);
+/// Validators evaluate the final weights after the last block of the run; on a busy machine that
+/// takes a while. They end by themselves.
+const LAST_WORK: Duration = Duration::from_secs(120);
 /// Text that the sample goes on from; the first speaker of the shipped corpus's tragedies.
 const PROMPT: &str = "ROMEO:\n";
 /// Bytes of sampled text.
@@ -52,6 +55,7 @@ where
         }
         tokio::time::sleep(LOOK).await;
     }
+    devnet.let_members_finish(LAST_WORK).await;
     progress.finish();
     Ok(records)
 }

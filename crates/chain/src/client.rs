@@ -105,7 +105,8 @@ async fn open(url: &str) -> Result<Connection, ChainError> {
         let client = Client::from_backend(Arc::new(backend)).await.map_err(|e| e.to_string())?;
         Ok::<_, String>(Connection { client, rpc, raw })
     };
-    let timed = tokio::time::timeout(REQUEST_TIMEOUT, connect).await.unwrap_or_else(|_| Err("timed out".into()));
+    let timed =
+        tokio::time::timeout(REQUEST_TIMEOUT, connect).await.unwrap_or_else(|_| Err("timed out".into()));
     timed.map_err(|reason| ChainError::Connect { url: url.into(), reason })
 }
 
@@ -162,7 +163,8 @@ impl Chain {
             let number = header.map(|h| h.number).ok_or("the node does not know its own finalized head")?;
             Ok::<_, String>(Head { number: u32::try_from(number).unwrap_or(u32::MAX), hash: Hash(hash.0) })
         };
-        let timed = tokio::time::timeout(REQUEST_TIMEOUT, request).await.unwrap_or_else(|_| Err("timed out".into()));
+        let timed =
+            tokio::time::timeout(REQUEST_TIMEOUT, request).await.unwrap_or_else(|_| Err("timed out".into()));
         let head = timed.map_err(|reason| ChainError::Request { what: what(), reason })?;
         Ok(At { head, rpc: connection.rpc })
     }
@@ -267,7 +269,12 @@ impl At {
     ///
     /// # Errors
     /// See [`ChainError`].
-    pub async fn merge(&self, run: RunId, epoch: Epoch, stage: Stage) -> Result<Option<MergeView>, ChainError> {
+    pub async fn merge(
+        &self,
+        run: RunId,
+        epoch: Epoch,
+        stage: Stage,
+    ) -> Result<Option<MergeView>, ChainError> {
         self.call("merge", &(run, epoch, stage)).await
     }
 

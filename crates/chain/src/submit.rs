@@ -142,13 +142,21 @@ impl Submitter {
         }
     }
 
-    async fn send_once(&self, connection: &Connection, call: &Call, wait: &Wait) -> Result<Included, SubmitError> {
+    async fn send_once(
+        &self,
+        connection: &Connection,
+        call: &Call,
+        wait: &Wait,
+    ) -> Result<Included, SubmitError> {
         let name = call.name();
         let not_accepted = |reason: String| SubmitError::NotAccepted { call: name, reason };
         let account = AccountId32(self.signer.public.0);
         // The pool's view of the nonce: the finalized one would collide with our own pending call.
-        let nonce =
-            connection.rpc.system_account_next_index(&account).await.map_err(|e| not_accepted(e.to_string()))?;
+        let nonce = connection
+            .rpc
+            .system_account_next_index(&account)
+            .await
+            .map_err(|e| not_accepted(e.to_string()))?;
         let params = DefaultExtrinsicParamsBuilder::new().mortal(MORTALITY_BLOCKS).nonce(nonce).build();
         let mut client = connection.client.tx().await.map_err(|e| not_accepted(e.to_string()))?;
         let mut progress = client
@@ -186,7 +194,11 @@ struct BlockBody {
 }
 
 /// Whether the extrinsic succeeded in the block that includes it.
-async fn check_success<C>(connection: &Connection, call: &'static str, block: &InBlock<C>) -> Result<(), SubmitError>
+async fn check_success<C>(
+    connection: &Connection,
+    call: &'static str,
+    block: &InBlock<C>,
+) -> Result<(), SubmitError>
 where
     C: OnlineClientAtBlockT<SubstrateConfig>,
 {
@@ -195,12 +207,18 @@ where
         SubmitError::Unknown { call }
     };
     let at = block.at().await.map_err(|error| unknown(&error))?;
-    let signed: SignedBlock =
-        connection.raw.request("chain_getBlock", rpc_params![block.block_hash()]).await.map_err(|error| unknown(&error))?;
+    let signed: SignedBlock = connection
+        .raw
+        .request("chain_getBlock", rpc_params![block.block_hash()])
+        .await
+        .map_err(|error| unknown(&error))?;
     let wanted = block.extrinsic_hash();
-    let hash_of = |text: &String| hex::decode(text.trim_start_matches("0x")).map(|bytes| at.hasher().hash(&bytes));
-    let index = signed.block.extrinsics.iter().position(|text| hash_of(text).is_ok_and(|hash| hash == wanted));
-    let index = index.and_then(|index| u32::try_from(index).ok()).ok_or_else(|| unknown(&"not in the block"))?;
+    let hash_of =
+        |text: &String| hex::decode(text.trim_start_matches("0x")).map(|bytes| at.hasher().hash(&bytes));
+    let index =
+        signed.block.extrinsics.iter().position(|text| hash_of(text).is_ok_and(|hash| hash == wanted));
+    let index =
+        index.and_then(|index| u32::try_from(index).ok()).ok_or_else(|| unknown(&"not in the block"))?;
     let events = at.events().fetch().await.map_err(|error| unknown(&error))?;
     for event in events.iter() {
         let event = event.map_err(|error| unknown(&error))?;

@@ -85,7 +85,7 @@ pub enum ConfigError {
         cause: String,
     },
     /// A key that means nothing, most often a typing error.
-    #[error("unknown configuration key {key} (from {from}); --print-config lists the known ones")]
+    #[error("unknown configuration key {key} (from {from}); print-config lists the known ones")]
     UnknownKey {
         /// The dotted key.
         key: String,

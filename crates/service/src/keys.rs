@@ -211,7 +211,7 @@ pub enum SaveError {
 #[non_exhaustive]
 pub enum LoadError {
     /// No such file.
-    #[error("no key file at {}; create one with the keys command", path.display())]
+    #[error("no key file at {}; make one with `keys new --out FILE`", path.display())]
     Missing {
         /// The path.
         path: PathBuf,

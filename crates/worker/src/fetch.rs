@@ -90,7 +90,13 @@ pub fn list_root<T: Encode>(items: &[T]) -> Hash {
 ///
 /// # Errors
 /// `Invalid` when they do not match the committed root, `Unavailable` otherwise.
-pub async fn receipts(network: &Network, from: &MemberView, run: RunId, epoch: Epoch, root: Hash) -> Result<Vec<Receipt>, FetchError> {
+pub async fn receipts(
+    network: &Network,
+    from: &MemberView,
+    run: RunId,
+    epoch: Epoch,
+    root: Hash,
+) -> Result<Vec<Receipt>, FetchError> {
     let what = format!("receipts of uid {} in epoch {epoch}", from.uid);
     list(network, from, FetchRequest::Receipts { run, epoch }, &what, root).await
 }
@@ -99,7 +105,13 @@ pub async fn receipts(network: &Network, from: &MemberView, run: RunId, epoch: E
 ///
 /// # Errors
 /// `Invalid` when it does not match the committed root, `Unavailable` otherwise.
-pub async fn log(network: &Network, from: &MemberView, run: RunId, epoch: Epoch, root: Hash) -> Result<Vec<LogEvent>, FetchError> {
+pub async fn log(
+    network: &Network,
+    from: &MemberView,
+    run: RunId,
+    epoch: Epoch,
+    root: Hash,
+) -> Result<Vec<LogEvent>, FetchError> {
     let what = format!("event log of uid {} in epoch {epoch}", from.uid);
     list(network, from, FetchRequest::Log { run, epoch }, &what, root).await
 }
@@ -108,12 +120,20 @@ pub async fn log(network: &Network, from: &MemberView, run: RunId, epoch: Epoch,
 ///
 /// # Errors
 /// `Invalid` when the bytes hash to something else, `Unavailable` otherwise.
-pub async fn codes(network: &Network, from: &MemberView, run: RunId, epoch: Epoch, hash: Hash) -> Result<Vec<u8>, FetchError> {
+pub async fn codes(
+    network: &Network,
+    from: &MemberView,
+    run: RunId,
+    epoch: Epoch,
+    hash: Hash,
+) -> Result<Vec<u8>, FetchError> {
     let what = format!("codes {hash} of epoch {epoch}");
     let request = FetchRequest::Codes { run, epoch, hash };
-    let bytes = bytes_from(network, from, &request)
-        .await
-        .map_err(|last| FetchError::Unavailable { what: what.clone(), asked: 1, last })?;
+    let bytes = bytes_from(network, from, &request).await.map_err(|last| FetchError::Unavailable {
+        what: what.clone(),
+        asked: 1,
+        last,
+    })?;
     let got = codes_hash(&bytes);
     if got == hash {
         Ok(bytes)
@@ -192,7 +212,8 @@ pub async fn entry(
             Err(error) => format!("uid {}: {error}", holder.uid),
         };
     }
-    let what = format!("entry of uid {author} in epoch {epoch}, chunks {first}..{}", first.saturating_add(count));
+    let what =
+        format!("entry of uid {author} in epoch {epoch}, chunks {first}..{}", first.saturating_add(count));
     Err(FetchError::Unavailable { what, asked: holders.len(), last })
 }
 
@@ -237,7 +258,11 @@ pub async fn state(
     })
 }
 
-async fn state_manifest(network: &Network, holders: &[MemberView], wanted: StateWanted) -> Result<StateManifest, FetchError> {
+async fn state_manifest(
+    network: &Network,
+    holders: &[MemberView],
+    wanted: StateWanted,
+) -> Result<StateManifest, FetchError> {
     let StateWanted { run, epoch, stage, root } = wanted;
     let request = FetchRequest::StateManifest { run, epoch, stage };
     let mut last = String::from("nobody to ask");
@@ -245,7 +270,9 @@ async fn state_manifest(network: &Network, holders: &[MemberView], wanted: State
         last = match bytes_from(network, holder, &request).await {
             Ok(bytes) => match wire::decode::<StateManifest>(&bytes, exchange::FETCH_LIMIT) {
                 Ok(manifest) if manifest.root() == root => return Ok(manifest),
-                Ok(manifest) => format!("uid {}: manifest has root {}, the chain has {root}", holder.uid, manifest.root()),
+                Ok(manifest) => {
+                    format!("uid {}: manifest has root {}, the chain has {root}", holder.uid, manifest.root())
+                }
                 Err(error) => format!("uid {}: {error}", holder.uid),
             },
             Err(error) => error,
@@ -275,14 +302,21 @@ async fn state_chunk<'a>(
             Err(error) => last = error,
         }
     }
-    Err(FetchError::Unavailable { what: format!("chunk {index} of stage {stage} at epoch {epoch}"), asked, last })
+    Err(FetchError::Unavailable {
+        what: format!("chunk {index} of stage {stage} at epoch {epoch}"),
+        asked,
+        last,
+    })
 }
 
 /// Repeats a fetch until it succeeds, is `Invalid`, or the deadline passes.
 ///
 /// # Errors
 /// The last error.
-pub async fn until<T, F>(deadline: tokio::time::Instant, mut attempt: impl FnMut() -> F) -> Result<T, FetchError>
+pub async fn until<T, F>(
+    deadline: tokio::time::Instant,
+    mut attempt: impl FnMut() -> F,
+) -> Result<T, FetchError>
 where
     F: std::future::Future<Output = Result<T, FetchError>>,
 {

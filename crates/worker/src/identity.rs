@@ -1,10 +1,14 @@
 //! Who we are off chain: a hotkey that signs protocol payloads of one chain and run.
 
+use std::path::Path;
 use std::sync::Arc;
 
+use anyhow::Context;
 use iota_chain::KeySigner;
+use iota_network::PeerKey;
 use iota_protocol::hash::{signing_payload, Domain};
 use iota_protocol::ids::{AccountKey, Epoch, Hash, RunId};
+use iota_service::journal::atomic_write;
 use iota_service::keys::{self, Hotkey};
 
 /// A hotkey bound to one chain and run.
@@ -42,7 +46,14 @@ impl Identity {
 
     /// Checks another member's signature over the hash of a payload.
     #[must_use]
-    pub fn verify(&self, by: &AccountKey, domain: Domain, epoch: Epoch, payload: &Hash, signature: &[u8; 64]) -> bool {
+    pub fn verify(
+        &self,
+        by: &AccountKey,
+        domain: Domain,
+        epoch: Epoch,
+        payload: &Hash,
+        signature: &[u8; 64],
+    ) -> bool {
         let message = signing_payload(domain, &self.genesis, self.run, epoch, payload);
         keys::verify(&by.0, &message.0, signature)
     }
@@ -66,4 +77,68 @@ impl Identity {
 pub fn coldkey_signer(coldkey: Hotkey) -> KeySigner {
     let public = AccountKey(coldkey.public());
     KeySigner::new(public, move |payload| coldkey.sign(payload))
+}
+
+/// File of the libp2p key in a program's data folder.
+const PEER_FILE: &str = "peer-key";
+
+/// The libp2p key of a data folder, made if there is none: a restarted program is the same peer.
+///
+/// # Errors
+/// When the file cannot be read or written, or does not hold 32 bytes.
+pub fn peer_key(data_dir: &Path) -> anyhow::Result<PeerKey> {
+    let path = data_dir.join(PEER_FILE);
+    let seed = match std::fs::read(&path) {
+        Ok(bytes) => <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| {
+            let got = bytes.len();
+            anyhow::anyhow!(
+                "{} holds {got} bytes, expected 32; delete it to make a new peer key",
+                path.display()
+            )
+        })?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let seed: [u8; 32] = rand::random();
+            atomic_write(&path, &seed).with_context(|| format!("writing {}", path.display()))?;
+            seed
+        }
+        Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
+    };
+    Ok(PeerKey::from_seed(seed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restarted_program_is_the_same_peer() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = peer_key(dir.path()).unwrap().public();
+        assert_eq!(peer_key(dir.path()).unwrap().public(), first);
+        let elsewhere = tempfile::tempdir().unwrap();
+        assert_ne!(peer_key(elsewhere.path()).unwrap().public(), first);
+    }
+
+    #[test]
+    fn a_damaged_peer_key_is_named_and_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(PEER_FILE), [1; 31]).unwrap();
+        let Err(error) = peer_key(dir.path()) else { panic!("31 bytes were taken for a key") };
+        assert!(error.to_string().contains("holds 31 bytes"), "{error}");
+        assert_eq!(std::fs::read(dir.path().join(PEER_FILE)).unwrap(), [1; 31]);
+    }
+
+    #[test]
+    fn a_signature_holds_for_its_run_epoch_and_domain_only() {
+        let of_run = |run| Identity::new(Hotkey::from_seed([3; 32]), Hash([1; 32]), RunId(run));
+        let (me, payload) = (of_run(1), Hash([9; 32]));
+        let signature = me.sign(Domain::Message, Epoch(4), &payload);
+        let verify = |by: &Identity, domain, epoch| {
+            by.verify(&me.public(), domain, Epoch(epoch), &payload, &signature)
+        };
+        assert!(verify(&me, Domain::Message, 4));
+        assert!(!verify(&me, Domain::Message, 5), "another epoch");
+        assert!(!verify(&me, Domain::Audit, 4), "another domain");
+        assert!(!verify(&of_run(2), Domain::Message, 4), "another run");
+    }
 }

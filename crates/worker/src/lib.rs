@@ -3,9 +3,11 @@
 //!
 //! Nothing here decides what to train, to merge or to score.
 
+pub mod command;
 pub mod exchange;
 pub mod fetch;
 pub mod identity;
+pub mod listen;
 pub mod onboard;
 pub mod segment;
 pub mod session;

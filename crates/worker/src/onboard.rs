@@ -17,9 +17,34 @@ use crate::identity::Identity;
 ///
 /// # Errors
 /// When the node does not answer.
-pub async fn find_member(chain: &Chain, run: RunId, hotkey: AccountKey) -> anyhow::Result<Option<MemberView>> {
+pub async fn find_member(
+    chain: &Chain,
+    run: RunId,
+    hotkey: AccountKey,
+) -> anyhow::Result<Option<MemberView>> {
     let members = chain.at_finalized().await?.members(run).await?;
     Ok(members.into_iter().find(|member| member.hotkey == hotkey))
+}
+
+/// The member that a hotkey is registered as, in the role that the calling program plays.
+///
+/// # Errors
+/// When it is not registered in that role, or the node does not answer.
+pub async fn own_member(
+    chain: &Chain,
+    run: RunId,
+    hotkey: AccountKey,
+    role: Role,
+) -> anyhow::Result<MemberView> {
+    let member = find_member(chain, run, hotkey).await?;
+    let Some(member) = member.filter(|member| member.role == role) else {
+        let program = match role {
+            Role::Miner => "iota-miner",
+            Role::Validator => "iota-validator",
+        };
+        bail!("hotkey {hotkey} is not registered as a {role:?} in run {run}; use `{program} register`");
+    };
+    Ok(member)
 }
 
 /// Registers the hotkey under a coldkey unless it is registered already; returns the member.
@@ -48,15 +73,26 @@ pub async fn register(
     let payload = register_payload(&chain.genesis(), run, &submitter.account(), &identity.public());
     let call = Call::register(run, identity.public(), role, identity.sign_raw(&payload), max_price);
     submitter.submit_finalized(&call).await?;
-    find_member(chain, run, identity.public()).await?.context("registered, but the chain does not list the hotkey")
+    find_member(chain, run, identity.public())
+        .await?
+        .context("registered, but the chain does not list the hotkey")
 }
 
 fn check_same(member: &MemberView, role: Role, coldkey: AccountKey) -> anyhow::Result<()> {
     if member.role != role {
-        bail!("hotkey {} is already registered as {:?} with uid {}; use another hotkey", member.hotkey, member.role, member.uid);
+        bail!(
+            "hotkey {} is already registered as {:?} with uid {}; use another hotkey",
+            member.hotkey,
+            member.role,
+            member.uid
+        );
     }
     if member.coldkey != coldkey {
-        bail!("hotkey {} is registered under coldkey {}, not {coldkey}; use that coldkey or another hotkey", member.hotkey, member.coldkey);
+        bail!(
+            "hotkey {} is registered under coldkey {}, not {coldkey}; use that coldkey or another hotkey",
+            member.hotkey,
+            member.coldkey
+        );
     }
     Ok(())
 }
@@ -79,7 +115,10 @@ pub async fn serve(
     }
     let payload = serve_payload(&chain.genesis(), &member.hotkey);
     let call = Call::serve(run, &endpoint, peer.sign(&payload.0));
-    hotkey.submit(&call).await.context("publishing the endpoint")?;
+    if let Err(error) = hotkey.submit(&call).await {
+        // Feeless once in an epoch; a second change must wait for the next one.
+        tracing::warn!(%error, "endpoint not published; trying again in the next epoch");
+    }
     Ok(())
 }
 
@@ -94,7 +133,8 @@ async fn endpoint(network: &Network, peer: &PeerKey) -> anyhow::Result<Endpoint>
         addresses.push(bounded);
     }
     let count = addresses.len();
-    let addresses =
-        addresses.try_into().map_err(|_| anyhow::anyhow!("{count} listen addresses are more than the chain stores (5)"))?;
+    let addresses = addresses
+        .try_into()
+        .map_err(|_| anyhow::anyhow!("{count} listen addresses are more than the chain stores (5)"))?;
     Ok(Endpoint { peer: peer.public(), addresses })
 }

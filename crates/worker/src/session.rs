@@ -137,7 +137,10 @@ impl Session {
     ///
     /// # Errors
     /// When the follower has ended.
-    pub async fn wait_until<T>(&mut self, mut found: impl FnMut(&RunSnapshot) -> Option<T>) -> Result<T, SessionClosed> {
+    pub async fn wait_until<T>(
+        &mut self,
+        mut found: impl FnMut(&RunSnapshot) -> Option<T>,
+    ) -> Result<T, SessionClosed> {
         let mut snapshot = self.current().await?;
         loop {
             if let Some(value) = found(&snapshot) {

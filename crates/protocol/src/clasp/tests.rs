@@ -182,7 +182,7 @@ fn factors_between_the_ends() {
     let config = Config::default();
     let factor = |effect: f64, significant| {
         let blank = without_estimate(Stage(0), Uid(0), 100);
-        factor_ppm(&MinerEffect { effect, error: 0.001, significant, ..blank }, &config)
+        factor_ppm(&MinerEffect { effect, error: 0.001, significant, ..blank }, 0.0, &config)
     };
     assert_eq!(factor(0.25, false), 1_000_000);
     assert_eq!(factor(0.025, true), 750_000);
@@ -290,4 +290,41 @@ proptest! {
             prop_assert!(effect.effect.is_finite() && !effect.error.is_nan() && effect.factor_ppm <= 1_200_000);
         }
     }
+}
+
+#[test]
+fn an_honest_lag_within_a_quarter_of_the_epochs_fall_costs_nothing() {
+    let config = Config::default();
+    let effect = |effect: f64| MinerEffect {
+        uid: Uid(0),
+        stage: Stage(0),
+        samples: 60,
+        effect,
+        error: 0.01,
+        significant: true,
+        factor_ppm: PPM,
+    };
+    // The loss fell by 2 nats: half a nat is honest, 0.05 beyond it is half of full harm.
+    let lag = config.lag_share * 2.0;
+    assert_eq!(factor_ppm(&effect(0.5), lag, &config), PPM);
+    assert_eq!(factor_ppm(&effect(0.55), lag, &config) / 1_000, 500);
+    assert_eq!(factor_ppm(&effect(0.61), lag, &config), 0);
+    assert_eq!(factor_ppm(&effect(-0.5), lag, &config), PPM);
+}
+
+#[test]
+fn the_fall_is_that_from_the_first_to_the_last_time_bin() {
+    let seen = |time_bin: u16, loss_micro: u32| Observation {
+        sample: Sample(u32::from(time_bin)),
+        preference: Vec::new(),
+        reporter: Uid(0),
+        loss_micro,
+        difficulty: 0.0,
+        time_bin,
+    };
+    let all = [seen(0, 5_000_000), seen(0, 4_000_000), seen(3, 9_000_000), seen(9, 2_500_000)];
+    let fall = epoch_fall(&all.iter().collect::<Vec<_>>());
+    assert!((fall - 2.0).abs() < 1e-12, "{fall}");
+    let rising = [seen(0, 1_000_000), seen(1, 2_000_000)];
+    assert!(epoch_fall(&rising.iter().collect::<Vec<_>>()).abs() < 1e-12);
 }

@@ -1,0 +1,86 @@
+//! Listening where we listened before: a restarted member is found at the address that the chain
+//! lists, and need not publish again (which is feeless only once in an epoch).
+
+use std::path::Path;
+
+use anyhow::Context;
+use iota_network::{Inbound, Network, NetworkConfig, PeerKey};
+use iota_protocol::params::RunParams;
+use iota_protocol::wire;
+use iota_service::journal::atomic_write;
+use tokio::sync::mpsc;
+
+use crate::exchange;
+
+/// File in the data folder.
+const FILE: &str = "listen.json";
+
+/// Starts the network on the remembered addresses if they fit the configured ones and are free, on
+/// the configured ones otherwise, and remembers what was opened.
+///
+/// # Errors
+/// When the configured addresses cannot be opened either, or the disk is full.
+pub async fn start(
+    data_dir: &Path,
+    config: impl Fn(Vec<String>) -> NetworkConfig,
+    configured: &[String],
+) -> anyhow::Result<(Network, mpsc::Receiver<Inbound>)> {
+    let started = match remembered(data_dir, configured) {
+        Some(addresses) => match Network::start(config(addresses)).await {
+            Ok(started) => started,
+            Err(error) => {
+                tracing::info!(%error, "the address of the last start is taken; opening another");
+                Network::start(config(configured.to_vec())).await?
+            }
+        },
+        None => Network::start(config(configured.to_vec())).await?,
+    };
+    let opened = started.0.listen_addresses().await;
+    let file = (configured, opened);
+    atomic_write(&data_dir.join(FILE), &serde_json::to_vec(&file)?)
+        .context("remembering the listen addresses")?;
+    Ok(started)
+}
+
+/// As [`start`], with the message limits of a run.
+///
+/// # Errors
+/// As [`start`].
+pub async fn for_run(
+    data_dir: &Path,
+    peer: &PeerKey,
+    params: &RunParams,
+    configured: &[String],
+) -> anyhow::Result<(Network, mpsc::Receiver<Inbound>)> {
+    let config = |listen| {
+        let mut config = NetworkConfig::new(peer.clone(), listen);
+        config.train_limit_bytes = wire::train_limit(params);
+        config.fetch_limit_bytes = exchange::FETCH_LIMIT;
+        config
+    };
+    start(data_dir, config, configured).await
+}
+
+/// What was opened last time, if the configuration has not changed since.
+fn remembered(data_dir: &Path, configured: &[String]) -> Option<Vec<String>> {
+    let bytes = std::fs::read(data_dir.join(FILE)).ok()?;
+    let (then, opened): (Vec<String>, Vec<String>) = serde_json::from_slice(&bytes).ok()?;
+    // A wildcard address opens one address for each interface; those cannot all be opened by name
+    // beside each other, so only as many as were configured are taken back.
+    (then == configured && opened.len() == configured.len()).then_some(opened)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_configuration_forgets_the_old_addresses() {
+        let dir = tempfile::tempdir().unwrap();
+        let configured = vec!["/ip4/127.0.0.1/tcp/0".to_owned()];
+        let opened = vec!["/ip4/127.0.0.1/tcp/4001".to_owned()];
+        std::fs::write(dir.path().join(FILE), serde_json::to_vec(&(&configured, &opened)).unwrap()).unwrap();
+        assert_eq!(remembered(dir.path(), &configured), Some(opened));
+        assert_eq!(remembered(dir.path(), &["/ip4/127.0.0.1/udp/0/quic-v1".to_owned()]), None);
+    }
+}

@@ -1,0 +1,74 @@
+//! After a restart: what past epochs left on disk is served again, so that their audits and merges
+//! find it. Nothing is trained here.
+
+use codec::{Decode, Encode};
+use iota_protocol::ids::Epoch;
+use iota_service::journal::atomic_write;
+
+use crate::journal::{EpochJournal, Record};
+use crate::serve::Past;
+use crate::store::Store;
+
+/// File in an epoch's folder that says what this miner was in it.
+const FILE: &str = "past";
+
+/// Keeps what this miner was in an epoch.
+///
+/// # Errors
+/// When the disk is full.
+pub fn keep(store: &Store, past: &Past) -> anyhow::Result<()> {
+    let dir = store.dir().join(format!("epoch-{}", past.epoch));
+    std::fs::create_dir_all(&dir)?;
+    Ok(atomic_write(&dir.join(FILE), &past.encode())?)
+}
+
+/// Loads every epoch that is still on disk, oldest first.
+#[must_use]
+pub fn all(store: &Store) -> Vec<Past> {
+    let folders = std::fs::read_dir(store.dir()).into_iter().flatten().flatten();
+    let mut epochs: Vec<Epoch> = folders
+        .filter_map(|folder| folder.file_name().to_str()?.strip_prefix("epoch-")?.parse().ok().map(Epoch))
+        .collect();
+    epochs.sort_unstable();
+    epochs.into_iter().filter_map(|epoch| one(store, epoch)).collect()
+}
+
+fn one(store: &Store, epoch: Epoch) -> Option<Past> {
+    let bytes = std::fs::read(store.dir().join(format!("epoch-{epoch}")).join(FILE)).ok()?;
+    let past = Past::decode(&mut bytes.as_slice()).ok()?;
+    store.load_commit(epoch);
+    match EpochJournal::open(store.dir(), epoch) {
+        Ok((_, records)) => keep_codes(store, epoch, records),
+        Err(error) => {
+            tracing::warn!(%epoch, error = %format!("{error:#}"), "journal not read; audits of the epoch will miss codes")
+        }
+    }
+    Some(past)
+}
+
+fn keep_codes(store: &Store, epoch: Epoch, records: Vec<Record>) {
+    for record in records {
+        if let Record::Arrived(hop) | Record::Sent { hop, .. } = record {
+            store.put_codes(epoch, hop.header.codes_hash, hop.codes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use iota_protocol::ids::Stage;
+
+    #[test]
+    fn what_was_kept_is_recalled_in_order_and_strange_folders_are_ignored() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let past = |epoch: u32| Past { epoch: Epoch(epoch), stage: Stage(1), tokens: 7, data_base: 9 };
+        for epoch in [11, 2] {
+            keep(&store, &past(epoch)).unwrap();
+        }
+        std::fs::create_dir(dir.path().join("epoch-x")).unwrap();
+        std::fs::create_dir(dir.path().join("epoch-3")).unwrap();
+        assert_eq!(all(&store), [past(2), past(11)]);
+    }
+}

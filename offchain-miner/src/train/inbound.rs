@@ -1,0 +1,215 @@
+//! Messages in: probes, activations from upstream, gradients from downstream.
+
+use std::time::Instant;
+
+use codec::Encode;
+use iota_network::Inbound;
+use iota_protocol::hash::Domain;
+use iota_protocol::ids::{Sample, Stage};
+use iota_protocol::receipt::Direction;
+use iota_protocol::wire::{self, Hop, HopHeader, TrainReply, TrainRequest};
+
+use super::{Acknowledgement, TrainEpoch};
+use crate::flight::{Flight, Stand};
+use crate::journal::Record;
+use crate::trainer::{Input, Job, Trainer};
+
+/// Open samples at one stage beyond which it answers `Busy`: each holds one autograd graph, so this
+/// bounds memory; two in flight from each of eight upstream miners fit.
+const MAX_OPEN: usize = 16;
+
+/// Why a hop is not taken.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// Another run, stage or a past epoch.
+    NotOurs,
+    /// We have not reached that epoch yet.
+    Later,
+    /// The sender broke the protocol.
+    Bad(#[expect(dead_code, reason = "read by Debug in the log line")] String),
+}
+
+impl TrainEpoch {
+    pub(super) async fn received(&mut self, inbound: Inbound, trainer: &mut Trainer) -> anyhow::Result<()> {
+        let limit = wire::train_limit(&self.ctx.params);
+        match wire::decode::<TrainRequest>(&inbound.bytes, limit) {
+            Ok(TrainRequest::Probe { run, epoch, sample }) => {
+                let known = run == self.ctx.run && epoch == self.ctx.epoch && self.probed(sample)?;
+                drop(
+                    inbound
+                        .reply
+                        .send(if known { TrainReply::Working } else { TrainReply::Unknown }.encode()),
+                );
+                Ok(())
+            }
+            Ok(TrainRequest::Hop(hop)) => self.received_hop(hop, inbound, trainer).await,
+            Err(error) => {
+                tracing::warn!(%error, "malformed message");
+                self.ctx.network.penalise(inbound.peer).await;
+                Ok(())
+            }
+        }
+    }
+
+    /// A neighbour asks about a sample. One that is finished here is sent again.
+    fn probed(&mut self, sample: Sample) -> anyhow::Result<bool> {
+        let Some(flight) = self.flights.get(&sample) else { return Ok(false) };
+        match flight.stand {
+            Stand::Abandoned => Ok(false),
+            Stand::Done => self.return_gradient(sample).map(|()| true),
+            _ => Ok(true),
+        }
+    }
+
+    async fn received_hop(
+        &mut self,
+        hop: Hop,
+        inbound: Inbound,
+        trainer: &mut Trainer,
+    ) -> anyhow::Result<()> {
+        if let Err(refusal) = self.check(&hop, &inbound.peer) {
+            if matches!(refusal, Refusal::Bad(_)) {
+                self.ctx.network.penalise(inbound.peer).await;
+            }
+            tracing::debug!(?refusal, sample = %hop.header.sample, from = %hop.header.from, "hop refused");
+            let answer =
+                if matches!(refusal, Refusal::Later) { TrainReply::Busy } else { TrainReply::Refused };
+            drop(inbound.reply.send(answer.encode()));
+            return Ok(());
+        }
+        self.last_activity = Instant::now();
+        let boundary = match hop.header.direction {
+            Direction::Forward => self.ctx.stage.0.saturating_sub(1),
+            Direction::Backward => self.ctx.stage.0,
+        };
+        let answer = match hop.header.direction {
+            Direction::Forward => self.forward_arrived(hop, trainer).await?,
+            Direction::Backward => self.gradient_arrived(hop, trainer).await?,
+        };
+        self.acks.push(Acknowledgement { reply: inbound.reply, message: answer, boundary });
+        Ok(())
+    }
+
+    pub(super) fn check(&self, hop: &Hop, peer: &[u8; 32]) -> Result<(), Refusal> {
+        let header = &hop.header;
+        if header.run != self.ctx.run || header.stage != self.ctx.stage || header.epoch < self.ctx.epoch {
+            return Err(Refusal::NotOurs);
+        }
+        if header.epoch > self.ctx.epoch {
+            return Err(Refusal::Later);
+        }
+        hop.check(&self.ctx.params).map_err(|error| Refusal::Bad(error.to_string()))?;
+        let neighbour = match header.direction {
+            Direction::Forward => self.ctx.stage.0.checked_sub(1).map(Stage),
+            Direction::Backward => self.ctx.stage.0.checked_add(1).map(Stage),
+        };
+        let sender = self
+            .ctx
+            .members
+            .iter()
+            .find(|m| m.uid == header.from && m.stage.is_some() && m.stage == neighbour);
+        let sender = sender.ok_or(Refusal::NotOurs)?;
+        if sender.endpoint.as_ref().map(|endpoint| &endpoint.peer) != Some(peer) {
+            return Err(Refusal::Bad(format!("uid {} is published under another peer", header.from)));
+        }
+        let genuine = self.ctx.identity.verify(
+            &sender.hotkey,
+            Domain::Message,
+            header.epoch,
+            &header.id(),
+            &hop.signature,
+        );
+        if genuine {
+            Ok(())
+        } else {
+            Err(Refusal::Bad("wrong signature".into()))
+        }
+    }
+
+    fn accept(&self, header: &HopHeader) -> TrainReply {
+        let id = header.id();
+        TrainReply::Accepted { signature: self.ctx.identity.sign(Domain::Message, self.ctx.epoch, &id) }
+    }
+
+    /// A sample's activations. One that is known here is not run again: its gradient will go, or goes
+    /// again, to the newest sender.
+    pub(super) async fn forward_arrived(
+        &mut self,
+        hop: Hop,
+        trainer: &mut Trainer,
+    ) -> anyhow::Result<TrainReply> {
+        if let Some(flight) = self.flights.get(&hop.header.sample) {
+            return match flight.stand {
+                Stand::Abandoned => Ok(TrainReply::Refused),
+                _ => self.rebind(&hop.header),
+            };
+        }
+        if self.open() >= MAX_OPEN {
+            return Ok(TrainReply::Busy);
+        }
+        self.record(&Record::Arrived(hop.clone()))?;
+        let answer = self.accept(&hop.header);
+        self.begin_forward(hop, trainer).await?;
+        Ok(answer)
+    }
+
+    /// The same sample again, from an upstream that was restarted or replaced. A straggler of an older
+    /// attempt is acknowledged, but the gradient stays with the newer one.
+    fn rebind(&mut self, header: &HopHeader) -> anyhow::Result<TrainReply> {
+        let Some(flight) = self.flights.get_mut(&header.sample) else { return Ok(TrainReply::Refused) };
+        if !flight.rebind(header.attempt, header.from, header.id()) {
+            return Ok(self.accept(header));
+        }
+        let done = flight.stand == Stand::Done;
+        self.record(&Record::Rebound {
+            sample: header.sample,
+            attempt: header.attempt,
+            upstream: header.from,
+            parent: header.id(),
+        })?;
+        if done {
+            self.return_gradient(header.sample)?;
+        }
+        Ok(self.accept(header))
+    }
+
+    async fn begin_forward(&mut self, hop: Hop, trainer: &mut Trainer) -> anyhow::Result<()> {
+        let HopHeader { sample, attempt, from, codes_hash, .. } = hop.header;
+        let id = hop.header.id();
+        let flight = Flight::arrived(sample, attempt, Some(from), id, codes_hash, Instant::now());
+        self.flights.insert(sample, flight);
+        self.ctx.store.put_codes(self.ctx.epoch, codes_hash, hop.codes.clone());
+        let targets = if self.ctx.is_last() { Some(self.ctx.tokens_of(sample)?.1) } else { None };
+        trainer.send(Job::Forward { sample, attempt, input: Input::Codes(hop.codes), targets }).await
+    }
+
+    pub(super) async fn gradient_arrived(
+        &mut self,
+        hop: Hop,
+        trainer: &mut Trainer,
+    ) -> anyhow::Result<TrainReply> {
+        let header = hop.header.clone();
+        let Some(flight) = self.flights.get_mut(&header.sample) else { return Ok(TrainReply::Refused) };
+        match flight.stand {
+            Stand::Abandoned | Stand::Forwarding => return Ok(TrainReply::Refused),
+            Stand::Done | Stand::Backwarding => return Ok(self.accept(&header)),
+            Stand::Sending | Stand::Awaiting(_) => {}
+        }
+        let took = flight.heard.max(flight.since).elapsed();
+        self.patience.served(took);
+        self.record(&Record::Arrived(hop.clone()))?;
+        let answer = self.accept(&header);
+        self.begin_backward(hop, trainer).await?;
+        Ok(answer)
+    }
+
+    async fn begin_backward(&mut self, hop: Hop, trainer: &mut Trainer) -> anyhow::Result<()> {
+        let header = hop.header;
+        let Some(flight) = self.flights.get_mut(&header.sample) else { return Ok(()) };
+        flight.stand = Stand::Backwarding;
+        (flight.gradient_in, flight.gradient_from) = (header.codes_hash, Some(header.from));
+        let (sample, attempt) = (flight.sample, flight.key);
+        self.ctx.store.put_codes(self.ctx.epoch, header.codes_hash, hop.codes.clone());
+        trainer.send(Job::Backward { sample, attempt, gradient: hop.codes }).await
+    }
+}

@@ -1,0 +1,217 @@
+//! Messages out: offers to the next stage, gradients to the one before, and what comes of them.
+
+use std::time::{Duration, Instant};
+
+use codec::Encode;
+use iota_protocol::hash::Domain;
+use iota_protocol::ids::{Attempt, Hash, Sample, Stage, Uid};
+use iota_protocol::pathway;
+use iota_protocol::receipt::{Direction, SkipCause};
+use iota_protocol::wire::{codes_hash, Hop, HopHeader, TrainReply, TrainRequest, WIRE_VERSION};
+use iota_worker::exchange::{self, ExchangeError};
+use tokio::task::JoinSet;
+
+use super::{Outgoing, TrainEpoch};
+use crate::flight::Stand;
+use crate::journal::Record;
+
+/// Wait before a hop that nobody took is offered again.
+const RETRY: Duration = Duration::from_millis(300);
+/// Wait for the answer to one hop; the receiver answers after its own disk sync.
+const HOP_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// What came of a message or a probe.
+pub(super) enum Answer {
+    /// Of a hop.
+    Hop {
+        /// Whom it was sent to.
+        to: Uid,
+        /// Its header.
+        header: HopHeader,
+        /// The answer.
+        reply: Result<TrainReply, ExchangeError>,
+    },
+    /// Of a probe.
+    Probe {
+        /// Who was asked.
+        to: Uid,
+        /// After which sample.
+        sample: Sample,
+        /// The answer.
+        reply: Result<TrainReply, ExchangeError>,
+    },
+}
+
+/// Where a hop goes and what it belongs to.
+#[derive(Clone, Copy, Debug)]
+struct Leg {
+    to: Uid,
+    sample: Sample,
+    attempt: Attempt,
+    /// The receiver's stage.
+    stage: Stage,
+    direction: Direction,
+    parent: Hash,
+}
+
+impl TrainEpoch {
+    /// Offers a sample's output to the next miner in its order.
+    pub(super) fn offer(&mut self, sample: Sample) -> anyhow::Result<()> {
+        let Some(next) = self.ctx.stage.0.checked_add(1).map(Stage) else { return Ok(()) };
+        let order = self.order(sample, next);
+        let Some(flight) = self.flights.get(&sample) else { return Ok(()) };
+        let (Some(to), Some(codes)) = (flight.candidate(&order), flight.output.clone()) else {
+            self.retries.push((Instant::now() + RETRY, sample));
+            return Ok(());
+        };
+        let leg = Leg {
+            to,
+            sample,
+            attempt: flight.attempt,
+            stage: next,
+            direction: Direction::Forward,
+            parent: flight.parent,
+        };
+        self.post(leg, codes)
+    }
+
+    fn order(&self, sample: Sample, stage: Stage) -> Vec<Uid> {
+        pathway::preference(&self.ctx.train_seed, sample, stage, &self.ctx.stage_uids(stage))
+    }
+
+    /// Sends a finished sample's gradient to whoever sent the sample last.
+    pub(super) fn return_gradient(&mut self, sample: Sample) -> anyhow::Result<()> {
+        let Some(flight) = self.flights.get(&sample) else { return Ok(()) };
+        let (Some(to), Some(codes)) = (flight.upstream, flight.gradient_out.clone()) else { return Ok(()) };
+        let Some(previous) = self.ctx.stage.0.checked_sub(1).map(Stage) else { return Ok(()) };
+        let (attempt, parent) = (flight.attempt, flight.parent);
+        let leg = Leg { to, sample, attempt, stage: previous, direction: Direction::Backward, parent };
+        self.post(leg, codes)
+    }
+
+    /// Signs a hop, journals it and queues it.
+    fn post(&mut self, leg: Leg, codes: Vec<u8>) -> anyhow::Result<()> {
+        let Leg { to, sample, attempt, stage, direction, parent } = leg;
+        let header = HopHeader {
+            version: WIRE_VERSION,
+            run: self.ctx.run,
+            epoch: self.ctx.epoch,
+            sample,
+            attempt,
+            stage,
+            direction,
+            from: self.ctx.me.uid,
+            values: self.ctx.params.values_per_message(),
+            codec: self.ctx.params.train.wire,
+            codes_hash: codes_hash(&codes),
+            parent,
+        };
+        let signature = self.ctx.identity.sign(Domain::Message, self.ctx.epoch, &header.id());
+        let hop = Hop { header, signature, codes };
+        self.record(&Record::Sent { to, hop: hop.clone() })?;
+        self.outbox.push(Outgoing { to, hop });
+        Ok(())
+    }
+
+    /// Sends a hop from a task of its own, whose result is the answer.
+    pub(super) fn send(&self, outgoing: Outgoing, sends: &mut JoinSet<Answer>) {
+        let Outgoing { to, hop } = outgoing;
+        let Some(member) = self.ctx.members.iter().find(|m| m.uid == to).cloned() else { return };
+        let network = self.ctx.network.clone();
+        let (header, boundary) = (hop.header.clone(), self.ctx.stage.0.min(hop.header.stage.0));
+        let request = TrainRequest::Hop(hop);
+        self.ctx.meter.add(boundary, request.encoded_size());
+        sends.spawn(async move {
+            let reply = exchange::train(&network, &member, &request, HOP_TIMEOUT).await;
+            Answer::Hop { to, header, reply }
+        });
+    }
+
+    pub(super) fn answered(&mut self, answer: Answer) -> anyhow::Result<()> {
+        match answer {
+            Answer::Hop { to, header, reply } => match header.direction {
+                Direction::Forward => self.forward_answered(to, &header, reply),
+                Direction::Backward => self.backward_answered(to, &header, reply),
+            },
+            Answer::Probe { to, sample, reply } => self.probe_answered(to, sample, reply),
+        }
+    }
+
+    fn forward_answered(
+        &mut self,
+        to: Uid,
+        header: &HopHeader,
+        reply: Result<TrainReply, ExchangeError>,
+    ) -> anyhow::Result<()> {
+        let order = self.order(header.sample, header.stage);
+        let Some(flight) = self.flights.get_mut(&header.sample) else { return Ok(()) };
+        if flight.stand != Stand::Sending {
+            // The gradient overtook the acknowledgement, or the sample was given up.
+            return if matches!(reply, Ok(TrainReply::Accepted { .. })) {
+                self.leave_forward(header, to)
+            } else {
+                Ok(())
+            };
+        }
+        let cause = match reply {
+            Ok(TrainReply::Accepted { .. }) => {
+                flight.stand = Stand::Awaiting(to);
+                flight.heard = Instant::now();
+                return self.leave_forward(header, to);
+            }
+            Ok(TrainReply::Busy) => SkipCause::Busy,
+            Ok(_) => SkipCause::Refused,
+            Err(error) => {
+                tracing::debug!(%to, sample = %header.sample, %error, "hop not delivered");
+                flight.attempt = flight.attempt.next();
+                SkipCause::Unreachable
+            }
+        };
+        flight.skip(to, cause, &order);
+        if flight.skips.is_empty() {
+            self.retries.push((Instant::now() + RETRY, header.sample));
+            return Ok(());
+        }
+        self.offer(header.sample)
+    }
+
+    fn backward_answered(
+        &mut self,
+        to: Uid,
+        header: &HopHeader,
+        reply: Result<TrainReply, ExchangeError>,
+    ) -> anyhow::Result<()> {
+        match reply {
+            Ok(TrainReply::Accepted { .. }) => self.leave_backward(header, to),
+            Ok(TrainReply::Refused) => Ok(()),
+            _ => {
+                self.retries.push((Instant::now() + RETRY, header.sample));
+                Ok(())
+            }
+        }
+    }
+
+    fn probe_answered(
+        &mut self,
+        to: Uid,
+        sample: Sample,
+        reply: Result<TrainReply, ExchangeError>,
+    ) -> anyhow::Result<()> {
+        let Some(next) = self.ctx.stage.0.checked_add(1).map(Stage) else { return Ok(()) };
+        let order = self.order(sample, next);
+        let Some(flight) = self.flights.get_mut(&sample) else { return Ok(()) };
+        flight.probing = false;
+        if flight.stand != Stand::Awaiting(to) {
+            return Ok(());
+        }
+        if matches!(reply, Ok(TrainReply::Working)) {
+            flight.heard = Instant::now();
+            return Ok(());
+        }
+        tracing::info!(%sample, %to, "downstream lost the sample; starting again at the next in its order");
+        flight.attempt = flight.attempt.next();
+        flight.stand = Stand::Sending;
+        flight.skip(to, SkipCause::Unreachable, &order);
+        self.offer(sample)
+    }
+}

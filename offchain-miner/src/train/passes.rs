@@ -1,0 +1,102 @@
+//! What the trainer hands back: the event log grows, and each result goes on its way.
+
+use iota_protocol::ids::{Hash, Sample, Version};
+use iota_protocol::receipt::LogEvent;
+use iota_protocol::wire::codes_hash;
+
+use super::TrainEpoch;
+use crate::fault::Fault;
+use crate::flight::Stand;
+use crate::journal::Record;
+use crate::trainer::{Done, Job, Outcome, Trainer};
+
+/// What the last stage's pass gives beside the gradient.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LossPass {
+    /// Mean nats per token.
+    pub loss: f32,
+    /// Weights that the pass ran with.
+    pub version: Version,
+    /// Hash of the top-k logits.
+    pub logits: Hash,
+}
+
+impl TrainEpoch {
+    /// Journals what a finished job added to the log, then acts on its outcome.
+    pub(super) async fn ran(&mut self, mut done: Done, trainer: &mut Trainer) -> anyhow::Result<()> {
+        if let Some(fault) = self.ctx.fault {
+            misbehave(fault, &mut done);
+        }
+        for event in &done.events {
+            self.log_event(*event);
+            self.record(&Record::Ran(*event))?;
+        }
+        self.settle(done, trainer).await
+    }
+
+    /// Appends to the event log; a backward pass counts as a sample.
+    pub(super) fn log_event(&mut self, event: LogEvent) {
+        self.log.push(event);
+        if matches!(event, LogEvent::Backward { .. }) {
+            self.samples = self.samples.saturating_add(1);
+        }
+    }
+
+    async fn settle(&mut self, done: Done, trainer: &mut Trainer) -> anyhow::Result<()> {
+        let sample = done.sample;
+        let Some(flight) = self.flights.get_mut(&sample) else { return Ok(()) };
+        match done.outcome {
+            Outcome::Forward { codes, .. } => {
+                self.ctx.store.put_codes(self.ctx.epoch, codes_hash(&codes), codes.clone());
+                flight.output = Some(codes);
+                flight.stand = Stand::Sending;
+                self.offer(sample)
+            }
+            Outcome::Loss { loss, gradient, version, logits } => {
+                flight.stand = Stand::Done;
+                self.leave_forward_of_last(sample, LossPass { loss, version, logits })?;
+                self.keep_gradient(sample, gradient);
+                self.return_gradient(sample)
+            }
+            Outcome::Backward { gradient, version } => {
+                flight.stand = Stand::Done;
+                let Some(gradient) = gradient else { return self.leave_backward_of_first(sample, version) };
+                self.keep_gradient(sample, gradient);
+                self.return_gradient(sample)
+            }
+            Outcome::Abandoned => Ok(()),
+            Outcome::Failed(reason) => {
+                tracing::warn!(%sample, reason, "pass failed; the sample is given up here");
+                flight.stand = Stand::Abandoned;
+                let attempt = flight.key;
+                trainer.send(Job::Abandon { sample, attempt }).await
+            }
+        }
+    }
+
+    /// Keeps a gradient for upstream and for the audit; the last stage of one has none.
+    pub(super) fn keep_gradient(&mut self, sample: Sample, gradient: Vec<u8>) {
+        if gradient.is_empty() {
+            return;
+        }
+        self.ctx.store.put_codes(self.ctx.epoch, codes_hash(&gradient), gradient.clone());
+        if let Some(flight) = self.flights.get_mut(&sample) {
+            flight.gradient_out = Some(gradient);
+        }
+    }
+}
+
+fn misbehave(fault: Fault, done: &mut Done) {
+    match fault {
+        Fault::GarbageActivations => {
+            let Outcome::Forward { codes, .. } = &mut done.outcome else { return };
+            *codes = Fault::garbage(codes.len(), done.sample.0);
+            let forged = codes_hash(codes);
+            for event in &mut done.events {
+                if let LogEvent::Forward { output, .. } = event {
+                    *output = forged;
+                }
+            }
+        }
+    }
+}
