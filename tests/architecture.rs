@@ -14,8 +14,10 @@ struct Graph {
 impl Graph {
     fn read() -> Self {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
-        let metadata = MetadataCommand::new().manifest_path(manifest).other_options(["--locked".into()]).exec().unwrap();
-        let names: BTreeMap<_, _> = metadata.packages.iter().map(|p| (p.id.clone(), p.name.to_string())).collect();
+        let metadata =
+            MetadataCommand::new().manifest_path(manifest).other_options(["--locked".into()]).exec().unwrap();
+        let names: BTreeMap<_, _> =
+            metadata.packages.iter().map(|p| (p.id.clone(), p.name.to_string())).collect();
         let resolve = metadata.resolve.unwrap();
         let mut direct: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for node in &resolve.nodes {
@@ -49,8 +51,19 @@ impl Graph {
 }
 
 const OURS: [&str; 13] = [
-    "iota-protocol", "iota-compute", "iota-network", "iota-chain", "iota-service", "iota-worker", "iota-miner",
-    "iota-validator", "iota-tests", "pallet-iota", "iota-runtime", "iota-node", "iota-wasm-builder",
+    "iota-protocol",
+    "iota-compute",
+    "iota-network",
+    "iota-chain",
+    "iota-service",
+    "iota-worker",
+    "iota-miner",
+    "iota-validator",
+    "iota-tests",
+    "pallet-iota",
+    "iota-runtime",
+    "iota-node",
+    "iota-wasm-builder",
 ];
 
 fn ours(graph: &Graph, package: &str) -> BTreeSet<String> {
@@ -59,7 +72,8 @@ fn ours(graph: &Graph, package: &str) -> BTreeSet<String> {
 
 #[track_caller]
 fn uses_at_most(graph: &Graph, package: &str, allowed: &[&str]) {
-    let extra: Vec<String> = ours(graph, package).into_iter().filter(|name| !allowed.contains(&name.as_str())).collect();
+    let extra: Vec<String> =
+        ours(graph, package).into_iter().filter(|name| !allowed.contains(&name.as_str())).collect();
     assert!(extra.is_empty(), "{package} may use {allowed:?} of ours, but also uses {extra:?}");
 }
 
@@ -80,7 +94,8 @@ fn dependencies_point_one_way() {
     uses_at_most(&graph, "iota-chain", &["iota-protocol"]);
     let libraries = ["iota-protocol", "iota-compute", "iota-network", "iota-chain", "iota-service"];
     uses_at_most(&graph, "iota-worker", &libraries);
-    let programs = ["iota-protocol", "iota-compute", "iota-network", "iota-chain", "iota-service", "iota-worker"];
+    let programs =
+        ["iota-protocol", "iota-compute", "iota-network", "iota-chain", "iota-service", "iota-worker"];
     uses_at_most(&graph, "iota-miner", &programs);
     uses_at_most(&graph, "iota-validator", &programs);
     uses_at_most(&graph, "pallet-iota", &["iota-protocol"]);
@@ -90,14 +105,19 @@ fn dependencies_point_one_way() {
 
 #[test]
 fn the_protocol_reaches_no_io_and_no_randomness() {
-    does_not_reach(&Graph::read(), "iota-protocol", &["tokio", "libp2p", "subxt", "tch", "rand", "std-rand", "polkadot-sdk"]);
+    does_not_reach(
+        &Graph::read(),
+        "iota-protocol",
+        &["tokio", "libp2p", "subxt", "tch", "rand", "std-rand", "polkadot-sdk"],
+    );
 }
 
 #[test]
 fn only_compute_names_libtorch_only_chain_names_subxt_only_network_names_libp2p() {
     let graph = Graph::read();
     for (library, owner) in [("tch", "iota-compute"), ("subxt", "iota-chain"), ("libp2p", "iota-network")] {
-        let users: Vec<&str> = OURS.into_iter().filter(|package| graph.of(package).contains(library)).collect();
+        let users: Vec<&str> =
+            OURS.into_iter().filter(|package| graph.of(package).contains(library)).collect();
         assert_eq!(users, [owner], "direct users of {library}");
     }
 }

@@ -50,7 +50,7 @@ struct Script {
     node_down_at: Option<u32>,
 }
 
-/// Epoch 0: `miner-0` is killed in `Train` and started again; a miner joins late. Epoch 1: `miner-3`
+/// Three replicas, so that two of them are a majority when one is dead. Epoch 0: `miner-0` is killed in `Train` and started again; a miner joins late. Epoch 1: `miner-3`
 /// is killed in `Merge` and started again in epoch 2. Epoch 2: the node is killed in `Train` and
 /// started again. Epoch 3 is left alone.
 async fn act(script: &mut Script, devnet: &mut Devnet, records: &Records) -> anyhow::Result<Vec<String>> {
@@ -95,14 +95,17 @@ async fn act(script: &mut Script, devnet: &mut Devnet, records: &Records) -> any
 fn kills_restarts_and_a_late_joiner_do_not_stop_the_run() {
     iota_compute::init_runtime(1);
     tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let mut devnet = Devnet::start(options(&["--miners", "2", "--epochs", "4", "--spares", "1"])).await.unwrap();
+        let mut devnet =
+            Devnet::start(options(&["--miners", "3", "--epochs", "4", "--spares", "1"])).await.unwrap();
         let before = identities(&{
             let mut records = Records::default();
             records.look(&devnet).await.unwrap();
             records
         });
         let mut script = Script::default();
-        let records = follow(&mut devnet, async |devnet, records| act(&mut script, devnet, records).await).await.unwrap();
+        let records = follow(&mut devnet, async |devnet, records| act(&mut script, devnet, records).await)
+            .await
+            .unwrap();
         let summary = finish(&mut devnet, &records).await;
         assert_eq!(script.step, 6, "every fault was injected");
 
@@ -111,14 +114,27 @@ fn kills_restarts_and_a_late_joiner_do_not_stop_the_run() {
             assert_eq!(after.get(hotkey), Some(identity), "hotkey {hotkey} kept uid and incarnation");
         }
         let commits = |member: &str, epoch: u32| commits_in(&devnet, &records, member, Epoch(epoch));
-        assert!(commits("miner-0", 0) > 0, "miner-0, killed in Train and restarted, committed in the same epoch");
+        assert!(
+            commits("miner-0", 0) > 0,
+            "miner-0, killed in Train and restarted, committed in the same epoch"
+        );
         assert!(commits("miner-3", 1) > 0, "miner-3 had committed before it was killed in Merge");
         assert!(commits("miner-3", 3) > 0, "miner-3 works again after its restart");
         assert!(commits("spare-0", 1) + commits("spare-0", 2) > 0, "the late joiner works within two epochs");
-        assert!(summary.epochs.iter().all(|line| line.contributors >= 3), "every epoch closed with work in every stage");
-        let void = records.epochs.values().filter(|r| r.report.as_ref().is_some_and(|report| report.void)).count();
+        assert!(
+            summary.epochs.iter().all(|line| line.contributors >= 3),
+            "every epoch closed with work in every stage"
+        );
+        let void =
+            records.epochs.values().filter(|r| r.report.as_ref().is_some_and(|report| report.void)).count();
         assert!(void <= 1, "at most the epoch whose window the node missed is void, got {void}");
-        for name in ["loss_fell", "emission_conserved", "every_payment_rederived", "scores_follow_from_reports", "stage_roots_agree"] {
+        for name in [
+            "loss_fell",
+            "emission_conserved",
+            "every_payment_rederived",
+            "scores_follow_from_reports",
+            "stage_roots_agree",
+        ] {
             assert!(summary.checks.holds(name), "{name}");
         }
     });
@@ -145,7 +161,9 @@ fn garbage_activations_are_worth_less_than_half_of_honest_work() {
             let first = records.members.iter().find(|m| m.stage == Some(Stage(0))).map(|m| m.hotkey);
             if let (None, Some(hotkey)) = (cheat, first) {
                 let name = devnet.members.iter().find(|m| m.hotkey == hotkey).map(|m| m.name.clone());
-                devnet.process(&name.unwrap_or_default())?.restart_with(&["--fault", "garbage-activations"])?;
+                devnet
+                    .process(&name.unwrap_or_default())?
+                    .restart_with(&["--fault", "garbage-activations"])?;
                 cheat = Some(hotkey);
             }
             Ok(Vec::new())
@@ -170,7 +188,11 @@ fn garbage_activations_are_worth_less_than_half_of_honest_work() {
             let best = honest.iter().map(|uid| score(epoch, *uid)).min().unwrap_or(0);
             best > 0 && score(epoch, cheat_line.uid) * 2 < best
         });
-        assert!(caught, "within three epochs the cheat scores below half of every honest peer: {:?}", summary.members);
+        assert!(
+            caught,
+            "within three epochs the cheat scores below half of every honest peer: {:?}",
+            summary.members
+        );
     });
 }
 
@@ -183,8 +205,16 @@ fn boundaries_that_carry_zeros_do_not_beat_bigrams() {
         let mut devnet = Devnet::start(options).await.unwrap();
         let records = follow(&mut devnet, async |_, _| Ok(Vec::new())).await.unwrap();
         let summary = finish(&mut devnet, &records).await;
-        assert!(summary.epochs.iter().all(|line| line.tokens > 0), "samples went through: {:?}", summary.epochs);
-        assert!(!summary.checks.holds("beats_bigram"), "the last stage alone must not learn: {:?}", summary.epochs);
+        assert!(
+            summary.epochs.iter().all(|line| line.tokens > 0),
+            "samples went through: {:?}",
+            summary.epochs
+        );
+        assert!(
+            !summary.checks.holds("beats_bigram"),
+            "the last stage alone must not learn: {:?}",
+            summary.epochs
+        );
         assert!(!summary.checks.all_hold(), "a run that does not learn must not pass");
     });
 }

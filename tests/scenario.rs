@@ -34,7 +34,8 @@ fn window(params: &RunParams, index: u64) -> (Vec<u32>, Vec<u32>) {
     let mut tokens = vec![97 + u32::try_from(draw.below(8)).unwrap(); 1];
     while tokens.len() <= usize::try_from(params.model.seq_len).unwrap() {
         let last = tokens[tokens.len() - 1];
-        let next = if draw.below(4) == 0 { u32::try_from(draw.below(8)).unwrap() } else { (last * 5 + 3) % 8 };
+        let next =
+            if draw.below(4) == 0 { u32::try_from(draw.below(8)).unwrap() } else { (last * 5 + 3) % 8 };
         tokens.push(97 + next);
     }
     (tokens[..tokens.len() - 1].to_vec(), tokens[1..].to_vec())
@@ -53,10 +54,15 @@ impl Lab {
         let data = DataParams { manifest_root: Hash::ZERO, train_windows: 1 << 20, heldout_windows: 1 };
         let params = presets::run_params("nano", STAGES, seed, EPOCHS, REPLICAS, data).unwrap();
         let stage = |number: u16| StageLayout::new(&params, Stage(number)).unwrap();
-        let outer: Vec<OuterState> = (0..STAGES).map(|number| OuterState::initial(&params, &stage(number))).collect();
-        let trainer = |number: u16| StageTrainer::new(&params, Stage(number), &outer[usize::from(number)], Device::Cpu).unwrap();
+        let outer: Vec<OuterState> =
+            (0..STAGES).map(|number| OuterState::initial(&params, &stage(number))).collect();
+        let trainer = |number: u16| {
+            StageTrainer::new(&params, Stage(number), &outer[usize::from(number)], Device::Cpu).unwrap()
+        };
         let trainers = (0..STAGES).map(|number| (0..REPLICAS).map(|_| trainer(number)).collect()).collect();
-        let weights = (0..STAGES).map(|s| (0..REPLICAS).map(|r| (uid(s, r), pathway::DEFAULT_WEIGHT)).collect()).collect();
+        let weights = (0..STAGES)
+            .map(|s| (0..REPLICAS).map(|r| (uid(s, r), pathway::DEFAULT_WEIGHT)).collect())
+            .collect();
         Self { params, outer, trainers, weights, lied: BTreeMap::new() }
     }
 
@@ -75,7 +81,9 @@ impl Lab {
         }
         let mut path = vec![uid(0, u16::try_from(position::rank_of(sample, u32::from(REPLICAS))).unwrap())];
         for stage in 1..STAGES {
-            path.push(pathway::preference(train_seed, sample, Stage(stage), &self.weights[usize::from(stage)])[0]);
+            path.push(
+                pathway::preference(train_seed, sample, Stage(stage), &self.weights[usize::from(stage)])[0],
+            );
         }
         let key = SampleKey { sample, attempt: Attempt(0) };
         let mut codes = Vec::new();
@@ -87,7 +95,8 @@ impl Lab {
                 ForwardOut::Codes { bytes, .. } => {
                     let honest = codes_hash(&bytes);
                     let lies = cheating && *member == CHEAT;
-                    codes = if lies { iota_miner::fault::Fault::garbage(bytes.len(), sample.0) } else { bytes };
+                    codes =
+                        if lies { iota_miner::fault::Fault::garbage(bytes.len(), sample.0) } else { bytes };
                     if codes_hash(&codes) != honest {
                         *self.lied.entry(*member).or_default() += 1;
                     }
@@ -122,7 +131,8 @@ impl Lab {
                     (0..entry.chunks()).flat_map(|chunk| entry.chunk_bytes(chunk)).collect()
                 })
                 .collect();
-            let shards: Vec<EntryShard<'_>> = entries.iter().map(|bytes| EntryShard { samples: ROUNDS, bytes }).collect();
+            let shards: Vec<EntryShard<'_>> =
+                entries.iter().map(|bytes| EntryShard { samples: ROUNDS, bytes }).collect();
             let mut values = Vec::new();
             decode_merged(&merge_shard(&merge, &shards).unwrap(), &merge, &mut values).unwrap();
             outer.apply(0..values.len(), &values, &merge).unwrap();
@@ -142,8 +152,12 @@ impl Lab {
             .collect();
         let stages: Vec<Vec<Uid>> = (0..STAGES).map(|s| (0..REPLICAS).map(|r| uid(s, r)).collect()).collect();
         let effects = clasp::estimate(&stages, &observations, &clasp::Config::default());
-        let worst = effects.iter().filter(|e| e.significant && e.effect > 0.0).max_by(|a, b| a.effect.total_cmp(&b.effect));
-        let caught = worst.map(|effect| effect.uid).filter(|uid| self.lied.get(uid).is_some_and(|lies| *lies > 0));
+        let worst = effects
+            .iter()
+            .filter(|e| e.significant && e.effect > 0.0)
+            .max_by(|a, b| a.effect.total_cmp(&b.effect));
+        let caught =
+            worst.map(|effect| effect.uid).filter(|uid| self.lied.get(uid).is_some_and(|lies| *lies > 0));
         let scored: Vec<Scored> = effects
             .iter()
             .map(|effect| Scored {
@@ -171,7 +185,10 @@ fn garbage_activations_score_below_half_of_an_honest_peer_within_three_epochs_ov
             eprintln!("seed {seed} epoch {epoch}: cheat {cheat}, peers {peers:?}");
             peers.into_iter().all(|peer| peer > 0 && u32::from(cheat) * 2 < u32::from(peer))
         });
-        assert!(caught, "seed {seed}: the cheat kept at least half of an honest peer's score for three epochs");
+        assert!(
+            caught,
+            "seed {seed}: the cheat kept at least half of an honest peer's score for three epochs"
+        );
     }
 }
 
@@ -184,7 +201,10 @@ fn honest_replicas_all_keep_more_than_half_of_the_best_score() {
             let row = lab.epoch(epoch, false);
             eprintln!("seed {seed} epoch {epoch}: {row:?}");
             for (uid, score) in &row {
-                assert!(u32::from(*score) * 2 > u32::from(u16::MAX), "seed {seed} epoch {epoch}: honest uid {uid} scored {score}");
+                assert!(
+                    u32::from(*score) * 2 > u32::from(u16::MAX),
+                    "seed {seed} epoch {epoch}: honest uid {uid} scored {score}"
+                );
             }
         }
     }

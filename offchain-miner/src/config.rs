@@ -26,8 +26,6 @@ pub struct MinerConfig {
     pub listen: Vec<String>,
     /// libtorch threads.
     pub threads: u32,
-    /// Port on loopback for metrics and status; none when absent, any free one when 0.
-    pub metrics_port: Option<u16>,
     /// Misbehave on purpose (adversary tests only).
     pub fault: Option<Fault>,
 }
@@ -43,7 +41,6 @@ impl Default for MinerConfig {
             dataset: PathBuf::from("dataset"),
             listen: vec!["/ip4/0.0.0.0/tcp/0".into(), "/ip4/0.0.0.0/udp/0/quic-v1".into()],
             threads: 1,
-            metrics_port: None,
             fault: None,
         }
     }

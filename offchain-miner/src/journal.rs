@@ -110,3 +110,116 @@ impl EpochJournal {
         self.journal.sync().context("syncing the journal")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use iota_protocol::ids::{RunId, Stage, Version};
+    use iota_protocol::params::WireCodec;
+    use iota_protocol::receipt::Direction;
+    use iota_protocol::wire::{codes_hash, HopHeader, WIRE_VERSION};
+
+    use super::*;
+
+    const EPOCH: Epoch = Epoch(4);
+
+    fn hop() -> Hop {
+        let codes = vec![9; 33];
+        let header = HopHeader {
+            version: WIRE_VERSION,
+            run: RunId(1),
+            epoch: EPOCH,
+            sample: Sample(3),
+            attempt: Attempt(1),
+            stage: Stage(2),
+            direction: Direction::Backward,
+            from: Uid(8),
+            values: 32,
+            codec: WireCodec::Int8,
+            codes_hash: codes_hash(&codes),
+            parent: Hash([6; 32]),
+        };
+        Hop { header, signature: [5; 64], codes }
+    }
+
+    fn receipt() -> Receipt {
+        Receipt {
+            sample: Sample(3),
+            attempt: Attempt(1),
+            stage: Stage(2),
+            direction: Direction::Forward,
+            from: Uid(1),
+            to: Uid(2),
+            input: Hash([1; 32]),
+            output: Hash([2; 32]),
+            version: Version(7),
+            sequence: 11,
+            skips: Default::default(),
+            loss_micro: Some(5_500_000),
+            logits: Hash([3; 32]),
+        }
+    }
+
+    fn one_of_each() -> Vec<Record> {
+        let root = Hash([4; 32]);
+        let work =
+            WorkCommit { entry_root: root, log_root: root, receipts_root: root, samples: 12, started: 0 };
+        vec![
+            Record::Started(Sample(3)),
+            Record::Arrived(hop()),
+            Record::Ran(LogEvent::Step { version: Version(2), state_root: root }),
+            Record::Sent { to: Uid(2), hop: hop() },
+            Record::Receipt(receipt()),
+            Record::Commit(work),
+            Record::Blind { salt: [8; 32], hashes: vec![(1, Some(root)), (2, None)].try_into().unwrap() },
+            Record::Rebound { sample: Sample(3), attempt: Attempt(2), upstream: Uid(5), parent: root },
+        ]
+    }
+
+    fn written(dir: &Path) -> Vec<Record> {
+        let (mut journal, records) = EpochJournal::open(dir, EPOCH).unwrap();
+        assert!(records.is_empty());
+        for record in one_of_each() {
+            journal.append(&record).unwrap();
+        }
+        journal.sync().unwrap();
+        one_of_each()
+    }
+
+    #[test]
+    fn every_record_reads_back_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let written = written(dir.path());
+        let (_, read) = EpochJournal::open(dir.path(), EPOCH).unwrap();
+        assert_eq!(read, written);
+        let (_, other) = EpochJournal::open(dir.path(), EPOCH.next()).unwrap();
+        assert!(other.is_empty(), "each epoch has its own file");
+    }
+
+    #[test]
+    fn a_torn_end_costs_the_last_record_only_and_the_journal_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut written = written(dir.path());
+        let path = path(dir.path(), EPOCH);
+        let bytes = std::fs::read(&path).unwrap();
+        let last = written.pop().unwrap();
+        for torn in 1..last.encoded_size() + 12 {
+            std::fs::write(&path, &bytes[..bytes.len() - torn]).unwrap();
+            let (mut journal, read) = EpochJournal::open(dir.path(), EPOCH).unwrap();
+            assert_eq!(read, written, "{torn} bytes torn off");
+            journal.append(&last).unwrap();
+            drop(journal);
+            assert_eq!(std::fs::read(&path).unwrap(), bytes, "{torn} bytes torn off");
+        }
+    }
+
+    #[test]
+    fn a_record_of_another_version_is_an_error_that_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        written(dir.path());
+        let (mut journal, _) = Journal::open(&path(dir.path(), EPOCH)).unwrap();
+        journal.append(&[200, 1, 2]).unwrap();
+        drop(journal);
+        let Err(error) = EpochJournal::open(dir.path(), EPOCH) else { panic!("it was read") };
+        assert!(format!("{error:#}").contains("record 8 is of another version"), "{error:#}");
+    }
+}

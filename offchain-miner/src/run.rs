@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{bail, Context};
+use anyhow::Context;
 use codec::Encode;
 use iota_chain::{Chain, Submitter};
 use iota_compute::data::Dataset;
 use iota_compute::outer::OuterState;
-use iota_network::{Inbound, Lane, Network, NetworkConfig, PeerKey};
-use iota_protocol::ids::{parse_hex32, Hash, RunId, Stage};
+use iota_network::{Inbound, Lane, Network, PeerKey};
+use iota_protocol::ids::{parse_hex32, Epoch, Hash, RunId, Stage};
 use iota_protocol::phase::Phase;
 use iota_protocol::view::{MemberView, RunState};
 use iota_protocol::wire::{self, TrainReply, TrainRequest};
@@ -17,7 +17,7 @@ use iota_protocol::work::Role;
 use iota_service::keys::Hotkey;
 use iota_worker::identity::{peer_key, Identity};
 use iota_worker::session::{RunSnapshot, Session};
-use iota_worker::{exchange, listen, onboard};
+use iota_worker::{listen, onboard};
 use tokio::sync::{mpsc, watch, Semaphore};
 
 use crate::config::MinerConfig;
@@ -49,6 +49,7 @@ struct Miner {
     past: watch::Sender<Vec<Past>>,
     meter: WireMeter,
     peer: PeerKey,
+    served_in: Option<Epoch>,
 }
 
 /// Runs a miner until the run has ended or an error needs the operator.
@@ -73,7 +74,10 @@ pub async fn run(config: MinerConfig) -> anyhow::Result<()> {
                     miner.refuse_until_after(&view).await?;
                 }
             }
-            _ => miner.refuse_once().await?,
+            _ => {
+                miner.keep_served(&view).await?;
+                miner.refuse_once().await?;
+            }
         }
     }
 }
@@ -119,6 +123,7 @@ async fn start(config: MinerConfig) -> anyhow::Result<Miner> {
     tracing::info!(uid = %member.uid, hotkey = %member.hotkey, "miner ready");
     let meter = WireMeter::open(&config.data_dir);
     Ok(Miner {
+        served_in: None,
         peer,
         meter,
         config,
@@ -174,18 +179,7 @@ impl Miner {
     async fn epoch(&mut self, view: &RunSnapshot, stage: Stage) -> anyhow::Result<()> {
         let epoch = view.epoch();
         self.store.forget_before(epoch);
-        if let Some(me) = view.member(self.member.uid) {
-            // An address that could not be published in the last epoch can be in this one.
-            onboard::serve(
-                &self.session.chain,
-                &self.submitter,
-                self.session.run,
-                me,
-                &self.network,
-                &self.peer,
-            )
-            .await?;
-        }
+        self.keep_served(view).await?;
         let run = self.session.run;
         let params = Arc::clone(&self.session.params);
         let wanted = Wanted { run, params: &params, epoch, stage, me: self.member.uid };
@@ -208,6 +202,18 @@ impl Miner {
         };
         applied?;
         self.refuse_until_after(view).await
+    }
+
+    /// Publishes our address where the chain has another or none: it could not be published in the
+    /// last epoch, or the chain took it back after two missed commits. Asks once in an epoch.
+    async fn keep_served(&mut self, view: &RunSnapshot) -> anyhow::Result<()> {
+        let Some(me) = view.member(self.member.uid) else { return Ok(()) };
+        if self.served_in == Some(view.epoch()) {
+            return Ok(());
+        }
+        self.served_in = Some(view.epoch());
+        let run = self.session.run;
+        onboard::serve(&self.session.chain, &self.submitter, run, me, &self.network, &self.peer).await
     }
 
     fn context(&self, view: &RunSnapshot, stage: Stage) -> EpochContext {

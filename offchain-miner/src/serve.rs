@@ -125,7 +125,7 @@ impl Server {
     }
 
     /// The trainer's state right after a local step: replayed from the newest kept one.
-    async fn step_state(&self, epoch: Epoch, version: Version, part: u32) -> FetchReply {
+    pub(crate) async fn step_state(&self, epoch: Epoch, version: Version, part: u32) -> FetchReply {
         let known = self.past.borrow().iter().rev().find(|past| past.epoch == epoch).cloned();
         let Some(past) = known else { return FetchReply::NotFound };
         let Ok(_permit) = self.regenerations.acquire().await else { return FetchReply::NotFound };
@@ -229,4 +229,98 @@ fn read_part(path: &std::path::Path, part: u32) -> Option<Vec<u8>> {
     let start = usize::try_from(part).ok()?.checked_mul(STEP_STATE_PART)?;
     let end = start.saturating_add(STEP_STATE_PART).min(bytes.len());
     bytes.get(start..end).map(<[u8]>::to_vec)
+}
+
+#[cfg(test)]
+mod tests {
+    use iota_compute::presets::run_params;
+    use iota_protocol::ids::Hash;
+    use iota_protocol::merkle;
+    use iota_protocol::params::DataParams;
+
+    use super::*;
+    use crate::store::{EntryChunks, HeldRange};
+
+    const RUN: RunId = RunId(2);
+    const EPOCH: Epoch = Epoch(4);
+
+    fn server() -> (tempfile::TempDir, Server) {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataParams { manifest_root: Hash::ZERO, train_windows: 1_000, heldout_windows: 10 };
+        let (_, past) = watch::channel(Vec::new());
+        let server = Server {
+            run: RUN,
+            params: Arc::new(run_params("nano", 3, 1, 5, 2, data).unwrap()),
+            me: Uid(1),
+            store: Store::open(dir.path()).unwrap(),
+            dataset: None,
+            device: iota_compute::init_runtime(1),
+            past,
+            regenerations: Arc::new(Semaphore::new(1)),
+        };
+        (dir, server)
+    }
+
+    fn entry_request(author: u16, first: u32, count: u32) -> FetchRequest {
+        FetchRequest::Entry { run: RUN, epoch: EPOCH, author: Uid(author), first, count }
+    }
+
+    fn check_under(root: &Hash, first: usize, reply: FetchReply) {
+        let FetchReply::Chunks { chunks, proof } = reply else { panic!("{reply:?}") };
+        let leaves: Vec<Hash> = chunks.iter().map(|chunk| merkle::leaf(chunk)).collect();
+        assert!(proof.verify(root, 6, first, &leaves));
+    }
+
+    #[test]
+    fn own_and_held_entries_are_served_with_a_proof_under_their_authors_roots() {
+        let (dir, server) = server();
+        assert_eq!(server.answer(&entry_request(1, 0, 2)), FetchReply::NotReady);
+        std::fs::create_dir(dir.path().join("epoch-4")).unwrap();
+        let entry = |salt: u8| EntryChunks::new((0..6).map(|n| vec![n + salt; 9]).collect());
+        server.store.put_commit(EPOCH, Vec::new(), Vec::new(), entry(0)).unwrap();
+        check_under(&entry(0).root(), 1, server.answer(&entry_request(1, 1, 4)));
+        assert_eq!(server.answer(&entry_request(1, 4, 3)), FetchReply::NotFound, "past the end");
+
+        let (chunks, proof) = entry(50).range(2, 3).unwrap();
+        server.store.put_held(EPOCH, Uid(7), 2, HeldRange { chunks, proof });
+        check_under(&entry(50).root(), 2, server.answer(&entry_request(7, 2, 3)));
+        assert_eq!(server.answer(&entry_request(7, 2, 2)), FetchReply::NotFound, "another length");
+        assert_eq!(server.answer(&entry_request(8, 2, 3)), FetchReply::NotFound, "another author");
+    }
+
+    #[test]
+    fn nothing_is_answered_for_another_run_or_stage() {
+        let (_dir, server) = server();
+        server.store.put_codes(EPOCH, Hash([1; 32]), vec![3]);
+        let codes = |run| server.answer(&FetchRequest::Codes { run, epoch: EPOCH, hash: Hash([1; 32]) });
+        assert_eq!(codes(RUN), FetchReply::Bytes(vec![3]));
+        assert_eq!(codes(RunId(3)), FetchReply::NotFound);
+
+        let outer = iota_compute::outer::OuterState {
+            weights: vec![1.0; 8],
+            momentum: vec![0.0; 8],
+            merges: 1,
+            tokens: 2,
+        };
+        server.store.put_state(EPOCH, Stage(1), outer.clone()).unwrap();
+        let chunk =
+            |stage, index| server.answer(&FetchRequest::StateChunk { run: RUN, epoch: EPOCH, stage, index });
+        assert_eq!(chunk(Stage(1), 0), FetchReply::Bytes(outer.chunk(0)));
+        assert_eq!(chunk(Stage(2), 0), FetchReply::NotFound);
+        let manifest = FetchRequest::StateManifest { run: RUN, epoch: EPOCH, stage: Stage(1) };
+        assert_eq!(server.answer(&manifest), FetchReply::Bytes(outer.manifest().encode()));
+    }
+
+    #[test]
+    fn parts_of_a_file_join_to_the_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        let whole: Vec<u8> = (0..STEP_STATE_PART + 5).map(|n| (n % 251) as u8).collect();
+        std::fs::write(&path, &whole).unwrap();
+        let parts = [read_part(&path, 0).unwrap(), read_part(&path, 1).unwrap()];
+        assert_eq!(parts[1].len(), 5);
+        assert_eq!(parts.concat(), whole);
+        assert_eq!(read_part(&path, 2), None);
+        assert_eq!(read_part(&path, u32::MAX), None);
+    }
 }

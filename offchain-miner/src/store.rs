@@ -276,19 +276,20 @@ impl Store {
         Some(self.serve_state(epoch, stage, outer))
     }
 
-    /// Deletes what no audit can ask for any more.
+    /// Deletes what no audit can ask for any more, also what epochs left that this miner slept through.
     pub fn forget_before(&self, current: Epoch) {
-        let Some(oldest) = current.0.checked_sub(KEPT_EPOCHS).map(Epoch) else { return };
+        let Some(newest_gone) = current.0.checked_sub(KEPT_EPOCHS).map(Epoch) else { return };
         {
             let mut inner = self.inner();
-            inner.epochs.retain(|epoch, _| *epoch > oldest);
-            inner.states.retain(|epoch, _| *epoch > oldest);
+            inner.epochs.retain(|epoch, _| *epoch > newest_gone);
+            inner.states.retain(|epoch, _| *epoch > newest_gone);
         }
-        for path in [self.epoch_dir(oldest), self.dir.join(format!("state-{oldest}"))] {
+        let kept = numbered(&self.dir, "epoch-").chain(numbered(&self.dir, "state-"));
+        for (_, path) in kept.filter(|(epoch, _)| *epoch <= newest_gone.0) {
             let removed =
                 if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
             if let Err(error) = removed {
-                tracing::debug!(path = %path.display(), %error, "nothing to delete");
+                tracing::warn!(path = %path.display(), %error, "not deleted; it takes up space for nothing");
             }
         }
     }
@@ -311,3 +312,7 @@ fn merged_files(dir: &Path) -> Vec<(u16, Arc<Vec<u8>>)> {
 fn step_files(dir: &Path) -> Vec<(u32, PathBuf)> {
     numbered(dir, "step-").collect()
 }
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

@@ -10,7 +10,7 @@ use iota_protocol::ids::{AccountKey, RunId};
 use iota_protocol::work::Role;
 use iota_service::keys::Hotkey;
 use iota_service::telemetry::Format;
-use iota_service::{config, ss58, telemetry};
+use iota_service::{config, telemetry};
 use iota_worker::command::{Keys, Target};
 use iota_worker::identity::{coldkey_signer, Identity};
 use iota_worker::{onboard, supervise};

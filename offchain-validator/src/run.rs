@@ -1,6 +1,5 @@
 //! The program: watch the run, and score each epoch of training while the next one trains.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use iota_chain::{Chain, Submitter};
 use iota_compute::data::Dataset;
 use iota_compute::outer::OuterState;
 use iota_compute::Device;
-use iota_network::{Inbound, Lane, Network, NetworkConfig, PeerKey};
+use iota_network::{Inbound, Lane, Network};
 use iota_protocol::clasp::{self, Observation};
 use iota_protocol::hash::{hash, Domain};
 use iota_protocol::ids::{parse_hex32, Epoch, Hash, RunId, Stage, Uid};
@@ -24,7 +23,7 @@ use iota_service::keys::Hotkey;
 use iota_worker::identity::{peer_key, Identity};
 use iota_worker::segment::sample_tokens;
 use iota_worker::session::Session;
-use iota_worker::{exchange, listen, onboard};
+use iota_worker::{listen, onboard};
 use tokio::sync::mpsc;
 
 use crate::audit::{Audit, Auditor, Subject, Verdict};

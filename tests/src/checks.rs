@@ -47,7 +47,10 @@ pub fn check(devnet: &Devnet, records: &Records, epochs: &[EpochLine], emission:
     say("scores_follow_from_reports", scores_follow_from_reports(devnet, records));
     say("stage_roots_agree", stage_roots_agree(devnet, records));
     say("no_shard_disagrees", epochs.iter().all(|line| line.disagreeing_shards == 0));
-    say("no_epoch_void", paid_epochs(devnet, records).all(|(_, record)| record.report.as_ref().is_some_and(|r| !r.void)));
+    say(
+        "no_epoch_void",
+        paid_epochs(devnet, records).all(|(_, record)| record.report.as_ref().is_some_and(|r| !r.void)),
+    );
     Checks(checks)
 }
 
@@ -103,7 +106,9 @@ fn scores_follow_from_reports(devnet: &Devnet, records: &Records) -> bool {
     for (epoch, record) in paid_epochs(devnet, records) {
         for score in record.scores.iter().filter(|score| score.entries.is_some()) {
             let hotkey = records.members.iter().find(|m| m.uid == score.uid).map(|m| m.hotkey);
-            let Some(validator) = validators.iter().find(|member| Some(member.hotkey) == hotkey) else { return false };
+            let Some(validator) = validators.iter().find(|member| Some(member.hotkey) == hotkey) else {
+                return false;
+            };
             let Some(report) = report_of(&validator.data_dir(), epoch) else { return false };
             if Some(report.root()) != score.report_root || Some(report.row()) != score.entries {
                 return false;

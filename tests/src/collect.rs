@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use iota_protocol::ids::{Epoch, Stage};
-use iota_protocol::view::{ClockView, EpochReportView, MemberView, MergeView, RunState, ScoreView, SnapshotView};
+use iota_protocol::view::{
+    ClockView, EpochReportView, MemberView, MergeView, RunState, ScoreView, SnapshotView,
+};
 
 use crate::network::{Devnet, RUN};
 
@@ -74,7 +76,13 @@ impl Records {
         Ok(ended)
     }
 
-    async fn keep_merge(&mut self, at: &iota_chain::At, devnet: &Devnet, epoch: Epoch, stage: Stage) -> anyhow::Result<()> {
+    async fn keep_merge(
+        &mut self,
+        at: &iota_chain::At,
+        devnet: &Devnet,
+        epoch: Epoch,
+        stage: Stage,
+    ) -> anyhow::Result<()> {
         let merge = at.merge(RUN, epoch, stage).await?;
         let record = self.epochs.entry(epoch).or_default();
         record.merges.resize(usize::from(devnet.params.n_stages()), MergeView::default());
@@ -85,7 +93,12 @@ impl Records {
     }
 
     /// Snapshot, scores and report of an epoch, and its merges as they stood at `Close`.
-    async fn keep_closed(&mut self, at: &iota_chain::At, clock: &ClockView, epoch: Epoch) -> anyhow::Result<()> {
+    async fn keep_closed(
+        &mut self,
+        at: &iota_chain::At,
+        clock: &ClockView,
+        epoch: Epoch,
+    ) -> anyhow::Result<()> {
         let record = self.epochs.entry(epoch).or_default();
         if clock.epoch > epoch {
             record.ended.get_or_insert_with(Instant::now);

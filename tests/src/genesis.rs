@@ -17,27 +17,41 @@ pub const AUTHORITIES: [&str; 3] = ["alice", "bob", "charlie"];
 ///
 /// # Errors
 /// When the node cannot write its preset or the preset has another shape than expected.
-pub fn write(node: &Path, dir: &Path, authorities: u16, params: &RunParams, coldkeys: &[[u8; 32]]) -> anyhow::Result<PathBuf> {
+pub fn write(
+    node: &Path,
+    dir: &Path,
+    authorities: u16,
+    params: &RunParams,
+    coldkeys: &[[u8; 32]],
+) -> anyhow::Result<PathBuf> {
     let preset = if authorities == 1 { "dev" } else { "local" };
-    let output = Command::new(node).args(["export-chain-spec", "--chain", preset]).output().context("running iota-node export-chain-spec")?;
+    let output = Command::new(node)
+        .args(["export-chain-spec", "--chain", preset])
+        .output()
+        .context("running iota-node export-chain-spec")?;
     if !output.status.success() {
         bail!("iota-node export-chain-spec failed: {}", String::from_utf8_lossy(&output.stderr));
     }
     let mut spec: Value = serde_json::from_slice(&output.stdout).context("the chain spec is not JSON")?;
-    let patch = spec.pointer_mut("/genesis/runtimeGenesis/patch").context("the chain spec has no /genesis/runtimeGenesis/patch")?;
+    let patch = spec
+        .pointer_mut("/genesis/runtimeGenesis/patch")
+        .context("the chain spec has no /genesis/runtimeGenesis/patch")?;
     patch["iota"] = json!({ "runs": [params] });
     let balances = patch["balances"]["balances"].as_array_mut().context("the preset endows nobody")?;
     balances.extend(coldkeys.iter().map(|key| json!([ss58::encode(key), ENDOWMENT])));
     limit_authorities(patch, authorities)?;
     let path = dir.join("chain-spec.json");
-    std::fs::write(&path, serde_json::to_vec_pretty(&spec)?).with_context(|| format!("writing {}", path.display()))?;
+    std::fs::write(&path, serde_json::to_vec_pretty(&spec)?)
+        .with_context(|| format!("writing {}", path.display()))?;
     Ok(path)
 }
 
 /// The local preset has three authorities; a devnet of two uses the first two of them.
 fn limit_authorities(patch: &mut Value, authorities: u16) -> anyhow::Result<()> {
     for pallet in ["aura", "grandpa"] {
-        let list = patch[pallet]["authorities"].as_array_mut().with_context(|| format!("the preset has no {pallet} authorities"))?;
+        let list = patch[pallet]["authorities"]
+            .as_array_mut()
+            .with_context(|| format!("the preset has no {pallet} authorities"))?;
         if list.len() < usize::from(authorities) {
             bail!("--authorities {authorities}: the preset has keys for {} only", list.len());
         }

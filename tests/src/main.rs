@@ -37,12 +37,19 @@ async fn devnet(options: Options) -> anyhow::Result<bool> {
 
 async fn whole_run(options: Options) -> anyhow::Result<bool> {
     let (keep, summary_file) = (options.keep, options.summary.clone());
-    eprintln!("starting {} authorities, {} x {} miners, {} validators", options.authorities, options.stages, options.miners, options.validators);
+    eprintln!(
+        "starting {} authorities, {} x {} miners, {} validators",
+        options.authorities, options.stages, options.miners, options.validators
+    );
     let mut devnet = Devnet::start(options).await?;
     eprintln!("data, keys and logs: {}", devnet.dir.display());
     eprintln!("node: {} (genesis {})", devnet.node_url, devnet.chain.genesis());
-    eprintln!("{} parameters in {} stages; byte-bigram entropy of the held-out text: {:.3} nats per byte",
-        devnet.params.total_parameters(), devnet.params.n_stages(), devnet.dataset.bigram_entropy());
+    eprintln!(
+        "{} parameters in {} stages; byte-bigram entropy of the held-out text: {:.3} nats per byte",
+        devnet.params.total_parameters(),
+        devnet.params.n_stages(),
+        devnet.dataset.bigram_entropy()
+    );
     let records = run::follow(&mut devnet, async |_, _| Ok(Vec::new())).await?;
     let summary = run::summarise(&devnet, &records)?;
     let text = serde_json::to_string_pretty(&summary)?;
@@ -67,8 +74,15 @@ fn print(summary: &Summary, json: Option<&str>) {
         let loss = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.3}"));
         eprintln!(
             "{:>5}  {:>10}  {:>8}  {:>7}  {:>6.0}  {:>9}  {}/{}/{}",
-            line.epoch.0, loss(line.train_loss), loss(line.heldout_loss), line.tokens, line.tokens_per_second,
-            line.contributors, line.agreed_shards, line.disagreeing_shards, line.missing_shards,
+            line.epoch.0,
+            loss(line.train_loss),
+            loss(line.heldout_loss),
+            line.tokens,
+            line.tokens_per_second,
+            line.contributors,
+            line.agreed_shards,
+            line.disagreeing_shards,
+            line.missing_shards,
         );
     }
     eprintln!("\nbyte-bigram entropy {:.3}; boundary bytes per token: {:.0} uncompressed, {:.1} as codes, measured {:?}",

@@ -64,7 +64,10 @@ impl Member {
             .with_context(|| format!("registering {}", self.name))?;
         if self.role == Role::Validator {
             let submitter = Submitter::new(Arc::clone(chain), signer);
-            submitter.submit_finalized(&Call::bond(run, member.uid, BOND)).await.with_context(|| format!("bonding {}", self.name))?;
+            submitter
+                .submit_finalized(&Call::bond(run, member.uid, BOND))
+                .await
+                .with_context(|| format!("bonding {}", self.name))?;
         }
         Ok(())
     }
@@ -72,7 +75,8 @@ impl Member {
     /// Arguments of its program.
     #[must_use]
     pub fn args(&self, node: &str, genesis: &str, dataset: &Path) -> Vec<String> {
-        let mut args: Vec<String> = ["run", "--nice", "--node", node, "--genesis", genesis].map(String::from).into();
+        let mut args: Vec<String> =
+            ["run", "--nice", "--node", node, "--genesis", genesis].map(String::from).into();
         let mut path = |flag: &str, value: &Path| args.extend([flag.to_owned(), value.display().to_string()]);
         path("--hotkey", &self.dir.join("hotkey.json"));
         path("--data-dir", &self.data_dir());

@@ -74,7 +74,16 @@ fn prepare(options: &Options, dir: &Path) -> anyhow::Result<(RunParams, Dataset)
         heldout_windows: 1,
     };
     // Unknown presets and too many stages are refused before the text is read.
-    let make = |data| presets::run_params(&options.preset, options.stages, options.seed, options.epochs, options.miners, data);
+    let make = |data| {
+        presets::run_params(
+            &options.preset,
+            options.stages,
+            options.seed,
+            options.epochs,
+            options.miners,
+            data,
+        )
+    };
     let draft = make(draft_data)?;
     let out = dir.join("dataset");
     data::prepare(&options.data, &out, draft.model.seq_len, "see data/README.md", |_, _| {})?;
@@ -108,7 +117,19 @@ impl Devnet {
         let chain = connect(&node_url, &processes).await?;
         let nodes = processes.len();
         let _heads = chain.follow();
-        let mut devnet = Self { options, dir, params, dataset, members, spares, chain, _heads, node_url, processes, nodes };
+        let mut devnet = Self {
+            options,
+            dir,
+            params,
+            dataset,
+            members,
+            spares,
+            chain,
+            _heads,
+            node_url,
+            processes,
+            nodes,
+        };
         devnet.register_all().await?;
         devnet.start_members()?;
         Ok(devnet)
@@ -169,7 +190,9 @@ impl Devnet {
     pub fn dead(&mut self, expected: &[String]) -> Vec<String> {
         let members = self.processes.iter_mut().skip(self.nodes);
         let dead = members.filter(|p| !expected.iter().any(|name| name == p.name())).filter_map(|p| {
-            p.exited().filter(|status| !status.success()).map(|status| format!("{} ({status}): {}", p.name(), p.tail(3)))
+            p.exited()
+                .filter(|status| !status.success())
+                .map(|status| format!("{} ({status}): {}", p.name(), p.tail(3)))
         });
         dead.collect()
     }
@@ -177,7 +200,9 @@ impl Devnet {
     /// Waits until all members have ended by themselves, at most so long.
     pub async fn let_members_finish(&mut self, at_most: Duration) {
         let deadline = Instant::now() + at_most;
-        while Instant::now() < deadline && self.processes.iter_mut().skip(self.nodes).any(|p| p.exited().is_none()) {
+        while Instant::now() < deadline
+            && self.processes.iter_mut().skip(self.nodes).any(|p| p.exited().is_none())
+        {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
@@ -207,9 +232,15 @@ fn create_spares(options: &Options, dir: &Path) -> anyhow::Result<Vec<Member>> {
     (0..options.spares).map(|number| Member::create(dir, format!("spare-{number}"), Role::Miner)).collect()
 }
 
-fn start_nodes(options: &Options, node: &Path, spec: &Path, dir: &Path) -> anyhow::Result<(Vec<Process>, String)> {
-    let ports: Vec<(u16, u16)> =
-        (0..options.authorities).map(|_| Ok::<_, anyhow::Error>((free_port()?, free_port()?))).collect::<Result<_, _>>()?;
+fn start_nodes(
+    options: &Options,
+    node: &Path,
+    spec: &Path,
+    dir: &Path,
+) -> anyhow::Result<(Vec<Process>, String)> {
+    let ports: Vec<(u16, u16)> = (0..options.authorities)
+        .map(|_| Ok::<_, anyhow::Error>((free_port()?, free_port()?)))
+        .collect::<Result<_, _>>()?;
     let rpc_port = |number: usize| match (number, options.rpc_port) {
         (0, Some(port)) => port,
         _ => ports[number].0,
@@ -218,12 +249,30 @@ fn start_nodes(options: &Options, node: &Path, spec: &Path, dir: &Path) -> anyho
     for (number, authority) in AUTHORITIES.iter().enumerate().take(usize::from(options.authorities)) {
         let base = dir.join(format!("node-{number}"));
         let mut args: Vec<String> = [
-            "--chain", &spec.display().to_string(), "--base-path", &base.display().to_string(),
-            &format!("--{authority}"), "--validator", "--force-authoring", "--no-mdns", "--no-prometheus", "--no-telemetry",
-            "--listen-addr", &format!("/ip4/127.0.0.1/tcp/{}", ports[number].1),
-            "--rpc-port", &rpc_port(number).to_string(),
-            "--rpc-max-connections", "500", "--rpc-rate-limit-whitelisted-ips", "127.0.0.1/32",
-            "--unsafe-force-node-key-generation", "--allow-private-ip", "--state-pruning", "archive", "--blocks-pruning", "archive",
+            "--chain",
+            &spec.display().to_string(),
+            "--base-path",
+            &base.display().to_string(),
+            &format!("--{authority}"),
+            "--validator",
+            "--force-authoring",
+            "--no-mdns",
+            "--no-prometheus",
+            "--no-telemetry",
+            "--listen-addr",
+            &format!("/ip4/127.0.0.1/tcp/{}", ports[number].1),
+            "--rpc-port",
+            &rpc_port(number).to_string(),
+            "--rpc-max-connections",
+            "500",
+            "--rpc-rate-limit-whitelisted-ips",
+            "127.0.0.1/32",
+            "--unsafe-force-node-key-generation",
+            "--allow-private-ip",
+            "--state-pruning",
+            "archive",
+            "--blocks-pruning",
+            "archive",
         ]
         .map(String::from)
         .into();
@@ -241,7 +290,8 @@ fn node_peer_id(log: &Path) -> anyhow::Result<String> {
     let deadline = Instant::now() + NODE_START;
     while Instant::now() < deadline {
         let text = std::fs::read_to_string(log).unwrap_or_default();
-        let found = text.split_once("Local node identity is: ").and_then(|(_, rest)| rest.split_whitespace().next());
+        let found =
+            text.split_once("Local node identity is: ").and_then(|(_, rest)| rest.split_whitespace().next());
         if let Some(peer) = found {
             return Ok(peer.to_owned());
         }

@@ -76,7 +76,12 @@ impl Options {
             bail!("--miners {}: expected 1 to 64 per stage", self.miners);
         }
         if u32::from(self.miners) * u32::from(self.stages) + u32::from(self.validators) > 256 {
-            bail!("{} stages x {} miners and {} validators are more than the 256 members of a run", self.stages, self.miners, self.validators);
+            bail!(
+                "{} stages x {} miners and {} validators are more than the 256 members of a run",
+                self.stages,
+                self.miners,
+                self.validators
+            );
         }
         if self.validators == 0 {
             bail!("--validators 0: without a validator nobody is paid and no held-out loss is measured; use at least 1");
@@ -87,10 +92,12 @@ impl Options {
         if self.epochs == 0 {
             bail!("--epochs 0: nothing would be trained; use at least 1");
         }
-        std::fs::File::open(&self.data).with_context(|| format!("--data {}: the file cannot be read", self.data.display()))?;
+        std::fs::File::open(&self.data)
+            .with_context(|| format!("--data {}: the file cannot be read", self.data.display()))?;
         if let Some(port) = self.rpc_port {
-            std::net::TcpListener::bind(("127.0.0.1", port))
-                .with_context(|| format!("--rpc-port {port}: the port is in use; leave the option out to take a free one"))?;
+            std::net::TcpListener::bind(("127.0.0.1", port)).with_context(|| {
+                format!("--rpc-port {port}: the port is in use; leave the option out to take a free one")
+            })?;
         }
         Ok(())
     }
@@ -108,6 +115,9 @@ impl Options {
         if path.is_file() {
             return Ok(path);
         }
-        bail!("{} is not built; run `scripts/build` first, or start with `scripts/devnet`, which does", path.display())
+        bail!(
+            "{} is not built; run `scripts/build` first, or start with `scripts/devnet`, which does",
+            path.display()
+        )
     }
 }

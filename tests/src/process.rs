@@ -20,7 +20,11 @@ pub struct Process {
 }
 
 fn spawn(program: &Path, args: &[String], log: &Path) -> anyhow::Result<Child> {
-    let file = File::options().create(true).append(true).open(log).with_context(|| format!("opening log {}", log.display()))?;
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .open(log)
+        .with_context(|| format!("opening log {}", log.display()))?;
     let errors = file.try_clone().context("duplicating the log's handle")?;
     let mut command = Command::new(program);
     command.args(args).stdin(Stdio::null()).stdout(file).stderr(errors);

@@ -55,7 +55,10 @@ impl Progress {
         let percent = u64::from(done) * 100 / u64::from(length);
         self.line(format!("epoch {}{settling}: {phase:?}", clock.epoch), percent);
         if let Some(bar) = &self.bar {
-            bar.set_message(format!("epoch {}{settling}: {phase:?}, block {} of {close}", clock.epoch, records.block));
+            bar.set_message(format!(
+                "epoch {}{settling}: {phase:?}, block {} of {close}",
+                clock.epoch, records.block
+            ));
         }
         self.tell_losses(devnet, clock.epoch);
     }

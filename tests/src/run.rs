@@ -51,7 +51,11 @@ where
             bail!("a program ended before the run did:\n{}", dead.join("\n"));
         }
         if Instant::now() > deadline {
-            bail!("the run did not end within {} s; logs are in {}", time_limit(devnet).as_secs(), devnet.dir.display());
+            bail!(
+                "the run did not end within {} s; logs are in {}",
+                time_limit(devnet).as_secs(),
+                devnet.dir.display()
+            );
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -94,8 +98,12 @@ pub fn summarise(devnet: &Devnet, records: &Records) -> anyhow::Result<Summary> 
 fn checkpoint(devnet: &Devnet) -> anyhow::Result<PathBuf> {
     let last = Epoch(devnet.params.epochs);
     let validators = devnet.members.iter().filter(|member| member.role == Role::Validator);
-    let found = validators.map(|member| member.data_dir()).find(|dir| dir.join(format!("heldout-{last}.json")).exists());
-    found.map(|dir| dir.join("checkpoint")).context("no validator evaluated the final weights; see validator-*.log")
+    let found = validators
+        .map(|member| member.data_dir())
+        .find(|dir| dir.join(format!("heldout-{last}.json")).exists());
+    found
+        .map(|dir| dir.join("checkpoint"))
+        .context("no validator evaluated the final weights; see validator-*.log")
 }
 
 fn sample(devnet: &Devnet) -> anyhow::Result<String> {
@@ -104,7 +112,8 @@ fn sample(devnet: &Devnet) -> anyhow::Result<String> {
     for number in 0..devnet.params.n_stages() {
         let stage = iota_protocol::ids::Stage(number);
         let path = dir.join(format!("stage-{stage}.safetensors"));
-        weights.push(iota_compute::checkpoint::read(&path, crate::network::RUN, &devnet.params, stage)?.weights);
+        weights
+            .push(iota_compute::checkpoint::read(&path, crate::network::RUN, &devnet.params, stage)?.weights);
     }
     let text = generate(&devnet.params, &weights, PROMPT.as_bytes(), SAMPLE, 0.8, 40, devnet.params.seed)?;
     Ok(format!("{PROMPT}{}", String::from_utf8_lossy(&text)))

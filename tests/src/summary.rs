@@ -134,7 +134,10 @@ pub fn report_of(data_dir: &Path, epoch: Epoch) -> Option<iota_validator::report
 }
 
 /// Training epochs of the run, in order.
-pub fn training_epochs<'a>(devnet: &Devnet, records: &'a Records) -> impl Iterator<Item = (Epoch, &'a EpochRecord)> {
+pub fn training_epochs<'a>(
+    devnet: &Devnet,
+    records: &'a Records,
+) -> impl Iterator<Item = (Epoch, &'a EpochRecord)> {
     let last = devnet.params.epochs;
     records.epochs.iter().filter(move |(epoch, _)| epoch.0 < last).map(|(epoch, record)| (*epoch, record))
 }
@@ -148,9 +151,14 @@ pub fn epoch_lines(devnet: &Devnet, records: &Records) -> Vec<EpochLine> {
         let after = record.tokens_after.unwrap_or(before);
         let tokens = after.saturating_sub(before);
         before = after;
-        let seconds = record.started.zip(record.ended).map_or(0.0, |(start, end)| end.duration_since(start).as_secs_f64());
+        let seconds = record
+            .started
+            .zip(record.ended)
+            .map_or(0.0, |(start, end)| end.duration_since(start).as_secs_f64());
         let shards = || record.merges.iter().flat_map(|merge| merge.shards.iter());
-        let count = |wanted: fn(&ShardStatus) -> bool| u32::try_from(shards().filter(|s| wanted(s)).count()).unwrap_or(u32::MAX);
+        let count = |wanted: fn(&ShardStatus) -> bool| {
+            u32::try_from(shards().filter(|s| wanted(s)).count()).unwrap_or(u32::MAX)
+        };
         let train_loss = devnet
             .members
             .iter()
@@ -162,7 +170,8 @@ pub fn epoch_lines(devnet: &Devnet, records: &Records) -> Vec<EpochLine> {
             heldout_loss: heldout_at_start(devnet, epoch.next()),
             tokens,
             tokens_per_second: if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 },
-            contributors: u32::try_from(record.merges.iter().map(|merge| merge.commits.len()).sum::<usize>()).unwrap_or(u32::MAX),
+            contributors: u32::try_from(record.merges.iter().map(|merge| merge.commits.len()).sum::<usize>())
+                .unwrap_or(u32::MAX),
             agreed_shards: count(|status| matches!(status, ShardStatus::Agreed(_) | ShardStatus::Single(_))),
             disagreeing_shards: count(|status| matches!(status, ShardStatus::Differs(..))),
             missing_shards: count(|status| matches!(status, ShardStatus::Missing)),
@@ -178,14 +187,25 @@ pub fn member_lines(records: &Records) -> Vec<MemberLine> {
         .members
         .iter()
         .map(|member| {
-            let mine = |uid: Uid, incarnation: Incarnation| uid == member.uid && incarnation == member.incarnation;
-            let commits = records.epochs.values().flat_map(|record| &record.merges).flat_map(|merge| &merge.commits);
-            let samples = commits.filter(|c| mine(c.uid, c.incarnation)).map(|c| u64::from(c.work.samples)).sum();
-            let rows = records.epochs.values().flat_map(|record| &record.scores).filter_map(|score| score.entries.as_ref());
+            let mine =
+                |uid: Uid, incarnation: Incarnation| uid == member.uid && incarnation == member.incarnation;
+            let commits =
+                records.epochs.values().flat_map(|record| &record.merges).flat_map(|merge| &merge.commits);
+            let samples =
+                commits.filter(|c| mine(c.uid, c.incarnation)).map(|c| u64::from(c.work.samples)).sum();
+            let rows = records
+                .epochs
+                .values()
+                .flat_map(|record| &record.scores)
+                .filter_map(|score| score.entries.as_ref());
             let scores: Vec<f64> =
                 rows.flatten().filter(|e| mine(e.uid, e.incarnation)).map(|e| f64::from(e.score)).collect();
             let reports = records.epochs.values().filter_map(|record| record.report.as_ref());
-            let paid = reports.flat_map(|report| &report.payouts).filter(|p| mine(p.uid, p.incarnation)).map(|p| p.amount).sum();
+            let paid = reports
+                .flat_map(|report| &report.payouts)
+                .filter(|p| mine(p.uid, p.incarnation))
+                .map(|p| p.amount)
+                .sum();
             MemberLine {
                 hotkey: iota_service::ss58::encode(&member.hotkey.0),
                 role: member.role,
@@ -242,6 +262,9 @@ pub fn run_facts(devnet: &Devnet, records: &Records) -> Run {
         initial_heldout_loss: heldout_at_start(devnet, Epoch(0)),
         bytes_per_token_uncompressed: 2.0 * 2.0 * f64::from(params.model.d_model),
         bytes_per_token_codes: 2.0 * codes / tokens_per_sample,
-        bytes_per_token_measured: measured.values().map(|bytes| if trained > 0.0 { *bytes as f64 / trained } else { 0.0 }).collect(),
+        bytes_per_token_measured: measured
+            .values()
+            .map(|bytes| if trained > 0.0 { *bytes as f64 / trained } else { 0.0 })
+            .collect(),
     }
 }

@@ -122,3 +122,36 @@ impl Call {
         Self::new("claim", &account)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(call: &Call, name: &str, args: &str) {
+        assert_eq!((call.pallet_name(), call.call_name()), ("Iota", name));
+        assert_eq!(hex::encode(&call.call_data().0), args);
+    }
+
+    #[test]
+    fn arguments_stand_in_the_order_of_the_pallet() {
+        let (run, epoch) = (RunId(1), Epoch(2));
+        let root = "05".repeat(32);
+        check(&Call::bond(run, Uid(3), 4), "bond", "01000000030004000000000000000000000000000000");
+        check(&Call::attest(run, epoch, Bitmap(5)), "attest", "01000000020000000500000000000000");
+        check(
+            &Call::commit_root(run, epoch, Hash([5; 32])),
+            "commit_root",
+            &format!("0100000002000000{root}"),
+        );
+        check(&Call::claim(AccountKey([5; 32])), "claim", &root);
+        let work = WorkCommit {
+            entry_root: Hash([5; 32]),
+            log_root: Hash([5; 32]),
+            receipts_root: Hash([5; 32]),
+            samples: 6,
+            started: 7,
+        };
+        let expected = format!("0100000002000000{}0600000007000000", root.repeat(3));
+        check(&Call::commit_work(run, epoch, &work), "commit_work", &expected);
+    }
+}

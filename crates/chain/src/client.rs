@@ -326,3 +326,18 @@ impl At {
         self.call("issuance", &()).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_node_that_does_not_listen_is_named() {
+        // Bound and dropped: the system gives the port to nobody else for a while.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let url = format!("ws://127.0.0.1:{port}");
+        let Err(error) = Chain::connect(&url, None).await else { panic!("somebody answered at {url}") };
+        assert!(matches!(&error, ChainError::Connect { url: at, .. } if *at == url), "{error}");
+        assert!(error.to_string().contains(&url), "{error}");
+    }
+}

@@ -66,11 +66,14 @@ pub struct Included {
     pub block: Hash,
 }
 
+/// A secret as a function: bytes in, sr25519 signature out.
+type Sign = dyn Fn(&[u8]) -> [u8; 64] + Send + Sync;
+
 /// Signs extrinsics for one account without giving the secret away.
 #[derive(Clone)]
 pub struct KeySigner {
     public: AccountKey,
-    sign: Arc<dyn Fn(&[u8]) -> [u8; 64] + Send + Sync>,
+    sign: Arc<Sign>,
 }
 
 impl KeySigner {
@@ -230,4 +233,29 @@ where
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_chain_itself_refused_is_final() {
+        let call = "commit_work";
+        assert!(SubmitError::Dispatch { call, reason: "WrongPhase".into() }.is_final());
+        assert!(!SubmitError::NotAccepted { call, reason: "pool is full".into() }.is_final());
+        assert!(!SubmitError::Unknown { call }.is_final());
+    }
+
+    #[test]
+    fn a_signer_signs_the_payload_for_its_account() {
+        let signer = KeySigner::new(AccountKey([7; 32]), |payload| {
+            let mut signature = [0; 64];
+            signature.iter_mut().zip(payload).for_each(|(to, from)| *to = *from);
+            signature
+        });
+        assert_eq!(signer.account_id(), AccountId32([7; 32]));
+        let MultiSignature::Sr25519(signature) = signer.sign(&[1, 2, 3]) else { panic!("another scheme") };
+        assert_eq!(signature[..4], [1, 2, 3, 0]);
+    }
 }

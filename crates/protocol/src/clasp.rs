@@ -308,7 +308,8 @@ fn epoch_fall(sorted: &[&Observation]) -> f64 {
         *sum += f64::from(seen.loss_micro) / f64::from(PPM);
         *count = count.saturating_add(1);
     }
-    let mean = |bin: Option<(&u16, &(f64, u32))>| bin.map_or(0.0, |(_, (sum, count))| sum / f64::from(*count));
+    let mean =
+        |bin: Option<(&u16, &(f64, u32))>| bin.map_or(0.0, |(_, (sum, count))| sum / f64::from(*count));
     (mean(bins.first_key_value()) - mean(bins.last_key_value())).max(0.0)
 }
 

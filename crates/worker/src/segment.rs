@@ -69,3 +69,7 @@ fn finished_before(early: &[LogEvent], sample: Sample, attempt: Attempt) -> bool
         _ => false,
     })
 }
+
+#[cfg(test)]
+#[path = "segment_tests.rs"]
+mod tests;

@@ -2,5 +2,6 @@
 //! answered at once. The trainer, the journal and the disk are real.
 
 mod arrivals;
+mod regenerate;
 mod restart;
 mod world;

@@ -1,0 +1,59 @@
+//! The state after any local step can be made again for an audit, from the log and the recorded codes.
+
+use std::sync::Arc;
+
+use codec::{Decode, Encode};
+use iota_compute::{state_root, StepState};
+use iota_protocol::receipt::LogEvent;
+use iota_protocol::wire::FetchReply;
+use tokio::sync::{watch, Semaphore};
+
+use super::world::World;
+use crate::serve::{Past, Server};
+use crate::store::EntryChunks;
+
+async fn check_stage(stage: u16) {
+    let world = World::new(stage, 1).await;
+    let folder = world.folder_with(&[]);
+    let (mut life, _) = world.start(&folder).await.unwrap();
+    life.finish(&world).await;
+    let (ctx, log) = (&life.training.ctx, life.training.log.clone());
+    let entry = EntryChunks::new(Vec::new());
+    ctx.store.put_commit(ctx.epoch, life.training.receipts.encode(), log.encode(), entry).unwrap();
+    let past = Past { epoch: ctx.epoch, stage: ctx.stage, tokens: ctx.tokens, data_base: ctx.data_base };
+    let (_keep, past) = watch::channel(vec![past]);
+    let server = Server {
+        run: ctx.run,
+        params: Arc::clone(&ctx.params),
+        me: ctx.me.uid,
+        store: Arc::clone(&ctx.store),
+        dataset: ctx.dataset.clone(),
+        device: iota_compute::init_runtime(1),
+        past,
+        regenerations: Arc::new(Semaphore::new(1)),
+    };
+    let steps = log.iter().filter_map(|event| match event {
+        LogEvent::Step { version, state_root } => Some((*version, *state_root)),
+        _ => None,
+    });
+    let mut checked = 0;
+    for (version, committed) in steps {
+        let reply = server.step_state(ctx.epoch, version, 0).await;
+        let FetchReply::Bytes(bytes) = reply else { panic!("stage {stage}, step {version}: {reply:?}") };
+        let state = StepState::decode(&mut bytes.as_slice()).unwrap();
+        assert_eq!(state_root(&state), committed, "stage {stage}, step {version}");
+        checked += 1;
+    }
+    assert!(checked > 1, "stage {stage}: {checked} local steps");
+    assert_eq!(
+        server.step_state(ctx.epoch.next(), iota_protocol::ids::Version(1), 0).await,
+        FetchReply::NotFound
+    );
+}
+
+#[tokio::test]
+async fn every_step_of_every_stage_is_regenerated_to_its_committed_root() {
+    for stage in 0..3 {
+        check_stage(stage).await;
+    }
+}
