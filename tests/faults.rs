@@ -50,9 +50,10 @@ struct Script {
     node_down_at: Option<u32>,
 }
 
-/// Three replicas, so that two of them are a majority when one is dead. Epoch 0: `miner-0` is killed in `Train` and started again; a miner joins late. Epoch 1: `miner-3`
-/// is killed in `Merge` and started again in epoch 2. Epoch 2: the node is killed in `Train` and
-/// started again. Epoch 3 is left alone.
+/// Three replicas, so that two of them are a majority when one is dead. Epoch 0: `miner-0` is killed
+/// in `Train` and started again; a miner joins late. Epoch 1: `miner-3` is killed in `Merge` and
+/// started again in epoch 2. Epoch 2: the node is killed in `Train` and started again. Epoch 3 is left
+/// alone.
 async fn act(script: &mut Script, devnet: &mut Devnet, records: &Records) -> anyhow::Result<Vec<String>> {
     let Some((epoch, phase)) = phase(devnet, records) else { return Ok(Vec::new()) };
     let into = records.clock.as_ref().map_or(0, |clock| records.block.saturating_sub(clock.start));

@@ -94,12 +94,7 @@ async fn start(config: MinerConfig) -> anyhow::Result<Miner> {
     let chain = Chain::connect(&config.node, genesis).await?;
     let identity = Identity::new(hotkey, chain.genesis(), run);
     let store = Store::open(&config.data_dir)?;
-    let params = chain
-        .at_finalized()
-        .await?
-        .run(run)
-        .await?
-        .with_context(|| format!("run {run} does not exist on this chain"))?;
+    let params = onboard::run_params(&chain, run).await?;
     let dataset = open_dataset(&config.dataset, params.data.manifest_root)?;
     let peer = peer_key(&config.data_dir)?;
     let (network, inbound) = listen::for_run(&config.data_dir, &peer, &params, &config.listen).await?;

@@ -107,12 +107,7 @@ async fn start(config: ValidatorConfig) -> anyhow::Result<Validator> {
     let chain = Chain::connect(&config.node, genesis.transpose()?).await?;
     let hotkey_secret = hash(Domain::Audit, &*hotkey.expose_seed());
     let identity = Identity::new(hotkey, chain.genesis(), run);
-    let params = chain
-        .at_finalized()
-        .await?
-        .run(run)
-        .await?
-        .with_context(|| format!("run {run} does not exist on this chain"))?;
+    let params = onboard::run_params(&chain, run).await?;
     let dataset = Dataset::open(&config.dataset, Some(params.data.manifest_root))
         .with_context(|| format!("opening data set {}", config.dataset.display()))?;
     let peer = peer_key(&config.data_dir)?;

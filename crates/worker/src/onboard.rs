@@ -8,10 +8,20 @@ use iota_chain::{Call, Chain, KeySigner, Submitter};
 use iota_network::{Network, PeerKey};
 use iota_protocol::hash::{register_payload, serve_payload};
 use iota_protocol::ids::{AccountKey, RunId};
+use iota_protocol::params::RunParams;
 use iota_protocol::view::MemberView;
 use iota_protocol::work::{Endpoint, Role};
 
 use crate::identity::Identity;
+
+/// Parameters of a run.
+///
+/// # Errors
+/// When the run does not exist or the node does not answer.
+pub async fn run_params(chain: &Chain, run: RunId) -> anyhow::Result<RunParams> {
+    let params = chain.at_finalized().await?.run(run).await?;
+    params.with_context(|| format!("run {run} does not exist on this chain"))
+}
 
 /// Finds the member that a hotkey is registered as.
 ///

@@ -12,6 +12,8 @@ use iota_protocol::view::{ClockView, MemberView, RunState};
 use iota_protocol::work::Role;
 use tokio::sync::watch;
 
+use crate::onboard;
+
 /// Blocks by which a finalized head trails the block that is being built; submissions made now
 /// land about this much later than the head that prompted them.
 pub const FINALITY_LAG_BLOCKS: u32 = 2;
@@ -90,8 +92,7 @@ impl Session {
     /// # Errors
     /// When the run does not exist or the node does not answer.
     pub async fn start(chain: Arc<Chain>, run: RunId, network: Network) -> anyhow::Result<Self> {
-        let params = chain.at_finalized().await?.run(run).await?;
-        let params = params.ok_or_else(|| anyhow::anyhow!("run {run} does not exist on this chain"))?;
+        let params = onboard::run_params(&chain, run).await?;
         let (sender, view) = watch::channel(None);
         tokio::spawn(follow(Arc::clone(&chain), run, Arc::new(params.clone()), network, sender));
         Ok(Self { chain, run, params: Arc::new(params), view })

@@ -279,7 +279,7 @@ fn member(uid: u16, stage: u16) -> MemberView {
     let peer = peer_of(Uid(uid));
     MemberView {
         uid: Uid(uid),
-        incarnation: Incarnation(u32::from(uid).into()),
+        incarnation: Incarnation(u32::from(uid)),
         hotkey: identity(Uid(uid)).public(),
         coldkey: AccountKey([0; 32]),
         role: Role::Miner,
