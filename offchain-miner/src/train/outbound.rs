@@ -7,8 +7,10 @@ use iota_protocol::hash::Domain;
 use iota_protocol::ids::{Attempt, Hash, Sample, Stage, Uid};
 use iota_protocol::pathway;
 use iota_protocol::receipt::{Direction, SkipCause};
+use iota_protocol::view::MemberView;
 use iota_protocol::wire::{codes_hash, Hop, HopHeader, TrainReply, TrainRequest, WIRE_VERSION};
 use iota_worker::exchange::{self, ExchangeError};
+use iota_worker::identity::Identity;
 use tokio::task::JoinSet;
 
 use super::{Outgoing, TrainEpoch};
@@ -117,12 +119,13 @@ impl TrainEpoch {
     pub(super) fn send(&self, outgoing: Outgoing, sends: &mut JoinSet<Answer>) {
         let Outgoing { to, hop } = outgoing;
         let Some(member) = self.ctx.members.iter().find(|m| m.uid == to).cloned() else { return };
-        let network = self.ctx.network.clone();
+        let (network, identity) = (self.ctx.network.clone(), self.ctx.identity.clone());
         let (header, boundary) = (hop.header.clone(), self.ctx.stage.0.min(hop.header.stage.0));
         let request = TrainRequest::Hop(hop);
         self.ctx.meter.add(boundary, request.encoded_size());
         sends.spawn(async move {
             let reply = exchange::train(&network, &member, &request, HOP_TIMEOUT).await;
+            let reply = reply.map(|reply| vouched(reply, &identity, &member, &header));
             Answer::Hop { to, header, reply }
         });
     }
@@ -213,5 +216,67 @@ impl TrainEpoch {
         flight.stand = Stand::Sending;
         flight.skip(to, SkipCause::Unreachable, &order);
         self.offer(sample)
+    }
+}
+
+/// An acknowledgement counts only under the receiver's own signature; without it the receiver could
+/// deny the delivery, so it is taken for a refusal.
+fn vouched(reply: TrainReply, identity: &Identity, by: &MemberView, header: &HopHeader) -> TrainReply {
+    match reply {
+        TrainReply::Accepted { signature }
+            if !identity.verify(&by.hotkey, Domain::Message, header.epoch, &header.id(), &signature) =>
+        {
+            tracing::warn!(uid = %by.uid, sample = %header.sample, "acknowledgement with a wrong signature");
+            TrainReply::Refused
+        }
+        reply => reply,
+    }
+}
+
+#[cfg(test)]
+mod vouched_tests {
+    use super::*;
+    use iota_protocol::ids::{AccountKey, Epoch, Incarnation, RunId};
+    use iota_protocol::params::WireCodec;
+    use iota_protocol::work::Role;
+    use iota_service::keys::Hotkey;
+
+    #[test]
+    fn an_acknowledgement_without_the_receivers_signature_is_a_refusal() {
+        let receiver = Identity::new(Hotkey::from_seed([7; 32]), Hash([1; 32]), RunId(0));
+        let sender = Identity::new(Hotkey::from_seed([8; 32]), Hash([1; 32]), RunId(0));
+        let member = MemberView {
+            uid: Uid(4),
+            incarnation: Incarnation(0),
+            hotkey: receiver.public(),
+            coldkey: AccountKey([0; 32]),
+            role: Role::Miner,
+            stage: Some(Stage(1)),
+            endpoint: None,
+            weight: 1,
+            bond: 0,
+            registered_at: 0,
+        };
+        let header = HopHeader {
+            version: WIRE_VERSION,
+            run: RunId(0),
+            epoch: Epoch(2),
+            sample: Sample(3),
+            attempt: Attempt(0),
+            stage: Stage(1),
+            direction: Direction::Forward,
+            from: Uid(1),
+            values: 0,
+            codec: WireCodec::Int8,
+            codes_hash: Hash::ZERO,
+            parent: Hash::ZERO,
+        };
+        let signed = |by: &Identity| TrainReply::Accepted {
+            signature: by.sign(Domain::Message, Epoch(2), &header.id()),
+        };
+        assert_eq!(vouched(signed(&sender), &sender, &member, &header), TrainReply::Refused);
+        let genuine = signed(&receiver);
+        assert_eq!(vouched(genuine.clone(), &sender, &member, &header), genuine);
+        assert_eq!(vouched(TrainReply::Busy, &sender, &member, &header), TrainReply::Busy);
     }
 }
