@@ -61,6 +61,8 @@ pub async fn run(config: MinerConfig) -> anyhow::Result<()> {
         tracing::warn!(?fault, "THIS MINER MISBEHAVES ON PURPOSE");
     }
     let mut miner = start(config).await?;
+    // Published at the start; the finalized view learns of it a few blocks later.
+    miner.served_in = Some(miner.session.current().await?.epoch());
     loop {
         let view = miner.session.current().await?;
         if view.clock.state == RunState::Ended {

@@ -78,7 +78,7 @@ fn a_shift_by_one_is_seen_by_the_comparison() {
 #[test]
 fn one_replica_per_stage_learns_as_one_process_does() {
     // Each stage clips its own gradient. With so few parameters declared, neither side clips at all,
-    // and what is left to compare is the arithmetic.
+    // and what is left to compare is the arithmetic; `clipping.rs` compares with clipping on.
     let unclipped = |stages: u16| {
         let mut run = exact(nano(stages));
         (0..run.stages.len()).for_each(|stage| run.stages[stage].parameters = 1);
