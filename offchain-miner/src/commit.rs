@@ -1,10 +1,13 @@
 //! Turning an epoch's training into what stands on chain: entry, roots, `commit_work`.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use codec::Encode;
 use iota_chain::{Call, Submitter};
 use iota_compute::entry::encode_entry;
 use iota_compute::outer::OuterState;
+use iota_protocol::ids::Stage;
 use iota_protocol::params::RunParams;
 use iota_protocol::phase::Phase;
 use iota_protocol::view::MergeView;
@@ -15,6 +18,10 @@ use iota_worker::session::Session;
 use crate::journal::Record;
 use crate::store::{EntryChunks, Store};
 use crate::train::{EpochContext, Trained};
+
+/// Reads of the chain that fail are repeated so often, so far apart: a node restarts in seconds.
+const READ_RETRIES: u32 = 10;
+const READ_RETRY: Duration = Duration::from_millis(800);
 
 /// Makes the entry and the roots, puts them on disk, and returns what is to be committed.
 ///
@@ -80,8 +87,23 @@ async fn own_commit(ctx: &EpochContext, session: &Session) -> anyhow::Result<Opt
 /// # Errors
 /// When the node does not answer.
 pub async fn read_merge(ctx: &EpochContext, session: &Session) -> anyhow::Result<MergeView> {
-    let at = session.chain.at_finalized().await?;
-    Ok(at.merge(ctx.run, ctx.epoch, ctx.stage).await?.unwrap_or_default())
+    read_stage(ctx, session, ctx.stage).await
+}
+
+/// The merge of any stage as the chain has it. A node that restarts is given a few seconds.
+///
+/// # Errors
+/// When the node does not answer for that long.
+pub async fn read_stage(ctx: &EpochContext, session: &Session, stage: Stage) -> anyhow::Result<MergeView> {
+    for _ in 0..READ_RETRIES {
+        let read = async { session.chain.at_finalized().await?.merge(ctx.run, ctx.epoch, stage).await };
+        match read.await {
+            Ok(merge) => return Ok(merge.unwrap_or_default()),
+            Err(error) => tracing::debug!(%error, "reading the merge again"),
+        }
+        tokio::time::sleep(READ_RETRY).await;
+    }
+    Ok(session.chain.at_finalized().await?.merge(ctx.run, ctx.epoch, stage).await?.unwrap_or_default())
 }
 
 /// Reads back the local files of an epoch that was committed before a restart.

@@ -12,6 +12,8 @@ use iota_protocol::receipt::{Skip, SkipCause, MAX_SKIPS};
 
 /// Shortest silence after which a neighbour is asked whether it still works on a sample.
 pub const MIN_PATIENCE: Duration = Duration::from_secs(2);
+/// Least time that a neighbour that answers probes has for a sample.
+pub const LONGEST_WORK: Duration = Duration::from_secs(20);
 /// Service times that the median is taken over; old ones leave as new ones come.
 const SERVICE_WINDOW: usize = 33;
 
@@ -63,6 +65,10 @@ pub struct Flight {
     pub skips: Vec<Skip>,
     /// Last time that downstream gave a sign of life.
     pub heard: Instant,
+    /// When downstream took it; a neighbour that only ever says "working" is given up in the end.
+    pub sent_at: Instant,
+    /// Everyone that it was offered to: only they can have its gradient.
+    pub offered: BTreeSet<Uid>,
     /// A probe is on its way.
     pub probing: bool,
     /// When it arrived here.
@@ -95,6 +101,8 @@ impl Flight {
             gradient_out: None,
             skips: Vec::new(),
             heard: now,
+            sent_at: now,
+            offered: BTreeSet::new(),
             probing: false,
             since: now,
         }
@@ -158,6 +166,14 @@ impl Patience {
         sorted.sort_unstable();
         let middle = sorted.len().saturating_sub(1) / 2;
         sorted.get(middle).copied().unwrap_or_default()
+    }
+
+    /// Time after which a sample is taken elsewhere although downstream says that it works on it:
+    /// twice what silence may last, and long enough for a stage that is merely starved of processor
+    /// time.
+    #[must_use]
+    pub fn cap(&self) -> Duration {
+        LONGEST_WORK.max(self.median().saturating_mul(8))
     }
 
     /// Silence after which downstream is asked: max(2 s, 4 × median) (issue text, design section 6).

@@ -13,6 +13,9 @@ use iota_worker::session::{RunSnapshot, Session};
 
 use crate::store::Store;
 
+/// Epochs whose merges the chain keeps (`HistoryDepth` of the runtime).
+const CHAIN_HISTORY: u32 = 3;
+
 /// What we look for.
 pub struct Wanted<'a> {
     /// The run.
@@ -46,8 +49,7 @@ pub async fn obtain(
             bail!("epoch {} is over", wanted.epoch);
         }
         let Some((merged, root)) = newest_root(wanted, session).await? else {
-            // No merge has ever finished in this stage: everyone still has the initial weights.
-            return initial(wanted, store);
+            return without_root(wanted, store);
         };
         if let Some(outer) = own_copy(wanted, store, root)? {
             return Ok(outer);
@@ -63,6 +65,26 @@ pub async fn obtain(
         }
         session.next().await?;
     }
+}
+
+/// The chain knows no root. Early on that means that no merge has finished and everyone still has
+/// the initial weights; later it may have forgotten one, and then what this miner last had stands.
+fn without_root(wanted: &Wanted<'_>, store: &Store) -> anyhow::Result<OuterState> {
+    let mut candidate = wanted.epoch.previous();
+    while let Some(epoch) = candidate {
+        if let Some(state) = store.state(epoch).filter(|state| state.stage == wanted.stage) {
+            store.put_state(wanted.epoch, wanted.stage, state.outer.clone())?;
+            return Ok(state.outer.clone());
+        }
+        candidate = epoch.previous();
+    }
+    if wanted.epoch.0 > CHAIN_HISTORY {
+        bail!(
+            "stage {} has had no majority for {CHAIN_HISTORY} epochs, and this miner has no state of it",
+            wanted.stage
+        );
+    }
+    initial(wanted, store)
 }
 
 /// The newest epoch before the wanted one whose merge the stage agreed on, and the root it left. An

@@ -2,6 +2,7 @@
 //! stage. Every step reads the chain first, so that a restart goes on where it stopped.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use anyhow::Context;
 use iota_chain::{Call, Submitter};
@@ -19,6 +20,9 @@ use crate::commit::{entry_chunks, read_merge};
 use crate::journal::{EpochJournal, Record};
 use crate::store::HeldRange;
 use crate::train::EpochContext;
+
+/// Wait for one author in one pass over all of them: `Merge.attest` has time for two such passes.
+const PASS: Duration = Duration::from_millis(2_500);
 
 /// One owner's view of its stage's merge.
 pub struct Owner<'a> {
@@ -123,20 +127,23 @@ impl<'a> Owner<'a> {
     }
 
     async fn fetch_entries(&self) -> Bitmap {
-        let mut held = Bitmap::default();
-        for (position, commit) in self.view.commits.iter().enumerate() {
+        // All at once: one silent author must not keep this owner from attesting the others.
+        let authors = self.view.commits.iter().map(|commit| async {
             let mut whole = true;
             for (shard, range) in self.owned() {
-                if let Err(error) = self.hold(commit.uid, commit.work.entry_root, &range, &[]).await {
+                let hold = self.hold(commit.uid, commit.work.entry_root, &range, &[]);
+                let held = tokio::time::timeout(PASS, hold).await;
+                if let Err(error) = held.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer in time"))) {
                     tracing::debug!(shard, author = %commit.uid, %error, "entry not held yet");
                     whole = false;
+                    break;
                 }
             }
-            if whole {
-                held = held.with(position);
-            }
-        }
-        held
+            whole
+        });
+        let held = futures::future::join_all(authors).await;
+        let whole = held.into_iter().enumerate().filter(|(_, whole)| *whole);
+        whole.fold(Bitmap::default(), |bitmap, (position, _)| bitmap.with(position))
     }
 
     /// Makes sure that a range of an entry is in the store, from its author or others that hold it.

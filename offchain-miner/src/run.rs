@@ -15,7 +15,7 @@ use iota_protocol::view::{MemberView, RunState};
 use iota_protocol::wire::{self, TrainReply, TrainRequest};
 use iota_protocol::work::Role;
 use iota_service::keys::Hotkey;
-use iota_worker::identity::{peer_key, Identity};
+use iota_worker::identity::{bind_folder, peer_key, Identity};
 use iota_worker::session::{RunSnapshot, Session};
 use iota_worker::{listen, onboard};
 use tokio::sync::{mpsc, watch, Semaphore};
@@ -95,6 +95,7 @@ async fn start(config: MinerConfig) -> anyhow::Result<Miner> {
     let hotkey = Hotkey::load(&config.hotkey)?;
     let chain = Chain::connect(&config.node, genesis).await?;
     let identity = Identity::new(hotkey, chain.genesis(), run);
+    bind_folder(&config.data_dir, &identity)?;
     let store = Store::open(&config.data_dir)?;
     let params = onboard::run_params(&chain, run).await?;
     let dataset = open_dataset(&config.dataset, params.data.manifest_root)?;
@@ -265,15 +266,37 @@ impl Miner {
             tracing::info!(epoch = %ctx.epoch, "joined after the commit window; waiting for the merged weights");
             return Ok((journal, records));
         }
-        let mut trained = self.train(ctx, state, journal, &records).await?;
-        if trained.samples == 0 {
+        let (mut journal, mut records) = (journal, records);
+        let mut trained = loop {
+            let trained = self.train(ctx, state, journal, &records).await?;
+            if trained.samples > 0 {
+                break trained;
+            }
             tracing::warn!(epoch = %ctx.epoch, "no sample was finished here; nothing to commit");
-            return Ok((trained.journal, records));
-        }
+            drop(trained);
+            let extended = self.extended(ctx).await?;
+            (journal, records) = EpochJournal::open(&self.config.data_dir, ctx.epoch)?;
+            if !extended {
+                return Ok((journal, records));
+            }
+        };
         let local = self.trainer.weights().await?;
         let work = commit::prepare(ctx, state, &local, &mut trained)?;
         self.submit_commit(ctx, &work).await?;
         Ok((trained.journal, records))
+    }
+
+    /// Waits for the end of `Commit`; whether the chain then went back to `Train` because some stage
+    /// had no commit.
+    async fn extended(&mut self, ctx: &EpochContext) -> anyhow::Result<bool> {
+        let epoch = ctx.epoch;
+        let over = self.session.wait_until(|view| match view.phase() {
+            _ if view.epoch() != epoch => Some(false),
+            Phase::Train => Some(true),
+            Phase::Commit => None,
+            _ => Some(false),
+        });
+        Ok(refusing(over, &mut self.inbox, epoch.0).await?)
     }
 
     async fn submit_commit(

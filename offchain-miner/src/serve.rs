@@ -60,6 +60,10 @@ impl Server {
         while let Some(inbound) = requests.recv().await {
             let Ok(request) = wire::decode::<FetchRequest>(&inbound.bytes, REQUEST_LIMIT) else { continue };
             if let FetchRequest::StepState { run, epoch, version, part } = request {
+                // Regenerating costs up to 16 local steps: for members only.
+                if !inbound.listed {
+                    continue;
+                }
                 let server = self.clone();
                 tokio::spawn(async move {
                     let reply = if run == server.run {

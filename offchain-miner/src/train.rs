@@ -22,6 +22,7 @@ use iota_compute::data::Dataset;
 use iota_network::{Inbound, Network, Reply};
 use iota_protocol::ids::{Epoch, Hash, RunId, Sample, Stage, Uid};
 use iota_protocol::params::RunParams;
+use iota_protocol::position;
 use iota_protocol::receipt::{Direction, LogEvent, Receipt};
 use iota_protocol::view::MemberView;
 use iota_protocol::wire::{Hop, TrainReply};
@@ -91,6 +92,14 @@ impl EpochContext {
         let first = self.stage_uids(Stage(0));
         let rank = first.iter().position(|(uid, _)| *uid == self.me.uid)?;
         Some((u32::try_from(rank).ok()?, u32::try_from(first.len()).ok()?))
+    }
+
+    /// Whether a sample's number belongs to this stage-0 miner.
+    fn starts(&self, uid: Uid, sample: Sample) -> bool {
+        let first = self.stage_uids(Stage(0));
+        let n0 = u32::try_from(first.len()).unwrap_or(u32::MAX);
+        let rank = usize::try_from(position::rank_of(sample, n0)).unwrap_or(usize::MAX);
+        first.get(rank).is_some_and(|(starter, _)| *starter == uid)
     }
 
     fn is_first(&self) -> bool {

@@ -6,7 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use iota_protocol::ids::{Hash, Sample, Stage, Uid};
+use iota_protocol::ids::{Sample, Stage, Uid};
+use iota_protocol::position::rank_of;
 use iota_protocol::receipt::{Direction, Receipt};
 
 /// Receipts of one miner, verified against its committed root.
@@ -45,50 +46,62 @@ type Key = (Uid, Direction, Sample);
 struct Index<'a> {
     by_key: BTreeMap<Key, Vec<&'a Receipt>>,
     committed: BTreeSet<Uid>,
+    stages: &'a [Vec<Uid>],
     last: Stage,
 }
 
 impl<'a> Index<'a> {
-    fn new(miners: &'a [MinerReceipts], last: Stage) -> Self {
+    fn new(miners: &'a [MinerReceipts], stages: &'a [Vec<Uid>], max_samples: u32) -> Self {
+        let last = Stage(u16::try_from(stages.len().saturating_sub(1)).unwrap_or(u16::MAX));
+        let first = stages.first().map(Vec::as_slice).unwrap_or_default();
+        let n0 = u32::try_from(first.len()).unwrap_or(u32::MAX).max(1);
         let mut by_key: BTreeMap<Key, Vec<&Receipt>> = BTreeMap::new();
         for miner in miners {
-            for receipt in miner.receipts.iter().filter(|receipt| receipt.stage == miner.stage) {
+            let ours = miner.receipts.iter().filter(|receipt| receipt.stage == miner.stage);
+            for receipt in ours.filter(|receipt| receipt.sample.0 < max_samples.saturating_mul(n0)) {
+                // At stage 0 a sample's number says whose it is.
+                let rank = usize::try_from(rank_of(receipt.sample, n0)).unwrap_or(usize::MAX);
+                if miner.stage.0 == 0 && first.get(rank) != Some(&miner.uid) {
+                    continue;
+                }
                 by_key.entry((miner.uid, receipt.direction, receipt.sample)).or_default().push(receipt);
             }
         }
-        Self { by_key, committed: miners.iter().map(|miner| miner.uid).collect(), last }
+        Self { by_key, committed: miners.iter().map(|miner| miner.uid).collect(), stages, last }
+    }
+
+    /// Whether a neighbour is a miner of that stage that has nothing on chain to say.
+    fn is_silent(&self, uid: Uid, stage: Option<u16>) -> bool {
+        let members = stage.and_then(|stage| self.stages.get(usize::from(stage)));
+        members.is_some_and(|members| members.contains(&uid)) && !self.committed.contains(&uid)
     }
 
     fn receipts(&self, uid: Uid, direction: Direction, sample: Sample) -> &[&'a Receipt] {
         self.by_key.get(&(uid, direction, sample)).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether `sender` says that it sent `hash` to `receiver`, or cannot say anything.
-    fn sent(&self, sender: Uid, receiver: Uid, direction: Direction, sample: Sample, hash: &Hash) -> bool {
-        !self.committed.contains(&sender)
-            || self.receipts(sender, direction, sample).iter().any(|r| r.to == receiver && r.output == *hash)
-    }
-
-    /// Whether `receiver` says that it took `hash`, or cannot say anything.
-    fn took(&self, receiver: Uid, direction: Direction, sample: Sample, hash: &Hash) -> bool {
-        !self.committed.contains(&receiver)
-            || self.receipts(receiver, direction, sample).iter().any(|r| r.input == *hash)
-    }
-
     fn input_stands(&self, uid: Uid, receipt: &Receipt) -> bool {
-        let reads_data = match receipt.direction {
-            Direction::Forward => receipt.stage.0 == 0,
-            Direction::Backward => receipt.stage == self.last,
+        let (reads_data, from_stage) = match receipt.direction {
+            Direction::Forward => (receipt.stage.0 == 0, receipt.stage.0.checked_sub(1)),
+            Direction::Backward => (receipt.stage == self.last, receipt.stage.0.checked_add(1)),
         };
-        reads_data || self.sent(receipt.from, uid, receipt.direction, receipt.sample, &receipt.input)
+        let said = || {
+            let theirs = self.receipts(receipt.from, receipt.direction, receipt.sample);
+            theirs.iter().any(|r| r.to == uid && r.output == receipt.input)
+        };
+        reads_data || self.is_silent(receipt.from, from_stage) || said()
     }
 
     fn output_stands(&self, receipt: &Receipt) -> bool {
-        let ends_here = match receipt.direction {
-            Direction::Forward => receipt.stage == self.last,
-            Direction::Backward => receipt.stage.0 == 0,
+        let (ends_here, to_stage) = match receipt.direction {
+            Direction::Forward => (receipt.stage == self.last, receipt.stage.0.checked_add(1)),
+            Direction::Backward => (receipt.stage.0 == 0, receipt.stage.0.checked_sub(1)),
         };
-        ends_here || self.took(receipt.to, receipt.direction, receipt.sample, &receipt.output)
+        let taken = || {
+            let theirs = self.receipts(receipt.to, receipt.direction, receipt.sample);
+            theirs.iter().any(|r| r.input == receipt.output)
+        };
+        ends_here || self.is_silent(receipt.to, to_stage) || taken()
     }
 
     fn passes(&self, uid: Uid, direction: Direction, sample: Sample) -> bool {
@@ -98,10 +111,12 @@ impl<'a> Index<'a> {
     }
 }
 
-/// Reads an epoch's receipts. `last` is the last stage.
+/// Reads an epoch's receipts. `stages` names the miners of each stage in uid order, as the epoch
+/// began; samples numbered beyond `max_samples` for each stage-0 miner are ignored.
 #[must_use]
-pub fn read(miners: &[MinerReceipts], last: Stage) -> Pathways {
-    let index = Index::new(miners, last);
+pub fn read(miners: &[MinerReceipts], stages: &[Vec<Uid>], max_samples: u32) -> Pathways {
+    let index = Index::new(miners, stages, max_samples);
+    let last = index.last;
     let mut pathways = Pathways::default();
     let mut reported = BTreeSet::new();
     for miner in miners {
@@ -116,7 +131,8 @@ pub fn read(miners: &[MinerReceipts], last: Stage) -> Pathways {
         for receipt in miner.receipts.iter().filter(|r| r.stage == last && r.direction == Direction::Forward)
         {
             let Some(loss_micro) = receipt.loss_micro else { continue };
-            if index.input_stands(miner.uid, receipt) && reported.insert(receipt.sample) {
+            let known = index.receipts(miner.uid, Direction::Forward, receipt.sample).contains(&receipt);
+            if known && index.input_stands(miner.uid, receipt) && reported.insert(receipt.sample) {
                 pathways.losses.push(ReportedLoss {
                     sample: receipt.sample,
                     reporter: miner.uid,
@@ -132,9 +148,13 @@ pub fn read(miners: &[MinerReceipts], last: Stage) -> Pathways {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use iota_protocol::ids::{Attempt, Version};
+    use iota_protocol::ids::{Attempt, Hash, Version};
 
-    const LAST: Stage = Stage(1);
+    const MAX_SAMPLES: u32 = 100;
+
+    fn stages() -> Vec<Vec<Uid>> {
+        vec![vec![Uid(0)], vec![Uid(1)]]
+    }
 
     fn receipt(stage: u16, direction: Direction, from: u16, to: u16, input: u8, output: u8) -> Receipt {
         Receipt {
@@ -178,7 +198,7 @@ mod tests {
 
     #[test]
     fn an_honest_sample_counts_for_both_and_its_loss_is_read() {
-        let pathways = read(&honest(), LAST);
+        let pathways = read(&honest(), &stages(), MAX_SAMPLES);
         assert_eq!(pathways.verified, BTreeMap::from([(Uid(0), 1), (Uid(1), 1)]));
         assert_eq!(
             pathways.losses,
@@ -190,7 +210,7 @@ mod tests {
     fn a_hash_that_the_receiver_did_not_take_counts_for_neither() {
         let mut miners = honest();
         miners[0].receipts[0].output = Hash([0x99; 32]);
-        let pathways = read(&miners, LAST);
+        let pathways = read(&miners, &stages(), MAX_SAMPLES);
         assert_eq!(pathways.verified, BTreeMap::from([(Uid(0), 0), (Uid(1), 0)]));
         assert!(pathways.losses.is_empty());
     }
@@ -199,14 +219,17 @@ mod tests {
     fn a_forward_pass_without_its_backward_pass_does_not_count() {
         let mut miners = honest();
         miners[0].receipts.pop();
-        assert_eq!(read(&miners, LAST).verified, BTreeMap::from([(Uid(0), 0), (Uid(1), 0)]));
+        assert_eq!(
+            read(&miners, &stages(), MAX_SAMPLES).verified,
+            BTreeMap::from([(Uid(0), 0), (Uid(1), 0)])
+        );
     }
 
     #[test]
     fn a_dead_neighbour_is_not_held_against_the_living() {
         let mut miners = honest();
         miners.pop();
-        assert_eq!(read(&miners, LAST).verified, BTreeMap::from([(Uid(0), 1)]));
+        assert_eq!(read(&miners, &stages(), MAX_SAMPLES).verified, BTreeMap::from([(Uid(0), 1)]));
     }
 
     #[test]
@@ -215,6 +238,32 @@ mod tests {
         for receipt in &mut miners[1].receipts {
             receipt.stage = Stage(0);
         }
-        assert_eq!(read(&miners, LAST).verified.get(&Uid(1)), Some(&0));
+        assert_eq!(read(&miners, &stages(), MAX_SAMPLES).verified.get(&Uid(1)), Some(&0));
+    }
+
+    #[test]
+    fn work_with_partners_that_do_not_exist_counts_for_nothing() {
+        // The last stage's miner invents an upstream that nobody knows.
+        let mut miners = honest();
+        for receipt in &mut miners[1].receipts {
+            (receipt.from, receipt.to) = match receipt.direction {
+                Direction::Forward => (Uid(60_000), receipt.to),
+                Direction::Backward => (receipt.from, Uid(60_000)),
+            };
+        }
+        let pathways = read(&miners, &stages(), MAX_SAMPLES);
+        assert_eq!(pathways.verified.get(&Uid(1)), Some(&0));
+        assert!(pathways.losses.is_empty(), "and its loss is not read");
+    }
+
+    #[test]
+    fn samples_beyond_the_runs_bound_or_of_another_starter_count_for_nothing() {
+        assert_eq!(read(&honest(), &stages(), 7).verified, BTreeMap::from([(Uid(0), 0), (Uid(1), 0)]));
+        let two_starters = vec![vec![Uid(9), Uid(0)], vec![Uid(1)]];
+        let mut miners = honest();
+        for receipt in miners.iter_mut().flat_map(|miner| &mut miner.receipts) {
+            receipt.sample = Sample(6);
+        }
+        assert_eq!(read(&miners, &two_starters, MAX_SAMPLES).verified.get(&Uid(0)), Some(&0), "6 is uid 9's");
     }
 }

@@ -94,8 +94,8 @@ impl<T: Config> Pallet<T> {
 
     /// Assigns stages and weights for `epoch`; the number of stage-0 miners.
     ///
-    /// Newcomers are those registered before block `known_before`, so that nobody registers into an
-    /// assignment that it already knows.
+    /// Newcomers are those registered and reachable before block `known_before`, so that nobody
+    /// enters an assignment that it already knows.
     pub(crate) fn assign_stages(
         run: RunId,
         params: &RunParams,
@@ -113,7 +113,7 @@ impl<T: Config> Pallet<T> {
             members.iter().filter_map(|(uid, member)| member.stage.map(|stage| (*uid, stage))).collect();
         let newcomers: Vec<Uid> = members
             .iter()
-            .filter(|(_, m)| m.stage.is_none() && can_be_assigned(m) && m.registered_at < known_before)
+            .filter(|(_, m)| m.stage.is_none() && can_be_assigned(m) && m.reachable_since < known_before)
             .map(|(uid, _)| *uid)
             .collect();
         let assigned = assign(params, seed, &current, &newcomers);

@@ -6,10 +6,12 @@ use alloc::{
 };
 use iota_protocol::{
     emission::Settlement,
+    fixed::mul_div,
     hash::{hash_of, Domain},
     ids::{Epoch, Hash, Incarnation, RunId, Stage, Uid},
     merge::entry_set,
     params::RunParams,
+    pathway::DEFAULT_WEIGHT,
     phase::{Phase, Schedule},
     position::next_base,
     seed::run_seed,
@@ -31,7 +33,8 @@ use crate::{
     work::chunks,
 };
 
-/// Members of the current snapshot that were paid, with the samples that they were paid for.
+/// Members that were just paid, with the pathway weight that their pay stands for: `DEFAULT_WEIGHT`
+/// for the mean pay of their stage. Pay, not reported samples, so that no claim buys traffic.
 pub(crate) type PaidWork = BTreeMap<(Uid, Incarnation), u32>;
 /// Members that committed in an epoch.
 pub(crate) type Committers = BTreeSet<(Uid, Incarnation)>;
@@ -195,13 +198,7 @@ impl<T: Config> Pallet<T> {
         let snapshot = Snapshots::<T>::get((run, scored)).unwrap_or_default();
         meter.read(1);
         let settlement = Self::settle_epoch(run, params, clock, scored, &snapshot, meter);
-        (!settlement.void).then(|| Self::paid_work(&snapshot, &settlement))
-    }
-
-    fn paid_work(snapshot: &Snapshot, settlement: &Settlement) -> PaidWork {
-        let paid: Committers = settlement.payouts.iter().map(|p| (p.uid, p.incarnation)).collect();
-        let miners = snapshot.miners.iter().filter(|m| paid.contains(&(m.uid, m.incarnation)));
-        miners.map(|m| ((m.uid, m.incarnation), m.samples)).collect()
+        (!settlement.void).then(|| paid_work(&snapshot, &settlement))
     }
 
     fn end(run: RunId, mut clock: Clock, meter: &mut Meter) {
@@ -273,6 +270,31 @@ impl<T: Config> Pallet<T> {
         assert!(T::MinValidatorBond::get() > 0, "a validator without a bond has nothing to lose");
         assert!(T::PotId::get() != T::TreasuryId::get(), "rewards and treasury must not mix");
     }
+}
+
+/// What each paid miner's pay stands for among those paid in its stage.
+fn paid_work(snapshot: &Snapshot, settlement: &Settlement) -> PaidWork {
+    let amounts: BTreeMap<(Uid, Incarnation), u128> =
+        settlement.payouts.iter().map(|payout| ((payout.uid, payout.incarnation), payout.amount)).collect();
+    let mut by_stage = BTreeMap::<Stage, Vec<((Uid, Incarnation), u128)>>::new();
+    for miner in &snapshot.miners {
+        let member = (miner.uid, miner.incarnation);
+        if let Some(amount) = amounts.get(&member) {
+            by_stage.entry(miner.stage).or_default().push((member, *amount));
+        }
+    }
+    by_stage.into_values().flat_map(|paid| shares_of_pay(&paid)).collect()
+}
+
+/// `DEFAULT_WEIGHT` times each amount over the mean amount, rounded down.
+fn shares_of_pay(paid: &[((Uid, Incarnation), u128)]) -> PaidWork {
+    let total = paid.iter().fold(0u128, |sum, (_, amount)| sum.saturating_add(*amount));
+    let count = u128::try_from(paid.len()).unwrap_or(u128::MAX);
+    let all = count.saturating_mul(u128::from(DEFAULT_WEIGHT));
+    let weight = |amount| mul_div(all, amount, total).unwrap_or(0);
+    paid.iter()
+        .map(|(member, amount)| (*member, u32::try_from(weight(*amount)).unwrap_or(u32::MAX)))
+        .collect()
 }
 
 /// The root reported by more than half of the committers.

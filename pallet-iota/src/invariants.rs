@@ -17,7 +17,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use iota_protocol::{
     emission::{payouts_root, MAX_SUPPLY},
-    ids::{AccountKey, Hash, RunId},
+    ids::{AccountKey, RunId},
     params::MAX_MEMBERS,
     work::{Bitmap, Role},
 };
@@ -172,7 +172,6 @@ impl<T: Config> Pallet<T> {
             let permitted =
                 snapshot.validators.iter().any(|v| v.uid == uid && v.incarnation == score.incarnation);
             ensure!(permitted, "11: scores by a validator that the snapshot does not hold");
-            ensure!(score.commit != Hash::ZERO, "11: a score was stored before its commit");
             let ordered = score.row.is_none_or(|row| ascending(row.entries.iter().map(|entry| entry.uid)));
             ensure!(ordered, "11: a row does not ascend");
         }

@@ -487,7 +487,8 @@ pub mod pallet {
         /// Adds to the bond of a validator; `amount` goes on hold on the sender, its coldkey.
         ///
         /// # Errors
-        /// `UnknownRun`, `NotMember`, `NotOwner`, `NotValidator`, `BondTooLow`.
+        /// `UnknownRun`, `NotRunning` (ended), `NotMember`, `NotOwner`, `NotValidator`, `BondTooLow`, or
+        /// what the token answers when the coldkey has less.
         #[pallet::call_index(2)]
         #[pallet::weight(weights::bond::<T>())]
         pub fn bond(origin: OriginFor<T>, run: RunId, uid: Uid, amount: u128) -> DispatchResult {

@@ -145,6 +145,7 @@ impl<T: Config> Pallet<T> {
             bond: 0,
             registered_at: Self::now(),
             served_in: None,
+            reachable_since: 0,
             missed: 0,
             leaving: false,
         };
@@ -153,7 +154,9 @@ impl<T: Config> Pallet<T> {
     }
 
     pub(crate) fn do_bond(run: RunId, uid: Uid, coldkey: &AccountId32, amount: u128) -> DispatchResult {
-        ensure!(Runs::<T>::contains_key(run), Error::<T>::UnknownRun);
+        let clock = Clocks::<T>::get(run).ok_or(Error::<T>::UnknownRun)?;
+        // Nothing is earned after the end, and the bond would only be locked up.
+        ensure!(clock.state != State::Ended, Error::<T>::NotRunning);
         let mut member = Members::<T>::get(run, uid).ok_or(Error::<T>::NotMember)?;
         ensure!(member.coldkey == key(coldkey), Error::<T>::NotOwner);
         ensure!(member.role == Role::Validator, Error::<T>::NotValidator);
@@ -204,7 +207,9 @@ impl<T: Config> Pallet<T> {
         peer_signature: &[u8; 64],
     ) -> DispatchResult {
         let (uid, mut member, epoch) = Self::check_serve(hotkey, run, &endpoint, peer_signature)?;
-        member.served_in = Some(epoch);
+        if member.served_in.replace(epoch).is_none() {
+            member.reachable_since = Self::now();
+        }
         let peer = endpoint.peer;
         Members::<T>::insert(run, uid, member);
         Endpoints::<T>::insert(run, uid, endpoint);
@@ -218,11 +223,12 @@ impl<T: Config> Pallet<T> {
         let who = key(who);
         ensure!(member.coldkey == who || member.hotkey == who, Error::<T>::NotOwner);
         ensure!(member.role == Role::Miner, Error::<T>::NotMiner);
-        ensure!(!member.leaving, Error::<T>::AlreadyLeaving);
         if clock.state != State::Running {
             Self::remove_member(run, uid, &member);
             return Ok(());
         }
+        // Below the branch above: an end finds members that asked in the settling epoch.
+        ensure!(!member.leaving, Error::<T>::AlreadyLeaving);
         member.leaving = true;
         Self::deposit_event(Event::Leaving { run, uid, incarnation: member.incarnation });
         Members::<T>::insert(run, uid, member);

@@ -366,9 +366,14 @@ pub fn commit_scores(index: u8, epoch: Epoch, reveal: &ScoreReveal) {
 /// Scores the epoch before the current one by these validators.
 pub fn score_epoch(validators: &[u8]) {
     let epoch = clock().epoch.previous().unwrap();
-    let reveal = reveal_of(epoch, 65_535);
+    score_epoch_with(validators, &reveal_of(epoch, 65_535));
+}
+
+/// As `score_epoch`, with this row.
+pub fn score_epoch_with(validators: &[u8], reveal: &ScoreReveal) {
+    let epoch = clock().epoch.previous().unwrap();
     run_to(schedule().score_commit().start);
-    validators.iter().for_each(|index| commit_scores(*index, epoch, &reveal));
+    validators.iter().for_each(|index| commit_scores(*index, epoch, reveal));
     run_to(schedule().score_reveal().start);
     for index in validators {
         assert_ok!(Iota::reveal_scores(signed(hotkey(*index)), RUN, epoch, uid(*index), reveal.clone()));

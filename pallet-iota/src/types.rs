@@ -138,7 +138,8 @@ pub struct Member {
     pub stage: Option<Stage>,
     /// The epoch in which it first held a stage.
     pub since: Option<Epoch>,
-    /// Work that it was last paid for, moving slowly; 0 until its first assignment.
+    /// Its part of its stage's pay, moving slowly; `DEFAULT_WEIGHT` is the mean. 0 until its first
+    /// assignment.
     pub weight: u32,
     /// Held on its coldkey, smallest units.
     pub bond: u128,
@@ -146,6 +147,8 @@ pub struct Member {
     pub registered_at: u32,
     /// The epoch of its last `serve`; `None` while nobody can reach it.
     pub served_in: Option<Epoch>,
+    /// Block from which it could be reached without a break; 0 before the first `serve`.
+    pub reachable_since: u32,
     /// Epochs in a row in which it held a stage and did not commit.
     pub missed: u8,
     /// It asked to leave; it does so at the next `Close`.

@@ -19,14 +19,14 @@ mod tests;
 
 /// One in Q32: the sum of a stage's incentives.
 pub const ONE_Q32: u64 = 1 << 32;
-/// Stake that must stand behind a weight is at least one part in `KAPPA_DIVISOR` of all active
-/// stake: half, so that no minority of stake can raise a miner.
+/// Stake that must stand behind a weight is at least one part in `KAPPA_DIVISOR` of the stake of all
+/// rows, empty ones included: half, so that no minority of stake can raise a miner.
 pub const KAPPA_DIVISOR: u128 = 2;
 /// Stakes are shifted right until the largest has at most so many bits; a sum of 2^15 of them times
 /// a Q32 weight then fits 128 bits.
 const STAKE_BITS: u32 = 80;
 
-/// A validator's revealed row.
+/// A validator's row; empty for one that did not reveal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Row<'a> {
     /// The validator.
@@ -57,7 +57,7 @@ pub struct Outcome {
     /// For each row, in the order given: the part of its weights that survived clipping, averaged
     /// over the stages.
     pub trust: Vec<u64>,
-    /// For each miner: the largest weight that at least half of the stake supports.
+    /// For each miner: the largest weight that at least half of the stake of all rows supports.
     pub consensus: Vec<u64>,
 }
 
@@ -72,7 +72,8 @@ pub fn scaled_stakes(stakes: impl Iterator<Item = u128> + Clone) -> Vec<u128> {
 
 /// Solves consensus over rows.
 ///
-/// A row without entries for a stage counts with weight 0 there. Miners of a stage of `n_stages` or
+/// Rows are those of every permitted validator: a row without entries for a stage counts with
+/// weight 0 there, so that silence supports nobody and does not shrink the stake that is needed. Miners of a stage of `n_stages` or
 /// more earn nothing. A row without stake earns trust but moves nothing.
 ///
 /// # Complexity

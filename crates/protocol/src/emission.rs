@@ -134,7 +134,9 @@ fn summable(weights: &[u128]) -> Vec<u128> {
 ///
 /// Void unless validators with more than half of the snapshot's stake revealed. Otherwise each
 /// stage's share of the miners' part goes to its miners by incentive, and the validators' part to
-/// those who revealed, in proportion to stake times trust.
+/// those who revealed, in proportion to stake times trust. Who did not reveal weighs against every
+/// miner: the clip is taken over the stake of the whole snapshot, and what it leaves without support
+/// goes to the treasury.
 #[must_use]
 pub fn settle(
     params: &RunParams,
@@ -143,12 +145,16 @@ pub fn settle(
     minted_before: u128,
 ) -> Settlement {
     let reveals = reveals(snapshot, scores);
-    if !has_quorum(snapshot, &reveals) {
+    if !has_quorum(&reveals) {
         return Settlement { void: true, ..Settlement::default() };
     }
     let rows: Vec<Row<'_>> = reveals
         .iter()
-        .map(|(validator, entries)| Row { uid: validator.uid, stake: validator.stake, entries })
+        .map(|(validator, row)| Row {
+            uid: validator.uid,
+            stake: validator.stake,
+            entries: row.unwrap_or_default(),
+        })
         .collect();
     let miners: Vec<Miner> = snapshot
         .miners
@@ -163,9 +169,10 @@ pub fn settle(
     conclude(minted, to_miners, to_validators)
 }
 
-type Reveal<'a> = (&'a SnapshotValidator, &'a [ScoreEntry]);
+/// A validator of the snapshot and its row, `None` if it did not reveal.
+type Reveal<'a> = (&'a SnapshotValidator, Option<&'a [ScoreEntry]>);
 
-/// Validators of the snapshot with the rows that they revealed, in the snapshot's order.
+/// All validators of the snapshot, in its order.
 fn reveals<'a>(snapshot: &'a SnapshotView, scores: &'a [ScoreView]) -> Vec<Reveal<'a>> {
     let row_of = |validator: &SnapshotValidator| {
         let mut own = scores
@@ -173,18 +180,17 @@ fn reveals<'a>(snapshot: &'a SnapshotView, scores: &'a [ScoreView]) -> Vec<Revea
             .filter(|view| view.uid == validator.uid && view.incarnation == validator.incarnation);
         own.find_map(|view| view.entries.as_deref())
     };
-    snapshot.validators.iter().filter_map(|validator| row_of(validator).map(|row| (validator, row))).collect()
+    snapshot.validators.iter().map(|validator| (validator, row_of(validator))).collect()
 }
 
-fn has_quorum(snapshot: &SnapshotView, reveals: &[Reveal<'_>]) -> bool {
+fn has_quorum(reveals: &[Reveal<'_>]) -> bool {
     // Scaled with the same shift, so that sums of any stakes fit.
-    let all = scaled_stakes(snapshot.validators.iter().map(|validator| validator.stake));
-    let total = all.iter().fold(0u128, |sum, stake| sum.saturating_add(*stake));
-    let revealed = snapshot
-        .validators
+    let stakes = scaled_stakes(reveals.iter().map(|(validator, _)| validator.stake));
+    let total = stakes.iter().fold(0u128, |sum, stake| sum.saturating_add(*stake));
+    let revealed = reveals
         .iter()
-        .zip(&all)
-        .filter(|(validator, _)| reveals.iter().any(|(other, _)| other.uid == validator.uid))
+        .zip(&stakes)
+        .filter(|((_, row), _)| row.is_some())
         .fold(0u128, |sum, (_, stake)| sum.saturating_add(*stake));
     revealed.saturating_mul(2) > total
 }
@@ -207,6 +213,7 @@ fn pay_miners(params: &RunParams, snapshot: &SnapshotView, outcome: &Outcome, to
     payouts
 }
 
+/// Who did not reveal has no trust, hence no pay.
 fn pay_validators(reveals: &[Reveal<'_>], outcome: &Outcome, total: u128) -> Vec<Payout> {
     let stakes = scaled_stakes(reveals.iter().map(|(validator, _)| validator.stake));
     let weights: Vec<u128> = stakes

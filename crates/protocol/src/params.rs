@@ -277,7 +277,8 @@ pub struct RunParams {
     pub phases: PhaseParams,
     /// Data.
     pub data: DataParams,
-    /// Epoch 0 starts once so many miners per stage, on average, have registered.
+    /// Epoch 0 starts once so many miners per stage, on average, have registered; at most
+    /// `MAX_GROUP`, and `MAX_MEMBERS` over all stages.
     pub start_replicas: u16,
     /// Training epochs; the epoch after the last one only settles scores.
     pub epochs: u32,
@@ -327,8 +328,20 @@ impl RunParams {
         self.phases.validate()?;
         check(self.data.train_windows > 0, "data.train_windows", "at least 1")?;
         check(self.data.heldout_windows > 0, "data.heldout_windows", "at least 1")?;
-        check(self.start_replicas > 0, "start_replicas", "at least 1")?;
+        self.validate_start()?;
         check(self.epochs > 0, "epochs", "at least 1")
+    }
+
+    /// A run that waits for more miners than can be members would never start.
+    fn validate_start(&self) -> Result<(), ParamsError> {
+        let replicas = u32::from(self.start_replicas);
+        let miners = replicas.saturating_mul(u32::from(self.n_stages()));
+        check(
+            replicas > 0 && replicas <= MAX_GROUP,
+            "start_replicas",
+            "1 to 64, the most that merge together",
+        )?;
+        check(miners <= MAX_MEMBERS, "start_replicas", "at most 256 miners over all stages")
     }
 
     fn validate_stages(&self) -> Result<(), ParamsError> {

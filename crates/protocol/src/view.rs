@@ -74,7 +74,7 @@ pub struct MemberView {
     pub stage: Option<Stage>,
     /// Where it can be reached, once it has called `serve`.
     pub endpoint: Option<Endpoint>,
-    /// Work that it was last paid for; decides how many samples prefer it.
+    /// Its part of its stage's pay, moving slowly; decides how many samples prefer it.
     pub weight: u32,
     /// Bond of a validator in the smallest unit; 0 for miners.
     pub bond: u128,

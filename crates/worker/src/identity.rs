@@ -106,9 +106,45 @@ pub fn peer_key(data_dir: &Path) -> anyhow::Result<PeerKey> {
     Ok(PeerKey::from_seed(seed))
 }
 
+/// Ties a data folder to one chain, run and hotkey at its first use. Another devnet's journals and
+/// commits in the same folder would be taken for our own.
+///
+/// # Errors
+/// When the folder belongs to something else, with both sides.
+pub fn bind_folder(data_dir: &Path, identity: &Identity) -> anyhow::Result<()> {
+    let path = data_dir.join("identity");
+    let ours = format!("genesis {}, run {}, hotkey {}", identity.genesis, identity.run, identity.public());
+    match std::fs::read_to_string(&path) {
+        Ok(known) if known == ours => Ok(()),
+        Ok(known) => anyhow::bail!(
+            "{} belongs to another member: expected {ours}, found {known}; give another --data-dir",
+            data_dir.display()
+        ),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            std::fs::create_dir_all(data_dir).with_context(|| format!("creating {}", data_dir.display()))?;
+            atomic_write(&path, ours.as_bytes()).with_context(|| format!("writing {}", path.display()))
+        }
+        Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_of_another_chain_run_or_hotkey_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |genesis, run, seed| {
+            Identity::new(Hotkey::from_seed([seed; 32]), Hash([genesis; 32]), RunId(run))
+        };
+        bind_folder(dir.path(), &of(1, 0, 3)).unwrap();
+        bind_folder(dir.path(), &of(1, 0, 3)).unwrap();
+        for other in [of(2, 0, 3), of(1, 1, 3), of(1, 0, 4)] {
+            let error = bind_folder(dir.path(), &other).unwrap_err().to_string();
+            assert!(error.contains("belongs to another member") && error.contains("--data-dir"), "{error}");
+        }
+    }
 
     #[test]
     fn a_restarted_program_is_the_same_peer() {

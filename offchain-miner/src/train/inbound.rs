@@ -113,6 +113,15 @@ impl TrainEpoch {
             .iter()
             .find(|m| m.uid == header.from && m.stage.is_some() && m.stage == neighbour);
         let sender = sender.ok_or(Refusal::NotOurs)?;
+        if self.ctx.stage.0 == 1
+            && header.direction == Direction::Forward
+            && !self.ctx.starts(sender.uid, header.sample)
+        {
+            return Err(Refusal::Bad(format!(
+                "sample {} is not uid {}'s to start",
+                header.sample, header.from
+            )));
+        }
         if sender.endpoint.as_ref().map(|endpoint| &endpoint.peer) != Some(peer) {
             return Err(Refusal::Bad(format!("uid {} is published under another peer", header.from)));
         }
@@ -197,9 +206,13 @@ impl TrainEpoch {
         match flight.stand {
             Stand::Abandoned | Stand::Forwarding => return Ok(TrainReply::Refused),
             Stand::Done | Stand::Backwarding => return Ok(self.accept(&header)),
+            // A gradient from somebody who never had the sample could be anything.
+            Stand::Sending | Stand::Awaiting(_) if !flight.offered.contains(&header.from) => {
+                return Ok(TrainReply::Refused);
+            }
             Stand::Sending | Stand::Awaiting(_) => {}
         }
-        let took = flight.heard.max(flight.since).elapsed();
+        let took = flight.sent_at.elapsed();
         self.patience.served(took);
         self.record(&Record::Arrived(hop.clone()))?;
         let answer = self.accept(&header);

@@ -61,11 +61,12 @@ impl TrainEpoch {
     pub(super) fn offer(&mut self, sample: Sample) -> anyhow::Result<()> {
         let Some(next) = self.ctx.stage.0.checked_add(1).map(Stage) else { return Ok(()) };
         let order = self.order(sample, next);
-        let Some(flight) = self.flights.get(&sample) else { return Ok(()) };
+        let Some(flight) = self.flights.get_mut(&sample) else { return Ok(()) };
         let (Some(to), Some(codes)) = (flight.candidate(&order), flight.output.clone()) else {
             self.retries.push((Instant::now() + RETRY, sample));
             return Ok(());
         };
+        flight.offered.insert(to);
         let leg = Leg {
             to,
             sample,
@@ -160,6 +161,7 @@ impl TrainEpoch {
             Ok(TrainReply::Accepted { .. }) => {
                 flight.stand = Stand::Awaiting(to);
                 flight.heard = Instant::now();
+                flight.sent_at = flight.heard;
                 return self.leave_forward(header, to);
             }
             Ok(TrainReply::Busy) => SkipCause::Busy,
@@ -207,7 +209,7 @@ impl TrainEpoch {
         if flight.stand != Stand::Awaiting(to) {
             return Ok(());
         }
-        if matches!(reply, Ok(TrainReply::Working)) {
+        if matches!(reply, Ok(TrainReply::Working)) && flight.sent_at.elapsed() < self.patience.cap() {
             flight.heard = Instant::now();
             return Ok(());
         }

@@ -125,6 +125,7 @@ impl TrainEpoch {
         match header.direction {
             Direction::Forward => {
                 flight.output = Some(hop.codes.clone());
+                flight.offered.insert(to);
                 flight.stand = Stand::Sending;
             }
             Direction::Backward => flight.gradient_out = Some(hop.codes.clone()),

@@ -5,7 +5,7 @@ use iota_protocol::{
     params::RunParams,
     phase::Phase,
     view::RunState,
-    work::Role,
+    work::{Role, WorkCommit},
 };
 use polkadot_sdk::frame_support::{
     assert_ok,
@@ -143,13 +143,18 @@ fn an_epoch_without_a_quorum_is_void_and_mints_nothing() {
 fn newcomers_are_assigned_at_close_if_they_came_before_the_seed() {
     with_epoch(params(), || {
         join(6, Role::Miner);
+        register(8, Role::Miner);
         run_to_phase(Phase::Commit);
         (0..4).for_each(commit);
         run_to(schedule().seed_block());
         join(7, Role::Miner);
+        serve(8);
+        // A second endpoint does not make a newcomer of who could be reached before.
+        serve(6);
         run_to_close();
         assert!(member(6).stage.is_some());
         assert_eq!(member(7).stage, None, "it knew the seed");
+        assert_eq!(member(8).stage, None, "it knew the seed when it could first be reached");
         assert_eq!(member(6).weight, member(0).weight, "a newcomer starts at the median");
         (0..4).for_each(|index| assert_eq!(member(index).since, Some(Epoch(0))));
         assert_eq!(member(6).since, Some(Epoch(1)));
@@ -190,15 +195,40 @@ fn a_stage_whose_miners_are_gone_is_refilled_from_the_fullest() {
 }
 
 #[test]
-fn a_weight_moves_by_a_quarter_towards_the_work_paid() {
+fn a_weight_moves_by_a_quarter_towards_the_pay() {
     with_epoch(epochs(4), || {
         let before = member(0).weight;
+        let (well, badly) = (holders(0)[0], holders(0)[1]);
         merge_epoch(&[0, 1, 2, 3]);
-        assert_eq!(member(0).weight, before, "nothing is paid yet");
+        assert_eq!(member(well).weight, before, "nothing is paid yet");
+        // Scores of 9 to 1 are 1,800 and 200 of the default weight; both are beyond a quarter.
+        let mut reveal = reveal_of(Epoch(0), 900);
+        reveal.entries.iter_mut().filter(|entry| entry.uid == uid(badly)).for_each(|entry| entry.score = 100);
+        score_epoch_with(&[4, 5], &reveal);
+        merge_epoch(&[0, 1, 2, 3]);
+        assert_eq!(member(well).weight, before + before / 4);
+        assert_eq!(member(badly).weight, before - before / 4);
+        holders(1).iter().for_each(|index| assert_eq!(member(*index).weight, before, "paid alike"));
+    });
+}
+
+#[test]
+fn samples_that_a_miner_claims_do_not_raise_its_weight() {
+    with_epoch(epochs(4), || {
+        let before = member(0).weight;
+        let liar = holders(0)[0];
+        run_to_phase(Phase::Commit);
+        for index in 0..4 {
+            let most = if index == liar { 1_000 } else { 9 };
+            let claim =
+                WorkCommit { samples: most, started: work(index).started.min(1) * most, ..work(index) };
+            assert_ok!(Iota::commit_work(signed(hotkey(index)), RUN, clock().epoch, claim));
+        }
+        run_to_close();
         score_epoch(&[4, 5]);
-        merge_epoch(&[0, 1, 2, 3]);
-        // Paid for 9 samples: far below the default weight.
-        assert_eq!(member(0).weight, before - before / 4);
+        run_to_close();
+        assert!(owed(liar) > 0);
+        (0..4).for_each(|index| assert_eq!(member(index).weight, before));
     });
 }
 

@@ -164,6 +164,21 @@ fn nobody_joins_a_run_that_has_ended() {
             Iota::register(signed(owner.clone()), RUN, hotkey(9), Role::Miner, proof(&owner, 9), PRICE);
         assert_eq!(late, Err(E::NotRunning.into()));
         assert_eq!(ActiveRuns::<Test>::get().len(), 0);
+        assert_noop!(Iota::bond(signed(coldkey(4)), RUN, uid(4), MIN_BOND), E::NotRunning);
+    });
+}
+
+#[test]
+fn who_asked_to_leave_in_the_settling_epoch_can_go_after_the_end() {
+    with_epoch(params(), || {
+        merge_epoch(&[0, 1, 2, 3]);
+        merge_epoch(&[0, 1, 2, 3]);
+        assert_ok!(Iota::leave(signed(hotkey(0)), RUN, uid(0)));
+        assert_noop!(Iota::leave(signed(hotkey(0)), RUN, uid(0)), E::AlreadyLeaving);
+        run_to_close();
+        assert!(member(0).leaving, "the settling epoch retires nobody");
+        assert_ok!(Iota::leave(signed(hotkey(0)), RUN, uid(0)));
+        assert!(!UidOf::<Test>::contains_key(RUN, hotkey(0)));
     });
 }
 

@@ -129,3 +129,13 @@ fn a_row_cannot_score_a_later_holder_of_the_uid() {
         assert_noop!(reveal_row(uid(4), &reveal), E::UnknownMiner);
     });
 }
+
+#[test]
+fn a_commit_of_zeros_is_a_commit_that_nothing_opens() {
+    with_scored_epoch(|| {
+        assert_ok!(commit_hash(4, 0));
+        // The next blocks check the invariants.
+        run_to(schedule().score_reveal().start);
+        assert_noop!(reveal_row(uid(4), &reveal_of(SCORED, 100)), E::HashMismatch);
+    });
+}

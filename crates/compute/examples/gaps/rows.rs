@@ -113,11 +113,17 @@ impl Row {
     ///
     /// # Errors
     /// When the preset cannot be cut so.
-    pub fn params(&self, seed: u64, data: DataParams) -> Result<RunParams, Box<dyn Error>> {
+    pub fn params(
+        &self,
+        seed: u64,
+        lr_ppm: Option<u32>,
+        data: DataParams,
+    ) -> Result<RunParams, Box<dyn Error>> {
         let mut run = run_params(PRESET, self.stages, seed, self.merges.max(1), self.replicas, data)?;
         run.train.wire = self.wire;
         run.train.in_flight = self.in_flight;
         run.train.samples_per_step = self.per_step;
+        run.train.lr_ppm = lr_ppm.unwrap_or(run.train.lr_ppm);
         if !self.bottleneck {
             run.model.bottleneck = run.model.d_model;
             for stage in 0..run.n_stages() {

@@ -134,6 +134,28 @@ fn more_than_half_of_the_stake_must_reveal() {
 }
 
 #[test]
+fn stake_that_stays_silent_supports_nobody() {
+    let params = params_with_shares(&[1_000_000]);
+    let three = SnapshotView {
+        miners: vec![miner(1, 0), miner(2, 0)],
+        validators: vec![validator(7, 26), validator(8, 25), validator(9, 49)],
+    };
+    // 26 of 51 revealed is a majority of what was revealed, yet about a quarter of all stake.
+    let pet = reveal(7, Some(&[(1, 1)]));
+    let settlement = settle(&params, &three, &[pet.clone(), reveal(8, Some(&[(2, 1)]))], 0);
+    assert!(!settlement.void && settlement.payouts.is_empty());
+    assert_eq!(settlement.split.treasury, 100 * UNIT);
+    // The same two rows in agreement are more than half of all stake, and only they are paid for it.
+    let agreed = settle(&params, &three, &[reveal(7, Some(&[(2, 1)])), reveal(8, Some(&[(2, 1)]))], 0);
+    let uids: Vec<u16> = paid(&agreed).iter().map(|(uid, _)| *uid).collect();
+    assert_eq!(uids, [2, 7, 8]);
+    assert_eq!(agreed.split.treasury, 10 * UNIT);
+    // A silent validator weighs what a revealed empty row does.
+    let empty = settle(&params, &three, &[pet, reveal(8, Some(&[(2, 1)])), reveal(9, Some(&[]))], 0);
+    assert_eq!(empty, settlement);
+}
+
+#[test]
 fn rows_without_any_score_leave_all_to_the_treasury() {
     let settlement = settle(&params_with_shares(&[1_000_000]), &snapshot(), &[reveal(8, Some(&[]))], 0);
     assert_eq!(

@@ -12,6 +12,7 @@ use crate::fixed::{mul_div, neg_log2_q32};
 use crate::ids::{AccountKey, Epoch, Hash, Incarnation, RunId, Sample, Stage, Uid};
 use crate::merge::{merge_shard, shard_hash, EntryShard};
 use crate::merkle::{leaf, prove_range, root};
+use crate::params::RunParams;
 use crate::pathway::{next_weights, preference};
 use crate::position::{sample_windows, window};
 use crate::sample_params::params_with_shares;
@@ -159,6 +160,16 @@ fn snapshot(rows: &[Told]) -> (SnapshotView, Vec<ScoreView>) {
     (SnapshotView { miners: miners.collect(), validators: validators.collect() }, scores.collect())
 }
 
+/// Who stays silent holds 49 of 100: 26 and 25 carry nothing apart, and what they agree on together.
+fn unrevealed(params: &RunParams) -> serde_json::Value {
+    let (snapshot, mut scores) =
+        snapshot(&[(26, [9, 0, 0, 1, 1]), (25, [0, 4, 0, 1, 1]), (49, [0, 1, 0, 0, 1])]);
+    scores.truncate(2);
+    let settled = settle(params, &snapshot, &scores, 123_456_789);
+    let payouts: Vec<_> = settled.payouts.iter().map(|own| (own.uid, own.amount.to_string())).collect();
+    json!({ "void": settled.void, "payouts": payouts, "split": hex::encode(settled.split.encode()) })
+}
+
 #[test]
 fn consensus_and_settlement() {
     let mut vectors = Vectors::new();
@@ -196,6 +207,7 @@ fn consensus_and_settlement() {
             }),
         );
     }
+    add(&mut vectors, "h_unrevealed", unrevealed(&params));
     let thresholds =
         [0, MAX_SUPPLY / 2 - 1, MAX_SUPPLY / 2, MAX_SUPPLY / 8 * 7, MAX_SUPPLY - 5_000, MAX_SUPPLY];
     let emissions: Vec<String> = thresholds.map(epoch_emission).iter().map(u128::to_string).collect();

@@ -69,6 +69,19 @@ fn runs_of_nothing_are_refused() {
 }
 
 #[test]
+fn a_run_that_could_never_start_is_refused() {
+    check("start_replicas", |params| params.start_replicas = 65);
+    let starting = |stages: usize, replicas| {
+        let mut params = params_with_shares(&vec![1_000_000 / u32::try_from(stages).unwrap(); stages]);
+        params.start_replicas = replicas;
+        params.validate().map_err(|error| error.expected)
+    };
+    assert_eq!(starting(4, 64), Ok(()));
+    assert_eq!(starting(5, 51), Ok(()));
+    assert_eq!(starting(5, 52), Err("at most 256 miners over all stages"));
+}
+
+#[test]
 fn derived_sizes() {
     let params = params_with_shares(&[500_000, 500_000]);
     assert_eq!((params.n_stages(), params.last_stage()), (2, Stage(1)));
