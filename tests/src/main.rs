@@ -11,7 +11,7 @@ use iota_tests::summary::Summary;
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let result = iota_service::telemetry::init(iota_service::telemetry::Format::Auto, Some("warn"))
+    let result = iota_service::telemetry::init(iota_service::telemetry::Format::Auto, Some("error"))
         .map_err(anyhow::Error::from)
         .and_then(|()| tokio::runtime::Runtime::new().context("starting the async runtime"))
         .and_then(|runtime| runtime.block_on(devnet(options)));
