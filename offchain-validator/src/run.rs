@@ -88,7 +88,9 @@ pub async fn run(config: ValidatorConfig) -> anyhow::Result<()> {
                         let now = validator.session.next().await?;
                         let open =
                             now.epoch() == epoch.next() && now.head.number < now.schedule.score_reveal().end;
-                        scored = scored.filter(|_| open).or((!open).then_some(epoch));
+                        if !open {
+                            scored = Some(epoch);
+                        }
                     }
                 }
                 continue;
