@@ -65,6 +65,7 @@ pub mod pallet {
     use iota_protocol::{
         ids::{AccountKey, Epoch, Hash, Incarnation, RunId, Stage, Uid},
         params::{RunParams, MAX_MEMBERS},
+        view::{ClockView, EpochReportView, MemberView, MergeView, ScoreView, SnapshotView},
         work::{Bitmap, Endpoint, Role, ScoreReveal, ShardHashes, WorkCommit},
     };
     use polkadot_sdk::{
@@ -668,6 +669,51 @@ pub mod pallet {
         pub fn claim(origin: OriginFor<T>, account: AccountId32) -> DispatchResult {
             ensure_signed(origin)?;
             Self::do_claim(account)
+        }
+    }
+
+    // View functions: the same reads as the runtime API, described in the metadata, for clients that
+    // know nothing of this chain but its metadata.
+    #[pallet::view_functions]
+    impl<T: Config> Pallet<T> {
+        /// Parameters of a run.
+        pub fn run_params(run: RunId) -> Option<RunParams> {
+            Self::run_view(run)
+        }
+
+        /// The clock of a run: epoch, phase and the seeds that are known.
+        pub fn clock(run: RunId) -> Option<ClockView> {
+            Self::clock_view(run)
+        }
+
+        /// Members of a run in uid order.
+        pub fn members(run: RunId) -> Vec<MemberView> {
+            Self::members_view(run)
+        }
+
+        /// The merge of one stage in one epoch, for the last few epochs.
+        pub fn merge(run: RunId, epoch: Epoch, stage: Stage) -> Option<MergeView> {
+            Self::merge_view(run, epoch, stage)
+        }
+
+        /// Everyone who may be paid for an epoch, for the last few epochs.
+        pub fn snapshot(run: RunId, epoch: Epoch) -> Option<SnapshotView> {
+            Self::snapshot_view(run, epoch)
+        }
+
+        /// Commits and reveals for a scored epoch in uid order, for the last few epochs.
+        pub fn scores(run: RunId, epoch: Epoch) -> Vec<ScoreView> {
+            Self::scores_view(run, epoch)
+        }
+
+        /// What a scored epoch minted and paid.
+        pub fn report(run: RunId, epoch: Epoch) -> Option<EpochReportView> {
+            Self::report_view(run, epoch)
+        }
+
+        /// What an account may claim, smallest units.
+        pub fn owed(account: AccountId32) -> u128 {
+            Self::owed_to(&crate::types::key(&account))
         }
     }
 

@@ -9,6 +9,7 @@ use iota_protocol::{
 use polkadot_sdk::{
     frame_support::{
         genesis_builder_helper::{build_state, get_preset},
+        view_functions,
         weights::Weight,
     },
     frame_system_rpc_runtime_api, pallet_aura, pallet_grandpa, pallet_transaction_payment,
@@ -239,6 +240,15 @@ impl_runtime_apis! {
 
         fn issuance() -> u128 {
             Iota::issuance()
+        }
+    }
+
+    impl view_functions::runtime_api::RuntimeViewFunction<Block> for Runtime {
+        fn execute_view_function(
+            id: view_functions::ViewFunctionId,
+            input: Vec<u8>,
+        ) -> Result<Vec<u8>, view_functions::ViewFunctionDispatchError> {
+            Runtime::execute_view_function(id, input)
         }
     }
 

@@ -1,15 +1,20 @@
 //! The runtime as a whole: presets, fees, what it does not contain.
 
-use codec::Encode;
+use codec::{Decode, DecodeAll, Encode};
 use iota_protocol::{
     hash::{register_payload, serve_payload},
     ids::{AccountKey, Hash as Hash32, RunId},
     work::{Endpoint, Role},
 };
+use pallet_iota::runtime_api::runtime_decl_for_iota_api::IotaApi;
 use polkadot_sdk::{
     frame_support::{
         assert_ok,
         traits::{fungible::Inspect, PalletsInfoAccess},
+        view_functions::{
+            runtime_api::runtime_decl_for_runtime_view_function::RuntimeViewFunction, ViewFunction,
+            ViewFunctionId,
+        },
     },
     frame_system, pallet_aura, pallet_skip_feeless_payment, pallet_transaction_payment,
     sp_consensus_aura::{Slot, AURA_ENGINE_ID},
@@ -140,6 +145,33 @@ fn a_run_patched_into_the_spec_exists_from_the_first_block() {
         let stored = Iota::run_view(RunId(0)).unwrap();
         assert_eq!(stored.n_stages(), 2);
         assert_eq!(stored.data.manifest_root.0.first(), Some(&1));
+    });
+}
+
+/// Asks one view function the way a client does: by id, with encoded arguments.
+fn ask<V: ViewFunction + Encode>(query: V) -> V::ReturnType
+where
+    V::ReturnType: Decode,
+{
+    let answer = Runtime::execute_view_function(V::id(), query.encode()).unwrap();
+    V::ReturnType::decode_all(&mut &answer[..]).unwrap()
+}
+
+#[test]
+fn view_functions_answer_like_the_runtime_api() {
+    on_chain(DEV_RUNTIME_PRESET, run(), || {
+        open_block();
+        let (known, unknown) = (RunId(0), RunId(7));
+        assert_eq!(ask(pallet_iota::RunParamsViewFunction::<Runtime>::new(known)), Runtime::run(known));
+        assert!(Runtime::run(known).is_some());
+        assert_eq!(ask(pallet_iota::ClockViewFunction::<Runtime>::new(known)), Runtime::clock(known));
+        assert!(Runtime::clock(known).is_some());
+        assert_eq!(ask(pallet_iota::ClockViewFunction::<Runtime>::new(unknown)), None);
+        assert_eq!(ask(pallet_iota::MembersViewFunction::<Runtime>::new(known)), Runtime::members(known));
+        let account = Sr25519Keyring::Alice.to_account_id();
+        assert_eq!(ask(pallet_iota::OwedViewFunction::<Runtime>::new(account)), 0);
+        let strange = ViewFunctionId { prefix: [1; 16], suffix: [2; 16] };
+        assert!(Runtime::execute_view_function(strange, Vec::new()).is_err());
     });
 }
 
