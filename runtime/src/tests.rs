@@ -6,7 +6,6 @@ use iota_protocol::{
     ids::{AccountKey, Hash as Hash32, RunId},
     work::{Endpoint, Role},
 };
-use pallet_iota::runtime_api::runtime_decl_for_iota_api::IotaApi;
 use polkadot_sdk::{
     frame_support::{
         assert_ok,
