@@ -6,14 +6,12 @@ use iota_protocol::{
     ids::{AccountKey, Hash as Hash32, RunId},
     work::{Endpoint, Role},
 };
+use pallet_iota::runtime_api::runtime_decl_for_iota_api::IotaApi;
 use polkadot_sdk::{
     frame_support::{
         assert_ok,
         traits::{fungible::Inspect, PalletsInfoAccess},
-        view_functions::{
-            runtime_api::runtime_decl_for_runtime_view_function::RuntimeViewFunction, ViewFunction,
-            ViewFunctionId,
-        },
+        view_functions::{ViewFunction, ViewFunctionId},
     },
     frame_system, pallet_aura, pallet_skip_feeless_payment, pallet_transaction_payment,
     sp_consensus_aura::{Slot, AURA_ENGINE_ID},
