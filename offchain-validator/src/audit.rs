@@ -12,6 +12,7 @@ use iota_network::Network;
 use iota_protocol::ids::{Epoch, Hash, RunId, Sample, Stage, Version};
 use iota_protocol::params::RunParams;
 use iota_protocol::receipt::{LogEvent, Receipt};
+use iota_protocol::report::{AuditLine, Verdict};
 use iota_protocol::seed::audit_choice;
 use iota_protocol::view::MemberView;
 use iota_protocol::wire::{FetchReply, FetchRequest, STEP_STATE_PART};
@@ -29,18 +30,6 @@ const STATE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 /// Most parts of a trainer state that are fetched: 256 MiB.
 const MAX_STATE_PARTS: u32 = 64;
 
-/// What an audit found.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, codec::Encode, codec::Decode)]
-#[serde(rename_all = "lowercase")]
-pub enum Verdict {
-    /// Replay and log agree.
-    Sound,
-    /// The miner did not do what it says.
-    Invalid,
-    /// Something was missing; nobody is accused.
-    Undecided,
-}
-
 /// A finished audit.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Audit {
@@ -54,6 +43,17 @@ pub struct Audit {
     pub events: u32,
     /// Why, for people.
     pub reason: String,
+}
+
+impl From<&Audit> for AuditLine {
+    fn from(audit: &Audit) -> Self {
+        Self {
+            uid: audit.uid,
+            from_version: audit.from_version.0,
+            verdict: audit.verdict,
+            events: audit.events,
+        }
+    }
 }
 
 /// Whom to audit, with what is known of its epoch.

@@ -12,7 +12,6 @@ pub mod difficulty;
 pub mod evaluate;
 pub mod gather;
 pub mod pathways;
-pub mod report;
 pub mod run;
 pub mod scores;
 pub mod witness;

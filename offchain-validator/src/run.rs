@@ -13,6 +13,7 @@ use iota_network::{Inbound, Lane, Network};
 use iota_protocol::clasp::{self, Observation};
 use iota_protocol::hash::{hash, Domain};
 use iota_protocol::ids::{parse_hex32, Epoch, Hash, RunId, Stage, Uid};
+use iota_protocol::report::{MinerLine, Report, Verdict, REPORT_VERSION};
 use iota_protocol::seed::audit_choice;
 use iota_protocol::view::{MemberView, RunState};
 use iota_protocol::wire::{self, FetchReply, FetchRequest};
@@ -26,13 +27,12 @@ use iota_worker::session::Session;
 use iota_worker::{listen, onboard};
 use tokio::sync::mpsc;
 
-use crate::audit::{Audit, Auditor, Subject, Verdict};
+use crate::audit::{Audit, Auditor, Subject};
 use crate::config::ValidatorConfig;
 use crate::difficulty::Bigrams;
 use crate::evaluate;
 use crate::gather::{self, Evidence};
 use crate::pathways::{self, Pathways};
-use crate::report::{MinerLine, Report, REPORT_VERSION};
 use crate::scores;
 use crate::witness::Witness;
 

@@ -128,7 +128,7 @@ pub fn heldout_at_start(devnet: &Devnet, epoch: Epoch) -> Option<f64> {
 
 /// A validator's report on an epoch.
 #[must_use]
-pub fn report_of(data_dir: &Path, epoch: Epoch) -> Option<iota_validator::report::Report> {
+pub fn report_of(data_dir: &Path, epoch: Epoch) -> Option<iota_protocol::report::Report> {
     let text = std::fs::read(data_dir.join(format!("report-{epoch}.json"))).ok()?;
     serde_json::from_slice(&text).ok()
 }

@@ -37,6 +37,8 @@ pub mod pathway;
 pub mod phase;
 pub mod position;
 pub mod receipt;
+#[cfg(feature = "std")]
+pub mod report;
 #[cfg(test)]
 mod sample_params;
 pub mod score;
