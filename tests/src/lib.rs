@@ -10,4 +10,5 @@ pub mod options;
 pub mod process;
 pub mod progress;
 pub mod run;
+pub mod speed;
 pub mod summary;

@@ -50,6 +50,10 @@ async fn whole_run(options: Options) -> anyhow::Result<bool> {
         devnet.params.n_stages(),
         devnet.dataset.bigram_entropy()
     );
+    eprintln!(
+        "{} epochs, each with {} blocks of training for this machine's speed, then one to settle",
+        devnet.params.epochs, devnet.params.phases.train
+    );
     let records = run::follow(&mut devnet, async |_, _| Ok(Vec::new())).await?;
     let summary = run::summarise(&devnet, &records)?;
     let text = serde_json::to_string_pretty(&summary)?;

@@ -16,6 +16,7 @@ use crate::genesis::{self, AUTHORITIES};
 use crate::members::Member;
 use crate::options::Options;
 use crate::process::{free_port, stop_all, Process};
+use crate::speed;
 
 /// The run of every devnet.
 pub const RUN: RunId = RunId(0);
@@ -90,11 +91,13 @@ fn prepare(options: &Options, dir: &Path) -> anyhow::Result<(RunParams, Dataset)
     let dataset = Dataset::open(&out, None)?;
     let mut params = make(dataset.data_params())?;
     params.model.zero_boundary = options.control_zero;
-    if let Some(blocks) = options.train_blocks {
-        params.phases.train = blocks;
-        params.phases.score_commit = params.phases.score_commit.min(blocks * 3 / 5);
-        params.phases.score_reveal = params.phases.score_reveal.min(blocks - params.phases.score_commit);
-    }
+    let blocks = match options.train_blocks {
+        Some(blocks) => blocks,
+        None => speed::stretched(params.phases.train)?,
+    };
+    params.phases.train = blocks;
+    params.phases.score_commit = params.phases.score_commit.min(blocks * 3 / 5);
+    params.phases.score_reveal = params.phases.score_reveal.min(blocks - params.phases.score_commit);
     params.validate()?;
     Ok((params, dataset))
 }

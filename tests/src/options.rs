@@ -49,7 +49,8 @@ pub struct Options {
     /// Fixed RPC port of the first node; a free one when absent.
     #[arg(long)]
     pub rpc_port: Option<u16>,
-    /// Blocks of `Train`; the preset's when absent.
+    /// Blocks of `Train`; when absent the preset's, and up to four times as many on a machine that a
+    /// short measurement finds slow.
     #[arg(long)]
     pub train_blocks: Option<u32>,
     /// Control run: boundaries carry zeros, so that nothing but the last stage can learn.

@@ -213,8 +213,8 @@ impl TrainEpoch {
             flight.heard = Instant::now();
             return Ok(());
         }
-        let silent = flight.heard.elapsed();
-        tracing::info!(%sample, %to, ?silent, "downstream lost the sample; starting again at the next in its order");
+        let (silent, patience) = (flight.heard.elapsed(), self.patience.limit());
+        tracing::info!(%sample, %to, ?silent, ?patience, "downstream lost the sample; starting again at the next in its order");
         flight.attempt = flight.attempt.next();
         flight.stand = Stand::Sending;
         flight.skip(to, SkipCause::Unreachable, &order);
