@@ -8,7 +8,8 @@ use polkadot_sdk::{
         },
         weights::{Weight, WeightToFee},
     },
-    frame_system, pallet_aura,
+    frame_system,
+    pallet_session::FindAccountFromAuthorIndex,
 };
 
 use crate::{AccountId, Aura, Balance, Balances, Iota, Runtime};
@@ -37,7 +38,7 @@ impl OnUnbalanced<Credit<AccountId, Balances>> for ToTreasury {
     }
 }
 
-/// Pays fees to the author of the block: the account of its Aura key. What the author cannot take,
+/// Pays fees to the author of the block: the account that its keys belong to. What the author cannot take,
 /// because it does not exist and the fee is below the existential deposit, goes to the treasury.
 pub struct ToAuthor;
 
@@ -53,11 +54,10 @@ impl OnUnbalanced<Credit<AccountId, Balances>> for ToAuthor {
     }
 }
 
-/// The account of the Aura key that the current block's slot belongs to.
+/// The authority that the current block's slot belongs to.
 fn author() -> Option<AccountId> {
     let digest = frame_system::Pallet::<Runtime>::digest();
-    let index = Aura::find_author(digest.logs().iter().filter_map(|item| item.as_pre_runtime()))?;
-    let authorities = pallet_aura::Authorities::<Runtime>::get();
-    let key = authorities.get(usize::try_from(index).ok()?)?.clone();
-    Some(AccountId::new(key.into_inner().0))
+    FindAccountFromAuthorIndex::<Runtime, Aura>::find_author(
+        digest.logs().iter().filter_map(|item| item.as_pre_runtime()),
+    )
 }

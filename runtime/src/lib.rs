@@ -1,6 +1,7 @@
 //! The runtime of the IOTA chain: blocks by Aura, finality by GRANDPA, a token, and `pallet-iota`.
 //!
-//! It has no sudo. Pallet indices are explicit and never reused, because workers and signed
+//! It has no sudo: what the admin account may do is listed in [`governance`] and in the calls that take
+//! `EnsureAdmin`. Pallet indices are explicit and never reused, because workers and signed
 //! transactions know calls by index.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![recursion_limit = "256"]
@@ -12,8 +13,13 @@ include!(concat!(env!("OUT_DIR"), "/wasm_binary.rs"));
 
 pub mod apis;
 pub mod configs;
+pub mod faucet;
 pub mod fees;
+pub mod filters;
 pub mod genesis;
+pub mod governance;
+pub mod migrations;
+pub mod protocol_payment;
 
 #[cfg(test)]
 mod tests;
@@ -21,8 +27,10 @@ mod tests;
 use alloc::vec::Vec;
 
 use polkadot_sdk::{
-    frame_executive, frame_support, frame_system, pallet_aura, pallet_balances, pallet_grandpa,
-    pallet_skip_feeless_payment, pallet_timestamp, pallet_transaction_payment, pallet_utility,
+    frame_executive, frame_metadata_hash_extension, frame_support, frame_system, pallet_aura,
+    pallet_balances, pallet_grandpa, pallet_migrations, pallet_multisig, pallet_proxy, pallet_safe_mode,
+    pallet_session, pallet_skip_feeless_payment, pallet_timestamp, pallet_transaction_payment,
+    pallet_utility,
     sp_runtime::{
         generic, impl_opaque_keys,
         traits::{BlakeTwo256, IdentifyAccount, Verify},
@@ -66,9 +74,11 @@ pub const UNIT: Balance = iota_protocol::emission::UNIT;
 /// Milliseconds of a slot. Fixed at genesis: another value stops an existing chain.
 pub const SLOT_DURATION: u64 = 1_000;
 
-/// Checks in front of every transaction. Calls of `pallet-iota` that say they are free skip the
-/// payment; the wrapper has no data and no name of its own, so clients need not know it.
+/// Checks in front of every transaction. Those that clients must encode are era, nonce, tip and the
+/// mode of the metadata hash; the others have no data, and [`protocol_payment`] goes by the name and the
+/// bytes of the payment extension that it wraps.
 pub type TxExtension = (
+    frame_system::AuthorizeCall<Runtime>,
     frame_system::CheckNonZeroSender<Runtime>,
     frame_system::CheckSpecVersion<Runtime>,
     frame_system::CheckTxVersion<Runtime>,
@@ -76,10 +86,8 @@ pub type TxExtension = (
     frame_system::CheckEra<Runtime>,
     frame_system::CheckNonce<Runtime>,
     frame_system::CheckWeight<Runtime>,
-    pallet_skip_feeless_payment::SkipCheckIfFeeless<
-        Runtime,
-        pallet_transaction_payment::ChargeTransactionPayment<Runtime>,
-    >,
+    protocol_payment::ProtocolPayment,
+    frame_metadata_hash_extension::CheckMetadataHash<Runtime>,
 );
 
 /// A transaction as it stands in a block.
@@ -109,10 +117,10 @@ pub const VERSION: RuntimeVersion = RuntimeVersion {
     spec_name: alloc::borrow::Cow::Borrowed("iota"),
     impl_name: alloc::borrow::Cow::Borrowed("iota-node"),
     authoring_version: 1,
-    spec_version: 1,
+    spec_version: 2,
     impl_version: 1,
     apis: apis::RUNTIME_API_VERSIONS,
-    transaction_version: 1,
+    transaction_version: 2,
     system_version: 1,
 };
 
@@ -151,12 +159,34 @@ mod runtime {
     #[runtime::pallet_index(6)]
     pub type TransactionPayment = pallet_transaction_payment;
 
+    // Behind the balances: at genesis an authority's account exists before it gets keys.
+    #[runtime::pallet_index(7)]
+    pub type Session = pallet_session;
+
     #[runtime::pallet_index(10)]
     pub type Iota = pallet_iota;
 
     #[runtime::pallet_index(11)]
     pub type Utility = pallet_utility;
 
+    #[runtime::pallet_index(13)]
+    pub type Multisig = pallet_multisig;
+
+    #[runtime::pallet_index(16)]
+    pub type Proxy = pallet_proxy;
+
+    #[runtime::pallet_index(20)]
+    pub type SafeMode = pallet_safe_mode;
+
+    #[runtime::pallet_index(21)]
+    pub type Migrations = pallet_migrations;
+
     #[runtime::pallet_index(23)]
     pub type SkipFeelessPayment = pallet_skip_feeless_payment;
+
+    #[runtime::pallet_index(24)]
+    pub type Governance = crate::governance;
+
+    #[runtime::pallet_index(25)]
+    pub type Faucet = crate::faucet;
 }

@@ -48,10 +48,11 @@ pub fn write(
 
 /// The local preset has three authorities; a devnet of two uses the first two of them.
 fn limit_authorities(patch: &mut Value, authorities: u16) -> anyhow::Result<()> {
-    for pallet in ["aura", "grandpa"] {
-        let list = patch[pallet]["authorities"]
-            .as_array_mut()
-            .with_context(|| format!("the preset has no {pallet} authorities"))?;
+    for list in ["/session/keys", "/governance/authorities"] {
+        let list = patch
+            .pointer_mut(list)
+            .and_then(Value::as_array_mut)
+            .with_context(|| format!("the preset has no {list}"))?;
         if list.len() < usize::from(authorities) {
             bail!("--authorities {authorities}: the preset has keys for {} only", list.len());
         }

@@ -1,0 +1,192 @@
+//! The payment extension: who pays for a transaction, and who goes first.
+//!
+//! A protocol call inside its window pays nothing ([`pallet_skip_feeless_payment`] asks the pallet). A
+//! call that pays nothing would also come last in a full pool, so that anybody with a few tokens could
+//! keep a member out of its window. Therefore such a call gets the highest priority, and a tag that
+//! names what it does and for which member, of which the pool holds one transaction: a member cannot
+//! fill the pool with copies either. Calls that pay are left to the wrapped extension.
+
+use alloc::{vec, vec::Vec};
+use codec::{Decode, DecodeWithMemTracking, Encode};
+use iota_protocol::ids::{Epoch, Incarnation, RunId, Uid};
+use polkadot_sdk::{
+    frame_support::{
+        dispatch::{DispatchInfo, DispatchResult, GetDispatchInfo, PostDispatchInfo},
+        traits::{GetCallIndex, OriginTrait},
+        weights::Weight,
+    },
+    frame_system,
+    pallet_skip_feeless_payment::{Intermediate, SkipCheckIfFeeless},
+    pallet_transaction_payment::ChargeTransactionPayment,
+    sp_runtime::{
+        traits::{Implication, TransactionExtension, TransactionExtensionMetadata, ValidateResult},
+        transaction_validity::{
+            TransactionPriority, TransactionSource, TransactionValidityError, ValidTransaction,
+        },
+    },
+};
+use scale_info::{Type, TypeInfo};
+
+use crate::{AccountId, Runtime, RuntimeCall, RuntimeOrigin};
+
+type Call = pallet_iota::Call<Runtime>;
+type Inner = SkipCheckIfFeeless<Runtime, ChargeTransactionPayment<Runtime>>;
+
+/// Priority of a free call. No tip reaches it, and two free calls never outbid each other. There are
+/// at most a few for each member and epoch, so they cannot crowd out what pays.
+pub const FREE_PRIORITY: TransactionPriority = TransactionPriority::MAX;
+
+/// Charges for a transaction, or lets a protocol call go first and free.
+#[derive(Encode, Decode, DecodeWithMemTracking, Clone, Eq, PartialEq)]
+pub struct ProtocolPayment(Inner);
+
+impl ProtocolPayment {
+    /// With a tip in the smallest unit; free calls never pay it.
+    #[must_use]
+    pub fn with_tip(tip: crate::Balance) -> Self {
+        Self(Inner::from(ChargeTransactionPayment::from(tip)))
+    }
+}
+
+// Clients see the wrapped payment extension alone, under its own name and with its own bytes.
+impl TypeInfo for ProtocolPayment {
+    type Identity = <Inner as TypeInfo>::Identity;
+
+    fn type_info() -> Type {
+        Inner::type_info()
+    }
+}
+
+impl core::fmt::Debug for ProtocolPayment {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What the pool holds one transaction of: this call, by this member, in this epoch.
+#[derive(Encode, Clone, PartialEq, Eq, Debug)]
+enum Slot {
+    /// A protocol call of a member.
+    Member { call: u8, run: RunId, uid: Uid, incarnation: Incarnation, epoch: Epoch },
+    /// A free call that names no epoch: one at a time for each account.
+    Account { call: u8, who: AccountId },
+}
+
+/// The call's run and epoch, and the member if it is another than the signer's.
+fn named(call: &Call) -> Option<(RunId, Option<Epoch>, Option<Uid>)> {
+    match call {
+        Call::serve { run, .. } => Some((*run, None, None)),
+        Call::commit_work { run, epoch, .. }
+        | Call::attest { run, epoch, .. }
+        | Call::blind_merge { run, epoch, .. }
+        | Call::open_merge { run, epoch, .. }
+        | Call::commit_root { run, epoch, .. }
+        | Call::commit_scores { run, epoch, .. } => Some((*run, Some(*epoch), None)),
+        // Anybody may send it, and it is the author's one reveal whoever does.
+        Call::reveal_scores { run, epoch, author, .. } => Some((*run, Some(*epoch), Some(*author))),
+        _ => None,
+    }
+}
+
+fn member_slot(call: &Call, who: &AccountId) -> Option<Slot> {
+    let (run, epoch, author) = named(call)?;
+    let epoch = match epoch {
+        Some(epoch) => epoch,
+        None => pallet_iota::Clocks::<Runtime>::get(run)?.epoch,
+    };
+    let (uid, incarnation) = match author {
+        Some(uid) => (uid, pallet_iota::Scores::<Runtime>::get((run, epoch), uid)?.incarnation),
+        None => {
+            let uid = pallet_iota::UidOf::<Runtime>::get(run, who)?;
+            (uid, pallet_iota::Members::<Runtime>::get(run, uid)?.incarnation)
+        }
+    };
+    Some(Slot::Member { call: index(call), run, uid, incarnation, epoch })
+}
+
+fn index(call: &Call) -> u8 {
+    call.get_call_index()
+}
+
+/// Priority and tag of a free call by `who`.
+pub(crate) fn first_and_once(call: &RuntimeCall, who: &AccountId) -> ValidTransaction {
+    let slot = match call {
+        RuntimeCall::Iota(call) => {
+            member_slot(call, who).unwrap_or_else(|| Slot::Account { call: index(call), who: who.clone() })
+        }
+        // No other pallet has a free call today; one that had would not go first.
+        _ => return ValidTransaction::default(),
+    };
+    ValidTransaction {
+        priority: FREE_PRIORITY,
+        provides: vec![(b"iota-slot", slot).encode()],
+        ..ValidTransaction::default()
+    }
+}
+
+impl TransactionExtension<RuntimeCall> for ProtocolPayment {
+    const IDENTIFIER: &'static str = <Inner as TransactionExtension<RuntimeCall>>::IDENTIFIER;
+    type Implicit = <Inner as TransactionExtension<RuntimeCall>>::Implicit;
+    type Val = <Inner as TransactionExtension<RuntimeCall>>::Val;
+    type Pre = <Inner as TransactionExtension<RuntimeCall>>::Pre;
+
+    fn metadata() -> Vec<TransactionExtensionMetadata> {
+        <Inner as TransactionExtension<RuntimeCall>>::metadata()
+    }
+
+    fn implicit(&self) -> Result<Self::Implicit, TransactionValidityError> {
+        TransactionExtension::<RuntimeCall>::implicit(&self.0)
+    }
+
+    fn weight(&self, call: &RuntimeCall) -> Weight {
+        let payment = self.0.weight(call);
+        match call {
+            // Whether it is free is decided by the first half of what the call then does.
+            RuntimeCall::Iota(protocol) if named(protocol).is_some() => {
+                payment.saturating_add(protocol.get_dispatch_info().call_weight)
+            }
+            _ => payment,
+        }
+    }
+
+    fn validate(
+        &self,
+        origin: RuntimeOrigin,
+        call: &RuntimeCall,
+        info: &DispatchInfo,
+        len: usize,
+        self_implicit: Self::Implicit,
+        inherited_implication: &impl Implication,
+        source: TransactionSource,
+    ) -> ValidateResult<Self::Val, RuntimeCall> {
+        let (validity, val, origin) =
+            self.0.validate(origin, call, info, len, self_implicit, inherited_implication, source)?;
+        let who = match (&val, origin.caller()) {
+            (Intermediate::Skip(_), crate::OriginCaller::system(frame_system::RawOrigin::Signed(who))) => who,
+            _ => return Ok((validity, val, origin)),
+        };
+        let first = first_and_once(call, who);
+        Ok((validity.combine_with(first), val, origin))
+    }
+
+    fn prepare(
+        self,
+        val: Self::Val,
+        origin: &RuntimeOrigin,
+        call: &RuntimeCall,
+        info: &DispatchInfo,
+        len: usize,
+    ) -> Result<Self::Pre, TransactionValidityError> {
+        self.0.prepare(val, origin, call, info, len)
+    }
+
+    fn post_dispatch_details(
+        pre: Self::Pre,
+        info: &DispatchInfo,
+        post_info: &PostDispatchInfo,
+        len: usize,
+        result: &DispatchResult,
+    ) -> Result<Weight, TransactionValidityError> {
+        <Inner as TransactionExtension<RuntimeCall>>::post_dispatch_details(pre, info, post_info, len, result)
+    }
+}
