@@ -4,9 +4,7 @@
 //! a node of spec version 1. It is never written anew: chains that began then still hold such states.
 
 use polkadot_sdk::{
-    frame_support::traits::OnRuntimeUpgrade,
-    pallet_aura, pallet_session,
-    sp_core::storage::Storage,
+    frame_support::traits::OnRuntimeUpgrade, pallet_aura, pallet_session, sp_core::storage::Storage,
     sp_runtime::StateVersion,
 };
 use Sr25519Keyring::{Alice, Bob, Charlie};
