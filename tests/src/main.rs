@@ -51,7 +51,7 @@ async fn whole_run(options: Options) -> anyhow::Result<bool> {
         devnet.dataset.bigram_entropy()
     );
     eprintln!(
-        "{} epochs, each with {} blocks of training for this machine's speed, then one to settle",
+        "training epochs: {}, each with {} blocks of training at this machine's speed; one more settles",
         devnet.params.epochs, devnet.params.phases.train
     );
     let records = run::follow(&mut devnet, async |_, _| Ok(Vec::new())).await?;

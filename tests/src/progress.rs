@@ -4,11 +4,25 @@ use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use iota_protocol::ids::Epoch;
+use iota_protocol::params::RunParams;
+use iota_protocol::phase::Schedule;
 use iota_protocol::view::RunState;
 
 use crate::collect::Records;
 use crate::network::Devnet;
 use crate::summary::heldout_at_start;
+
+/// Blocks of the dev preset take a second each.
+const BLOCKS_PER_MINUTE: u32 = 60;
+
+/// Blocks until the settling epoch closes, when no `Train` is extended.
+fn blocks_left(params: &RunParams, epoch: Epoch, now: &Schedule, block: u32) -> u32 {
+    let later = epoch.0.saturating_add(1)..=params.epochs;
+    let end = later.fold(now.next_start(), |start, epoch| {
+        Schedule::new(&params.phases, params.is_settling(Epoch(epoch)), start, 0).next_start()
+    });
+    end.saturating_sub(block)
+}
 
 /// Shows where the run stands.
 pub struct Progress {
@@ -55,8 +69,10 @@ impl Progress {
         let percent = u64::from(done) * 100 / u64::from(length);
         self.line(format!("epoch {}{settling}: {phase:?}", clock.epoch), percent);
         if let Some(bar) = &self.bar {
+            let minutes = blocks_left(&devnet.params, clock.epoch, &schedule, records.block)
+                .div_ceil(BLOCKS_PER_MINUTE);
             bar.set_message(format!(
-                "epoch {}{settling}: {phase:?}, block {} of {close}",
+                "epoch {}{settling}: {phase:?}, block {} of {close}; about {minutes} min left in all",
                 clock.epoch, records.block
             ));
         }
