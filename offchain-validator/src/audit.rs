@@ -346,10 +346,15 @@ impl Auditor<'_> {
 
     fn distance(&self, mine: &[u8], theirs: &[u8]) -> Result<f64, String> {
         let count = usize::try_from(self.params.values_per_message()).unwrap_or(usize::MAX);
+        let wire = self.params.train.wire;
+        let (mine, my_ids) = values::split(wire, mine, count);
+        let (theirs, their_ids) = values::split(wire, theirs, count);
+        if my_ids != their_ids {
+            return Err("the token ids after the codes are not those of the sample".into());
+        }
         let decode = |codes: &[u8]| {
             let mut out = Vec::new();
-            values::decode(self.params.train.wire, codes, count, &mut out)
-                .map_err(|error| error.to_string())?;
+            values::decode(wire, codes, count, &mut out).map_err(|error| error.to_string())?;
             Ok::<_, String>(out)
         };
         let (mine, theirs) = (decode(mine)?, decode(theirs)?);

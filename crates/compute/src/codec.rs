@@ -7,11 +7,15 @@
 //! its length, and its values are finite.
 
 use half::bf16;
-use iota_protocol::params::WireCodec;
+use iota_protocol::params::{RunParams, WireCodec};
+use iota_protocol::receipt::Direction;
 
-use crate::scale::{
-    exponent_for, max_magnitude, power_of_two, quantize, CodeRange, BLOCK, EXPONENT_MAX, EXPONENT_MIN,
-};
+use crate::scale::{max_magnitude, CodeRange, BLOCK};
+
+mod blocks;
+mod token_ids;
+
+pub use token_ids::TokenIds;
 
 /// Why values or bytes were refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -39,6 +43,18 @@ pub enum CodecError {
         /// Bytes given.
         got: usize,
     },
+    /// Not the token ids of one sample.
+    #[error("{got} bytes of token ids, expected {expected} of ids below {vocab}, the largest is {largest}; refuse the message")]
+    Tokens {
+        /// Bytes expected.
+        expected: usize,
+        /// Bytes given.
+        got: usize,
+        /// Size of the vocabulary.
+        vocab: u32,
+        /// Largest id given, 0 where the length was wrong.
+        largest: u32,
+    },
     /// A byte that no encoder writes.
     #[error("byte {offset} is {byte:#04x}, which no {codec:?} encoder writes; refuse the message")]
     Byte {
@@ -54,50 +70,96 @@ pub enum CodecError {
 /// Bytes that `values` values take, scales included.
 #[must_use]
 pub fn encoded_len(codec: WireCodec, values: usize) -> usize {
-    match codec {
-        WireCodec::F32 => values * 4,
+    match codec.values() {
         WireCodec::Bf16 => values * 2,
         WireCodec::Int8 => values.div_ceil(BLOCK) + values,
         WireCodec::Int4 => values.div_ceil(BLOCK) + values.div_ceil(2),
+        _ => values * 4,
     }
 }
 
-/// Writes `values` to `out`, which is cleared first.
+/// Writes `values` to `out`, which is cleared first; a buffer that is used again is not allocated anew.
 ///
 /// # Errors
 /// [`CodecError::NotFinite`]; `out` then holds nothing of use.
 pub fn encode(codec: WireCodec, values: &[f32], out: &mut Vec<u8>) -> Result<(), CodecError> {
     out.clear();
-    out.reserve(encoded_len(codec, values.len()));
-    match codec {
-        WireCodec::F32 => encode_f32(values, out),
+    out.resize(encoded_len(codec, values.len()), 0);
+    match codec.values() {
         WireCodec::Bf16 => encode_bf16(values, out),
-        WireCodec::Int8 => encode_blocks(codec, CodeRange::Int8, values, out),
-        WireCodec::Int4 => encode_blocks(codec, CodeRange::Int4, values, out),
+        WireCodec::Int8 => blocks::encode(CodeRange::Int8, values, out),
+        WireCodec::Int4 => blocks::encode(CodeRange::Int4, values, out),
+        _ => encode_f32(values, out),
     }
 }
 
-/// Reads `values` values from `bytes` to `out`, which is cleared first.
+/// Reads `values` values from `bytes` to `out`, which is cleared first; a buffer that is used again is
+/// not allocated anew.
+///
+/// # Errors
+/// As [`decode_into`].
+pub fn decode(codec: WireCodec, bytes: &[u8], values: usize, out: &mut Vec<f32>) -> Result<(), CodecError> {
+    check_len(codec, bytes, values)?;
+    out.clear();
+    out.resize(values, 0.0);
+    decode_into(codec, bytes, out)
+}
+
+/// Reads exactly as many values as `out` holds, for instance straight into a tensor's memory.
 ///
 /// # Errors
 /// [`CodecError::Length`] and [`CodecError::Byte`] for bytes that no encoder writes,
-/// [`CodecError::NotFinite`] for values that no sender may have.
-pub fn decode(codec: WireCodec, bytes: &[u8], values: usize, out: &mut Vec<f32>) -> Result<(), CodecError> {
-    let expected = encoded_len(codec, values);
-    if bytes.len() != expected {
-        return Err(CodecError::Length { values, codec, expected, got: bytes.len() });
-    }
-    out.clear();
-    out.reserve(values);
-    match codec {
-        WireCodec::F32 => out.extend(bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b))),
+/// [`CodecError::NotFinite`] for values that no sender may have; `out` then holds nothing of use.
+pub fn decode_into(codec: WireCodec, bytes: &[u8], out: &mut [f32]) -> Result<(), CodecError> {
+    check_len(codec, bytes, out.len())?;
+    match codec.values() {
         WireCodec::Bf16 => {
-            out.extend(bytes.as_chunks::<2>().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()));
+            for (value, bytes) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                *value = bf16::from_le_bytes(*bytes).to_f32();
+            }
+            check_finite(WireCodec::Bf16, out)
         }
-        WireCodec::Int8 => decode_int8(bytes, values, out)?,
-        WireCodec::Int4 => decode_int4(bytes, values, out)?,
+        WireCodec::Int8 => blocks::decode(CodeRange::Int8, bytes, out),
+        WireCodec::Int4 => blocks::decode(CodeRange::Int4, bytes, out),
+        _ => {
+            for (value, bytes) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
+                *value = f32::from_le_bytes(*bytes);
+            }
+            check_finite(WireCodec::F32, out)
+        }
     }
-    check_finite(codec, out)
+}
+
+fn check_len(codec: WireCodec, bytes: &[u8], values: usize) -> Result<(), CodecError> {
+    let (expected, got) = (encoded_len(codec, values), bytes.len());
+    if got == expected {
+        Ok(())
+    } else {
+        Err(CodecError::Length { values, codec, expected, got })
+    }
+}
+
+/// The codes of a message and the token ids after them, which most runs have none of. Neither part has
+/// been checked.
+#[must_use]
+pub fn split(codec: WireCodec, message: &[u8], values: usize) -> (&[u8], &[u8]) {
+    message.split_at(encoded_len(codec, values).min(message.len()))
+}
+
+/// Checks that a message's bytes mean something in a run: every code and every token id.
+///
+/// # Errors
+/// As [`decode_into`]; also [`CodecError::Tokens`].
+pub fn check_message(run: &RunParams, direction: Direction, message: &[u8]) -> Result<(), CodecError> {
+    let (wire, values) = (run.train.wire, run.values_per_message() as usize);
+    let (codes, ids) = match direction {
+        Direction::Forward => split(wire, message, values),
+        Direction::Backward => (message, &[][..]),
+    };
+    if direction == Direction::Forward {
+        TokenIds::of_run(run).decode(ids)?;
+    }
+    decode(wire, codes, values, &mut Vec::new())
 }
 
 /// Applies the codec and undoes it: what the other side of the boundary sees.
@@ -119,102 +181,26 @@ fn check_finite(codec: WireCodec, values: &[f32]) -> Result<(), CodecError> {
     Err(CodecError::NotFinite { index, values: values.len(), codec })
 }
 
-fn encode_f32(values: &[f32], out: &mut Vec<u8>) -> Result<(), CodecError> {
+fn encode_f32(values: &[f32], out: &mut [u8]) -> Result<(), CodecError> {
     check_finite(WireCodec::F32, values)?;
-    values.iter().for_each(|value| out.extend_from_slice(&value.to_le_bytes()));
+    for (bytes, value) in out.as_chunks_mut::<4>().0.iter_mut().zip(values) {
+        *bytes = value.to_le_bytes();
+    }
     Ok(())
 }
 
-fn encode_bf16(values: &[f32], out: &mut Vec<u8>) -> Result<(), CodecError> {
-    for (index, value) in values.iter().enumerate() {
+fn encode_bf16(values: &[f32], out: &mut [u8]) -> Result<(), CodecError> {
+    let mut finite = true;
+    for (bytes, value) in out.as_chunks_mut::<2>().0.iter_mut().zip(values) {
         let rounded = bf16::from_f32(*value);
-        if !rounded.is_finite() {
-            return Err(CodecError::NotFinite { index, values: values.len(), codec: WireCodec::Bf16 });
-        }
-        out.extend_from_slice(&rounded.to_le_bytes());
+        finite &= rounded.is_finite();
+        *bytes = rounded.to_le_bytes();
     }
-    Ok(())
-}
-
-fn encode_blocks(
-    codec: WireCodec,
-    range: CodeRange,
-    values: &[f32],
-    out: &mut Vec<u8>,
-) -> Result<(), CodecError> {
-    for (block_index, block) in values.chunks(BLOCK).enumerate() {
-        let not_finite = CodecError::NotFinite { index: block_index * BLOCK, values: values.len(), codec };
-        let magnitude = max_magnitude(block).ok_or(not_finite)?;
-        let e = exponent_for(magnitude, range);
-        out.push(i8::try_from(e).expect("exponents lie between -126 and 126; qed").cast_unsigned());
+    if finite {
+        return Ok(());
     }
-    let scales: Vec<i8> = out.iter().map(|byte| byte.cast_signed()).collect();
-    for (block, e) in values.chunks(BLOCK).zip(scales) {
-        match range {
-            CodeRange::Int8 => quantize(block, e.into(), range, |code| out.push(code.cast_unsigned())),
-            CodeRange::Int4 => push_nibbles(block, e.into(), out),
-        }
-    }
-    Ok(())
-}
-
-/// Packs the codes of a block; blocks have an even length, except perhaps the last.
-fn push_nibbles(block: &[f32], e: i32, out: &mut Vec<u8>) {
-    let mut low = None;
-    quantize(block, e, CodeRange::Int4, |code| {
-        let nibble = code.cast_unsigned() & 0x0f;
-        match low.take() {
-            None => low = Some(nibble),
-            Some(first) => out.push(first | (nibble << 4)),
-        }
-    });
-    out.extend(low);
-}
-
-/// The scales of a block codec, each checked against the range that encoders write.
-fn read_scales(codec: WireCodec, bytes: &[u8]) -> Result<Vec<f32>, CodecError> {
-    let read = |(offset, byte): (usize, &u8)| {
-        let e = i32::from(byte.cast_signed());
-        let written = (EXPONENT_MIN..=EXPONENT_MAX).contains(&e);
-        written.then(|| power_of_two(e)).ok_or(CodecError::Byte { offset, byte: *byte, codec })
-    };
-    bytes.iter().enumerate().map(read).collect()
-}
-
-fn decode_int8(bytes: &[u8], values: usize, out: &mut Vec<f32>) -> Result<(), CodecError> {
-    let (scales, codes) = bytes.split_at(values.div_ceil(BLOCK));
-    if let Some(position) = codes.iter().position(|byte| *byte == 0x80) {
-        return Err(CodecError::Byte { offset: scales.len() + position, byte: 0x80, codec: WireCodec::Int8 });
-    }
-    for (block, scale) in codes.chunks(BLOCK).zip(read_scales(WireCodec::Int8, scales)?) {
-        out.extend(block.iter().map(|byte| f32::from(byte.cast_signed()) * scale));
-    }
-    Ok(())
-}
-
-fn decode_int4(bytes: &[u8], values: usize, out: &mut Vec<f32>) -> Result<(), CodecError> {
-    let (scales, codes) = bytes.split_at(values.div_ceil(BLOCK));
-    let unpaired = values % 2 == 1;
-    let last = codes.len().saturating_sub(1);
-    for (index, byte) in codes.iter().enumerate() {
-        let filler = unpaired && index == last && byte >> 4 != 0;
-        if byte & 0x0f == 0x08 || byte >> 4 == 0x08 || filler {
-            return Err(CodecError::Byte {
-                offset: scales.len() + index,
-                byte: *byte,
-                codec: WireCodec::Int4,
-            });
-        }
-    }
-    for (block, scale) in codes.chunks(BLOCK / 2).zip(read_scales(WireCodec::Int4, scales)?) {
-        for byte in block {
-            let low = byte.cast_signed() << 4 >> 4;
-            let high = byte.cast_signed() >> 4;
-            out.extend([f32::from(low) * scale, f32::from(high) * scale]);
-        }
-    }
-    out.truncate(values);
-    Ok(())
+    let index = values.iter().position(|value| !bf16::from_f32(*value).is_finite()).unwrap_or(0);
+    Err(CodecError::NotFinite { index, values: values.len(), codec: WireCodec::Bf16 })
 }
 
 #[cfg(test)]

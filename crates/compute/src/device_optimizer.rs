@@ -2,13 +2,12 @@
 //!
 //! The formula of [`crate::optimizer`]; not the same bits as the host's, but the same on one device.
 
-use std::borrow::Cow;
-
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::layout::{StageLayout, TensorSpec};
 use crate::model::to_vec;
-use crate::optimizer::{Masters, Optimizer, StepPlan, ADAM_EPS};
+use crate::optimizer::{Masters, Older, Optimizer, StepPlan, ADAM_EPS};
+use crate::state::MasterRoots;
 
 /// The optimizer on a device.
 pub(crate) struct DeviceOptimizer {
@@ -48,9 +47,9 @@ impl DeviceOptimizer {
 }
 
 impl Optimizer for DeviceOptimizer {
-    fn accumulate(&mut self, grads: &[Tensor]) -> Result<bool, TchError> {
+    fn accumulate(&mut self, grads: Vec<Tensor>) -> Result<bool, TchError> {
         let flat: Result<Vec<Tensor>, TchError> =
-            self.specs.iter().zip(grads).map(|(spec, grad)| grad.f_reshape([spec.len as i64])).collect();
+            self.specs.iter().zip(&grads).map(|(spec, grad)| grad.f_reshape([spec.len as i64])).collect();
         let sum = self.sum.f_add(&Tensor::f_cat(&flat?, 0)?)?;
         let finite = sum.f_isfinite()?.f_all()?.f_int64_value(&[])? == 1;
         if finite {
@@ -59,7 +58,8 @@ impl Optimizer for DeviceOptimizer {
         Ok(finite)
     }
 
-    fn step(&mut self, plan: &StepPlan) -> Result<f64, TchError> {
+    fn step(&mut self, plan: &StepPlan, _: Older) -> Result<f64, TchError> {
+        // The old weights stay as they are in either case: a step replaces tensors.
         let norm = plan.mean * self.sum.f_to_kind(Kind::Double)?.f_norm()?.f_double_value(&[])?;
         let g = self.sum.f_mul_scalar(f64::from(plan.gradient_factor(norm)))?;
         let (beta1, beta2) = (f64::from(plan.beta1), f64::from(plan.beta2));
@@ -74,16 +74,20 @@ impl Optimizer for DeviceOptimizer {
         Ok(norm)
     }
 
-    fn weights_tensor(&self) -> Result<Tensor, TchError> {
-        // A step replaces the tensor and never writes into it, so a second handle is a copy.
-        Ok(self.weights.shallow_clone())
+    fn weights_tensor(&self) -> Tensor {
+        self.weights.shallow_clone()
     }
 
-    fn masters(&self) -> Result<Cow<'_, Masters>, TchError> {
+    fn masters(&self) -> Result<Masters, TchError> {
         let mut weights = to_vec(&self.weights)?;
         weights.extend_from_slice(&self.padding);
         let (first, second) = (self.moments(&self.first)?, self.moments(&self.second)?);
-        Ok(Cow::Owned(Masters { weights, first, second }))
+        Ok(Masters { weights, first, second })
+    }
+
+    fn roots(&self) -> Result<MasterRoots, TchError> {
+        let Masters { weights, first, second } = self.masters()?;
+        Ok(MasterRoots::of(&weights, &first, &second))
     }
 
     fn gradient_sum(&self) -> Result<Vec<f32>, TchError> {
@@ -105,7 +109,7 @@ mod tests {
         let layout = StageLayout::new(&run, Stage(0)).unwrap();
         let zeros = vec![0.0; layout.padded_len()];
         let masters = Masters { weights: layout.init(&run), first: zeros.clone(), second: zeros };
-        let mut host = HostOptimizer::new(&layout, masters.clone());
+        let mut host = HostOptimizer::new(&layout, masters.clone()).unwrap();
         let mut device = DeviceOptimizer::new(&layout, &masters, Device::Cpu).unwrap();
         let mut rng = Rng::new(5);
         for step in 1..=5 {
@@ -115,9 +119,11 @@ mod tests {
                 .iter()
                 .map(|s| Tensor::from_slice(&draw(s.len)).view_(&s.shape[..]))
                 .collect();
-            assert!(host.accumulate(&grads).unwrap() && device.accumulate(&grads).unwrap());
+            let copies = grads.iter().map(Tensor::shallow_clone).collect();
+            assert!(host.accumulate(copies).unwrap() && device.accumulate(grads).unwrap());
             let plan = StepPlan::new(&run, 0.5, 0.003, step, 1);
-            let (a, b) = (host.step(&plan).unwrap(), device.step(&plan).unwrap());
+            let (a, b) =
+                (host.step(&plan, Older::Unused).unwrap(), device.step(&plan, Older::Unused).unwrap());
             assert!((a - b).abs() < 1e-9 * a, "{a} {b}");
         }
         let (host, device) = (host.masters().unwrap(), device.masters().unwrap());

@@ -95,7 +95,7 @@ impl Pipeline {
             if got != expected {
                 return Err(EvaluateError::Weights { stage, expected, got });
             }
-            let model = StageModel::new(&run.model, &layout, device)?;
+            let model = StageModel::new(run, &layout, device)?;
             let leaves = model.leaves(&Tensor::f_from_slice(flat)?.f_to_device(device)?, false)?;
             Ok((model, leaves))
         };
@@ -110,9 +110,13 @@ impl Pipeline {
         }
         tch::no_grad(|| {
             let device = self.stages.first().map_or(Device::Cpu, |(model, _)| model.device());
-            let mut x = token_tensor(tokens, seq_len as i64, device)?;
+            let tokens_bt = token_tensor(tokens, seq_len as i64, device)?;
+            let mut x = tokens_bt.shallow_clone();
             for (stage, (model, leaves)) in (0u16..).zip(&self.stages) {
-                let input = if stage == 0 { ModelInput::Tokens(&x) } else { ModelInput::Boundary(&x) };
+                let input = match stage {
+                    0 => ModelInput::Tokens(&tokens_bt),
+                    _ => ModelInput::Boundary(&x, Some(&tokens_bt)),
+                };
                 let out = model.forward(leaves, input)?;
                 x = if model.is_last() { out } else { self.cross(Stage(stage), &out)? };
             }

@@ -22,9 +22,7 @@ pub fn chunk_count(values: usize) -> usize {
 #[must_use]
 pub fn to_bytes(values: &[f32]) -> Vec<u8> {
     let mut bytes = vec![0u8; values.len() * 4];
-    for (out, value) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(values) {
-        *out = value.to_le_bytes();
-    }
+    fill_bytes(&mut bytes, values);
     bytes
 }
 
@@ -45,7 +43,20 @@ pub fn chunk_hash(domain: Domain, index: u32, bytes: &[u8]) -> Hash {
 #[must_use]
 pub fn chunk_hashes(domain: Domain, buffers: &[&[f32]]) -> Vec<Hash> {
     let chunks = buffers.iter().flat_map(|buffer| buffer.chunks(CHUNK_VALUES));
-    (0u32..).zip(chunks).map(|(index, chunk)| chunk_hash(domain, index, &to_bytes(chunk))).collect()
+    // One buffer for all chunks: this runs over masters and moments at every local step.
+    let mut bytes = vec![0u8; CHUNK_BYTES];
+    let hash = |(index, chunk): (u32, &[f32])| {
+        let bytes = &mut bytes[..chunk.len() * 4];
+        fill_bytes(bytes, chunk);
+        chunk_hash(domain, index, bytes)
+    };
+    (0u32..).zip(chunks).map(hash).collect()
+}
+
+fn fill_bytes(bytes: &mut [u8], values: &[f32]) {
+    for (out, value) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(values) {
+        *out = value.to_le_bytes();
+    }
 }
 
 #[cfg(test)]

@@ -9,12 +9,12 @@ use std::ops::Range;
 
 use iota_protocol::hash::{hash_of, Domain};
 use iota_protocol::ids::Stage;
-use iota_protocol::params::{ModelParams, RunParams};
+use iota_protocol::params::{BoundaryTier, ModelParams, RunParams};
 
 use crate::rng::Rng;
 
 /// Standard deviation of initial weights (GPT-2 and Llama descendants; `bench/tiny.py`).
-const INIT_STD: f64 = 0.02;
+pub(crate) const INIT_STD: f64 = 0.02;
 
 /// A stage that the run does not have.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -112,12 +112,12 @@ impl StageLayout {
         let stages = run.n_stages();
         let params = run.stage(stage).ok_or(LayoutError { stage, stages })?;
         let cut = Cut { stage: stage.0, stages, first_layer: params.first_layer, layers: params.layers };
-        Ok(Self::of_cut(&run.model, cut, run.merge.chunk as usize))
+        Ok(Self::of_cut(&run.model, run.tier(), cut, run.merge.chunk as usize))
     }
 
     /// The layout of a part of a model, padded to multiples of `chunk`.
-    pub(crate) fn of_cut(model: &ModelParams, cut: Cut, chunk: usize) -> Self {
-        let mut builder = Builder { model, tensors: Vec::new(), len: 0 };
+    pub(crate) fn of_cut(model: &ModelParams, tier: BoundaryTier, cut: Cut, chunk: usize) -> Self {
+        let mut builder = Builder { model, tier, tensors: Vec::new(), len: 0 };
         let roles = builder.stage(cut);
         let Builder { tensors, len, .. } = builder;
         Self { tensors, roles, len, padded_len: len.next_multiple_of(chunk.max(1)) }
@@ -169,6 +169,7 @@ fn fill_normal(values: &mut [f32], seed: u64, name: &str, std: f64) {
 /// Lays tensors one after another.
 struct Builder<'a> {
     model: &'a ModelParams,
+    tier: BoundaryTier,
     tensors: Vec<TensorSpec>,
     len: usize,
 }
@@ -178,10 +179,11 @@ impl Builder<'_> {
         let (d, b) = (i64::from(self.model.d_model), i64::from(self.model.bottleneck));
         let vocab = i64::from(self.model.vocab);
         let (first, last) = (cut.stage == 0, cut.stage + 1 == cut.stages);
-        let squeezed = self.model.has_bottleneck();
+        let squeezed = self.tier == BoundaryTier::Bottleneck;
         let mut roles = Roles::default();
         if first {
-            roles.embedding = Some(self.push("embed.weight".into(), &[vocab, d], Init::Normal, false));
+            let stream = self.stream();
+            roles.embedding = Some(self.push("embed.weight".into(), &[vocab, stream], Init::Normal, false));
         } else if squeezed {
             let name = format!("boundary.{}.decoder.weight", cut.stage - 1);
             roles.decoder = Some(self.push(name, &[d, b], Init::Zeros, false));
@@ -200,17 +202,25 @@ impl Builder<'_> {
 
     fn layer(&mut self, layer: u16) -> LayerIndex {
         let d = i64::from(self.model.d_model);
-        let d_ff = i64::from(self.model.d_ff);
+        let (d_ff, stream) = (i64::from(self.model.d_ff), self.stream());
         let heads = i64::from(self.model.n_heads) + 2 * i64::from(self.model.n_kv_heads);
         let qkv = heads * i64::from(self.model.head_dim());
         let name = |part: &str| format!("layers.{layer}.{part}.weight");
         LayerIndex {
             attention_norm: self.push(name("attention_norm"), &[d], Init::Ones, false),
             qkv: self.push(name("qkv"), &[qkv, d], Init::Normal, true),
-            output: self.push(name("output"), &[d, d], Init::Residual, true),
+            output: self.push(name("output"), &[stream, d], Init::Residual, true),
             mlp_norm: self.push(name("mlp_norm"), &[d], Init::Ones, false),
             gate_up: self.push(name("gate_up"), &[2 * d_ff, d], Init::Normal, true),
-            down: self.push(name("down"), &[d, d_ff], Init::Residual, true),
+            down: self.push(name("down"), &[stream, d_ff], Init::Residual, true),
+        }
+    }
+
+    /// Channels of the residual stream that are trained: all, or the coordinates in the shared basis.
+    fn stream(&self) -> i64 {
+        match self.tier {
+            BoundaryTier::Codes | BoundaryTier::Bottleneck => i64::from(self.model.d_model),
+            BoundaryTier::Subspace => i64::from(self.model.bottleneck),
         }
     }
 

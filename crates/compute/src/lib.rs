@@ -6,6 +6,7 @@
 //! every run. Call [`init_runtime`] first.
 
 mod atomic;
+mod boundary;
 pub mod checkpoint;
 pub mod codec;
 pub mod data;
@@ -14,6 +15,7 @@ pub mod entry;
 pub mod evaluate;
 pub mod flat;
 pub mod generate;
+mod host;
 pub mod layout;
 mod loss;
 mod manifest;

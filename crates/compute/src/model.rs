@@ -4,12 +4,13 @@
 //! (`b = d` without a bottleneck), `h` heads, `k` KV heads, `c` width of a head, `V` vocabulary.
 //! Parameters are leaves: views into one flat buffer, in the order of the stage's layout.
 //!
-//! The identity path: `z = E·x + x[..b]` leaves a stage, `x = D·z + pad(z)` enters the next, so `b`
-//! channels of the residual stream cross every boundary untouched.
+//! What happens at the two boundaries is [`crate::boundary`]'s.
 
-use iota_protocol::params::ModelParams;
+use iota_protocol::params::{ModelParams, RunParams};
 use tch::{Device, Kind, TchError, Tensor};
 
+use crate::boundary::{self, Boundary, Crossing};
+use crate::host;
 use crate::layout::{LayerIndex, Roles, StageLayout, TensorSpec};
 
 /// Added to the mean square in RMSNorm (Llama).
@@ -19,8 +20,8 @@ const NORM_EPS: f64 = 1e-5;
 pub(crate) enum ModelInput<'a> {
     /// Tokens `[B, T]`, int64: the first stage.
     Tokens(&'a Tensor),
-    /// Boundary values `[B, T, b]`: every other stage.
-    Boundary(&'a Tensor),
+    /// Boundary values `[B, T, b]`: every other stage; with the tokens where the tier needs them.
+    Boundary(&'a Tensor, Option<&'a Tensor>),
 }
 
 /// One stage's shape and constants on a device.
@@ -28,6 +29,7 @@ pub(crate) struct StageModel {
     params: ModelParams,
     specs: Vec<TensorSpec>,
     roles: Roles,
+    boundary: Box<dyn Boundary>,
     cos_t1c: Tensor,
     sin_t1c: Tensor,
     matmul_kind: Kind,
@@ -36,10 +38,11 @@ pub(crate) struct StageModel {
 
 impl StageModel {
     /// A stage with this layout. Matrix products run in bf16 on CUDA and in fp32 elsewhere.
-    pub(crate) fn new(params: &ModelParams, layout: &StageLayout, device: Device) -> Result<Self, TchError> {
-        let (cos_t1c, sin_t1c) = rotary_tables(params, device)?;
+    pub(crate) fn new(run: &RunParams, layout: &StageLayout, device: Device) -> Result<Self, TchError> {
+        let (cos_t1c, sin_t1c) = rotary_tables(&run.model, device)?;
         Ok(Self {
-            params: params.clone(),
+            params: run.model.clone(),
+            boundary: boundary::of_run(run, device)?,
             specs: layout.tensors().to_vec(),
             roles: layout.roles.clone(),
             cos_t1c,
@@ -69,48 +72,55 @@ impl StageModel {
 
     /// Boundary values `[B, T, b]`, or logits `[B, T, V]` from the last stage.
     pub(crate) fn forward(&self, leaves: &[Tensor], input: ModelInput<'_>) -> Result<Tensor, TchError> {
-        let mut x_btd = match input {
-            ModelInput::Tokens(tokens_bt) => self.embed(leaves, tokens_bt)?,
-            ModelInput::Boundary(z_btb) => self.receive(leaves, z_btb)?,
+        let (mut x_btd, tokens_bt) = match input {
+            ModelInput::Tokens(tokens_bt) => (self.embed(leaves, tokens_bt)?, Some(tokens_bt)),
+            ModelInput::Boundary(z_btb, tokens_bt) => (self.receive(leaves, z_btb, tokens_bt)?, tokens_bt),
         };
         for layer in &self.roles.layers {
             x_btd = self.layer(leaves, *layer, &x_btd)?;
         }
         match (self.roles.norm, self.roles.head) {
             (Some(norm), Some(head)) => self.linear(&self.norm(&x_btd, &leaves[norm])?, &leaves[head]),
-            _ => self.send(leaves, &x_btd),
+            _ => {
+                let weight = self.roles.encoder.map(|encoder| &leaves[encoder]);
+                self.boundary.send(Crossing { values: &x_btd, weight, tokens_bt }, &self.product())
+            }
         }
     }
 
     fn embed(&self, leaves: &[Tensor], tokens_bt: &Tensor) -> Result<Tensor, TchError> {
         let missing = || TchError::Shape("a stage without embedding was given tokens".into());
         let table = self.roles.embedding.ok_or_else(missing)?;
-        Tensor::f_embedding(&leaves[table], tokens_bt, -1, false, false)
+        let rows = Tensor::f_embedding(&leaves[table], tokens_bt, -1, false, false)?;
+        self.boundary.embed(rows, tokens_bt, &self.product())
     }
 
-    fn receive(&self, leaves: &[Tensor], z_btb: &Tensor) -> Result<Tensor, TchError> {
+    fn receive(
+        &self,
+        leaves: &[Tensor],
+        z_btb: &Tensor,
+        tokens_bt: Option<&Tensor>,
+    ) -> Result<Tensor, TchError> {
         let seen = if self.params.zero_boundary { z_btb.f_mul_scalar(0.0)? } else { z_btb.shallow_clone() };
-        let Some(decoder) = self.roles.decoder else { return Ok(seen) };
-        let rest = i64::from(self.params.d_model) - i64::from(self.params.bottleneck);
-        self.linear(&seen, &leaves[decoder])?.f_add(&seen.f_constant_pad_nd([0, rest])?)
+        let weight = self.roles.decoder.map(|decoder| &leaves[decoder]);
+        self.boundary.receive(Crossing { values: &seen, weight, tokens_bt }, &self.product())
     }
 
-    fn send(&self, leaves: &[Tensor], x_btd: &Tensor) -> Result<Tensor, TchError> {
-        let Some(encoder) = self.roles.encoder else { return x_btd.f_contiguous() };
-        let identity = x_btd.f_narrow(-1, 0, i64::from(self.params.bottleneck))?;
-        self.linear(x_btd, &leaves[encoder])?.f_add(&identity)
+    fn product(&self) -> impl Fn(&Tensor, &Tensor) -> Result<Tensor, TchError> + '_ {
+        |x, weight| self.linear(x, weight)
     }
 
     fn layer(&self, leaves: &[Tensor], at: LayerIndex, x_btd: &Tensor) -> Result<Tensor, TchError> {
         let normed = self.norm(x_btd, &leaves[at.attention_norm])?;
         let qkv = self.linear(&normed, &leaves[at.qkv])?;
         let attended = self.linear(&self.attention(&qkv)?, &leaves[at.output])?;
-        let x_btd = x_btd.f_add(&attended)?;
+        let x_btd = x_btd.f_add(&self.boundary.widen(attended, &self.product())?)?;
         let normed = self.norm(&x_btd, &leaves[at.mlp_norm])?;
         let gate_up = self.linear(&normed, &leaves[at.gate_up])?;
         let d_ff = i64::from(self.params.d_ff);
         let hidden = gate_up.f_narrow(-1, 0, d_ff)?.f_silu()?.f_mul(&gate_up.f_narrow(-1, d_ff, d_ff)?)?;
-        x_btd.f_add(&self.linear(&hidden, &leaves[at.down])?)
+        let down = self.linear(&hidden, &leaves[at.down])?;
+        x_btd.f_add(&self.boundary.widen(down, &self.product())?)
     }
 
     /// Causal attention over projected queries, keys and values `[B, T, (h + 2k)·c]`.
@@ -119,15 +129,26 @@ impl StageModel {
         let width = i64::from(self.params.head_dim());
         let (windows, tokens, _) = qkv.size3()?;
         let all_bthc = qkv.f_view_([windows, tokens, heads + 2 * kv, width])?;
-        let turned =
-            self.rotate(&all_bthc.f_narrow(2, 0, heads + kv)?, tokens)?.f_to_kind(self.matmul_kind)?;
-        let value = all_bthc.f_narrow(2, heads + kv, kv)?.f_to_kind(self.matmul_kind)?;
+        let turned = self.narrowed(self.rotate(&all_bthc.f_narrow(2, 0, heads + kv)?, tokens)?)?;
+        let value = self.narrowed(all_bthc.f_narrow(2, heads + kv, kv)?)?;
         let [q, k, v] = [&turned.f_narrow(2, 0, heads)?, &turned.f_narrow(2, heads, kv)?, &value];
         let [q, k, v] = [q.f_transpose(1, 2)?, k.f_transpose(1, 2)?, v.f_transpose(1, 2)?];
         let grouped = heads != kv;
         let out =
             Tensor::f_scaled_dot_product_attention::<Tensor>(&q, &k, &v, None, 0.0, true, None, grouped)?;
-        out.f_transpose(1, 2)?.f_reshape([windows, tokens, heads * width])?.f_to_kind(Kind::Float)
+        let out = out.f_transpose(1, 2)?.f_reshape([windows, tokens, heads * width])?;
+        if self.matmul_kind == Kind::Float {
+            return Ok(out);
+        }
+        out.f_to_kind(Kind::Float)
+    }
+
+    /// The tensor in the kind of matrix products; without an operation where it is of that kind.
+    fn narrowed(&self, x: Tensor) -> Result<Tensor, TchError> {
+        if self.matmul_kind == Kind::Float {
+            return Ok(x);
+        }
+        x.f_to_kind(self.matmul_kind)
     }
 
     /// Rotary embedding, halves of a head paired: channel `i` turns with channel `i + c/2`.
@@ -174,8 +195,5 @@ pub(crate) fn token_tensor(tokens: &[u32], seq_len: i64, device: Device) -> Resu
 
 /// Values of a float tensor in its logical order.
 pub(crate) fn to_vec(tensor: &Tensor) -> Result<Vec<f32>, TchError> {
-    let tensor = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()?;
-    let mut values = vec![0.0; tensor.numel()];
-    tensor.f_copy_data(&mut values, tensor.numel())?;
-    Ok(values)
+    Ok(host::values(&host::local(tensor)?)?.to_vec())
 }

@@ -4,13 +4,13 @@
 //! the same bits on any machine from the same gradients; on CUDA the same formula in tensor
 //! operations ([`crate::device_optimizer`]).
 
-use std::borrow::Cow;
-use std::ops::Range;
-
 use iota_protocol::params::{RunParams, TrainParams, PPM};
 use tch::{TchError, Tensor};
 
+use crate::host;
 use crate::layout::{StageLayout, TensorSpec};
+use crate::scale::max_magnitude;
+use crate::state::MasterRoots;
 
 /// Added to the root of the second moment (Adam's default).
 pub(crate) const ADAM_EPS: f32 = 1e-8;
@@ -45,18 +45,29 @@ pub(crate) struct StepPlan {
     pub(crate) max_norm: f64,
 }
 
+/// Whether passes still wait on the weights before a step.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Older {
+    /// They do: the step must leave the old buffer as it is.
+    InUse,
+    /// Nothing reads them any more: the step may write into the same memory.
+    Unused,
+}
+
 /// Sums gradients and steps the masters; owns both.
 pub(crate) trait Optimizer: Send {
     /// Adds one sample's gradients, in the order of the layout. `false`: the sum would not be
     /// finite, and nothing was added.
-    fn accumulate(&mut self, grads: &[Tensor]) -> Result<bool, TchError>;
+    fn accumulate(&mut self, grads: Vec<Tensor>) -> Result<bool, TchError>;
     /// Steps with the mean of the sum, clears it, returns the norm of the mean gradient before the
     /// clip.
-    fn step(&mut self, plan: &StepPlan) -> Result<f64, TchError>;
-    /// The masters as a new flat tensor on the device; it is not changed by later steps.
-    fn weights_tensor(&self) -> Result<Tensor, TchError>;
-    /// Masters and moments, copied to the host where they are not there.
-    fn masters(&self) -> Result<Cow<'_, Masters>, TchError>;
+    fn step(&mut self, plan: &StepPlan, older: Older) -> Result<f64, TchError>;
+    /// The masters as a flat tensor on the device, in place; the padding may be part of it.
+    fn weights_tensor(&self) -> Tensor;
+    /// A copy of masters and moments on the host.
+    fn masters(&self) -> Result<Masters, TchError>;
+    /// Hashes of masters and moments.
+    fn roots(&self) -> Result<MasterRoots, TchError>;
     /// The sum of gradients so far, on the host.
     fn gradient_sum(&self) -> Result<Vec<f32>, TchError>;
 }
@@ -117,90 +128,115 @@ pub(crate) fn clip_norm(run: &RunParams, layout: &StageLayout) -> f64 {
 
 /// The optimizer on the host.
 pub(crate) struct HostOptimizer {
-    masters: Masters,
+    /// Padded length; the newest weight version reads the same memory.
+    weights: Tensor,
+    first: Vec<f32>,
+    second: Vec<f32>,
     specs: Vec<TensorSpec>,
-    trained: usize,
-    sum: Vec<f32>,
-    scratch: Vec<f32>,
+    /// One tensor for each of the layout, or none after a step: the first sample's gradients are taken
+    /// as they come out of autograd.
+    sum: Vec<Tensor>,
 }
 
 impl HostOptimizer {
-    pub(crate) fn new(layout: &StageLayout, masters: Masters) -> Self {
-        let trained = layout.len();
-        let (sum, scratch) = (vec![0.0; trained], vec![0.0; trained]);
-        Self { masters, specs: layout.tensors().to_vec(), trained, sum, scratch }
-    }
-
-    /// Ranges that share one treatment of decay.
-    fn runs(&self) -> Vec<(Range<usize>, bool)> {
-        let mut runs: Vec<(Range<usize>, bool)> = Vec::new();
-        for spec in &self.specs {
-            match runs.last_mut() {
-                Some((range, decay)) if *decay == spec.decay => range.end = spec.range().end,
-                _ => runs.push((spec.range(), spec.decay)),
-            }
-        }
-        runs
+    pub(crate) fn new(layout: &StageLayout, masters: Masters) -> Result<Self, TchError> {
+        let Masters { weights, first, second } = masters;
+        let weights = Tensor::f_from_slice(&weights)?;
+        Ok(Self { weights, first, second, specs: layout.tensors().to_vec(), sum: Vec::new() })
     }
 }
 
 impl Optimizer for HostOptimizer {
-    fn accumulate(&mut self, grads: &[Tensor]) -> Result<bool, TchError> {
-        for (spec, grad) in self.specs.iter().zip(grads) {
-            grad.f_contiguous()?.f_copy_data(&mut self.scratch[spec.range()], spec.len)?;
-        }
-        let mut finite = true;
-        for (new, sum) in self.scratch.iter_mut().zip(&self.sum) {
-            *new += sum;
-            finite &= new.is_finite();
-        }
-        if finite {
-            std::mem::swap(&mut self.sum, &mut self.scratch);
-        }
-        Ok(finite)
-    }
-
-    fn step(&mut self, plan: &StepPlan) -> Result<f64, TchError> {
-        let norm = plan.mean * norm(&self.sum);
-        let factor = plan.gradient_factor(norm);
-        for (range, decay) in self.runs() {
-            let keep = if decay { plan.keep } else { 1.0 };
-            let moments =
-                self.masters.first[range.clone()].iter_mut().zip(&mut self.masters.second[range.clone()]);
-            let values = self.masters.weights[range.clone()].iter_mut().zip(moments);
-            for ((weight, (first, second)), sum) in values.zip(&self.sum[range]) {
-                let g = sum * factor;
-                *first = plan.beta1 * *first + (1.0 - plan.beta1) * g;
-                *second = plan.beta2 * *second + (1.0 - plan.beta2) * g * g;
-                let denominator = second.sqrt() / plan.second_correction + ADAM_EPS;
-                *weight = *weight * keep - plan.rate * (*first / denominator);
+    fn accumulate(&mut self, grads: Vec<Tensor>) -> Result<bool, TchError> {
+        let new: Result<Vec<Tensor>, TchError> = if self.sum.is_empty() {
+            grads.iter().map(host::local).collect()
+        } else {
+            self.sum.iter().zip(&grads).map(|(sum, grad)| sum.f_add(grad)).collect()
+        };
+        let new = new?;
+        for sum in &new {
+            if max_magnitude(host::values(sum)?).is_none() {
+                return Ok(false);
             }
         }
-        self.sum.fill(0.0);
+        self.sum = new;
+        Ok(true)
+    }
+
+    fn step(&mut self, plan: &StepPlan, older: Older) -> Result<f64, TchError> {
+        let sums: Result<Vec<&[f32]>, TchError> = self.sum.iter().map(host::values).collect();
+        let sums = sums?;
+        let norm = plan.mean * norm(&sums);
+        let factor = plan.gradient_factor(norm);
+        if older == Older::InUse {
+            self.weights = Tensor::f_from_slice(host::values(&self.weights)?)?;
+        }
+        let weights = host::values_mut(&mut self.weights)?;
+        for (spec, sum) in self.specs.iter().zip(sums) {
+            let range = spec.range();
+            let keep = if spec.decay { plan.keep } else { 1.0 };
+            let moments = (&mut self.first[range.clone()], &mut self.second[range.clone()]);
+            adam(&mut weights[range], moments, sum, plan, (factor, keep));
+        }
+        self.sum.clear();
         Ok(norm)
     }
 
-    fn weights_tensor(&self) -> Result<Tensor, TchError> {
-        Tensor::f_from_slice(&self.masters.weights[..self.trained])
+    fn weights_tensor(&self) -> Tensor {
+        self.weights.shallow_clone()
     }
 
-    fn masters(&self) -> Result<Cow<'_, Masters>, TchError> {
-        Ok(Cow::Borrowed(&self.masters))
+    fn masters(&self) -> Result<Masters, TchError> {
+        let weights = host::values(&self.weights)?.to_vec();
+        Ok(Masters { weights, first: self.first.clone(), second: self.second.clone() })
+    }
+
+    fn roots(&self) -> Result<MasterRoots, TchError> {
+        Ok(MasterRoots::of(host::values(&self.weights)?, &self.first, &self.second))
     }
 
     fn gradient_sum(&self) -> Result<Vec<f32>, TchError> {
-        Ok(self.sum.clone())
+        let mut flat = vec![0.0; self.specs.last().map_or(0, |spec| spec.range().end)];
+        for (spec, sum) in self.specs.iter().zip(&self.sum) {
+            flat[spec.range()].copy_from_slice(host::values(sum)?);
+        }
+        Ok(flat)
     }
 }
 
-/// Euclidean norm, summed in f64 in fixed lanes.
-pub(crate) fn norm(values: &[f32]) -> f64 {
-    let mut lanes = [0.0f64; NORM_LANES];
-    let (chunks, rest) = values.as_chunks::<NORM_LANES>();
-    for chunk in chunks {
-        lanes.iter_mut().zip(chunk).for_each(|(lane, value)| *lane += f64::from(*value) * f64::from(*value));
+/// One tensor's step. Arguments of their own tell the compiler that the buffers do not overlap.
+fn adam(
+    weights: &mut [f32],
+    (first, second): (&mut [f32], &mut [f32]),
+    sum: &[f32],
+    plan: &StepPlan,
+    (factor, keep): (f32, f32),
+) {
+    let (new1, new2) = (1.0 - plan.beta1, 1.0 - plan.beta2);
+    let moments = first.iter_mut().zip(second);
+    for ((weight, (first, second)), sum) in weights.iter_mut().zip(moments).zip(sum) {
+        let g = sum * factor;
+        *first = plan.beta1 * *first + new1 * g;
+        *second = plan.beta2 * *second + new2 * g * g;
+        let denominator = second.sqrt() / plan.second_correction + ADAM_EPS;
+        *weight = *weight * keep - plan.rate * (*first / denominator);
     }
-    let rest: f64 = rest.iter().map(|value| f64::from(*value) * f64::from(*value)).sum();
+}
+
+/// Euclidean norm of all parts together, summed in f64 in fixed lanes.
+pub(crate) fn norm(parts: &[&[f32]]) -> f64 {
+    let mut lanes = [0.0f64; NORM_LANES];
+    let mut rest = 0.0;
+    for part in parts {
+        let (chunks, tail) = part.as_chunks::<NORM_LANES>();
+        for chunk in chunks {
+            lanes
+                .iter_mut()
+                .zip(chunk)
+                .for_each(|(lane, value)| *lane += f64::from(*value) * f64::from(*value));
+        }
+        rest += tail.iter().map(|value| f64::from(*value) * f64::from(*value)).sum::<f64>();
+    }
     (lanes.iter().sum::<f64>() + rest).sqrt()
 }
 
@@ -214,6 +250,32 @@ mod tests {
         StepPlan::new(run, 1e9, 0.01, adam_step, samples)
     }
 
+    fn copies(grads: &[Tensor]) -> Vec<Tensor> {
+        grads.iter().map(Tensor::shallow_clone).collect()
+    }
+
+    #[test]
+    fn a_step_beside_waiting_passes_leaves_the_old_weights_alone() {
+        let run = nano(3);
+        let layout = StageLayout::new(&run, Stage(1)).unwrap();
+        let (start, zeros) = (layout.init(&run), vec![0.0; layout.padded_len()]);
+        let step = |older| {
+            let masters = Masters { weights: start.clone(), first: zeros.clone(), second: zeros.clone() };
+            let mut optimizer = HostOptimizer::new(&layout, masters).unwrap();
+            let before = optimizer.weights_tensor();
+            let grads = layout.tensors().iter().map(|s| Tensor::from_slice(&vec![0.5f32; s.len])).collect();
+            assert!(optimizer.accumulate(grads).unwrap());
+            optimizer.step(&plan(&run, 1, 1), older).unwrap();
+            (host::values(&before).unwrap().to_vec(), optimizer.masters().unwrap().weights)
+        };
+        let (kept, beside) = step(Older::InUse);
+        let (written, in_place) = step(Older::Unused);
+        assert_eq!(kept, start);
+        assert_eq!(written, in_place);
+        assert_eq!(beside, in_place);
+        assert_ne!(in_place, start);
+    }
+
     /// Steps once on a gradient of all `g`, twice summed, and returns the change of some weights.
     fn stepped(g: f32, samples: u32) -> (Vec<f32>, Vec<f32>, StageLayout) {
         let run = nano(1);
@@ -221,17 +283,17 @@ mod tests {
         let start = layout.init(&run);
         let zeros = vec![0.0; start.len()];
         let masters = Masters { weights: start.clone(), first: zeros.clone(), second: zeros };
-        let mut optimizer = HostOptimizer::new(&layout, masters);
+        let mut optimizer = HostOptimizer::new(&layout, masters).unwrap();
         let grads: Vec<Tensor> = layout
             .tensors()
             .iter()
             .map(|spec| Tensor::from_slice(&vec![g; spec.len]).view_(&spec.shape[..]))
             .collect();
         for _ in 0..samples {
-            assert!(optimizer.accumulate(&grads).unwrap());
+            assert!(optimizer.accumulate(copies(&grads)).unwrap());
         }
-        optimizer.step(&plan(&run, 1, samples)).unwrap();
-        (start, optimizer.masters().unwrap().into_owned().weights, layout)
+        optimizer.step(&plan(&run, 1, samples), Older::Unused).unwrap();
+        (start, optimizer.masters().unwrap().weights, layout)
     }
 
     #[test]
@@ -264,16 +326,16 @@ mod tests {
         let layout = StageLayout::new(&run, Stage(1)).unwrap();
         let zeros = vec![0.0; layout.padded_len()];
         let masters = Masters { weights: layout.init(&run), first: zeros.clone(), second: zeros };
-        let mut optimizer = HostOptimizer::new(&layout, masters);
+        let mut optimizer = HostOptimizer::new(&layout, masters).unwrap();
         let grads = |g: f32| -> Vec<Tensor> {
             layout.tensors().iter().map(|spec| Tensor::from_slice(&vec![g; spec.len])).collect()
         };
-        assert!(optimizer.accumulate(&grads(2e38)).unwrap());
+        assert!(optimizer.accumulate(grads(2e38)).unwrap());
         let before = optimizer.gradient_sum().unwrap();
-        assert!(!optimizer.accumulate(&grads(2e38)).unwrap(), "the sum overflows");
-        assert!(!optimizer.accumulate(&grads(f32::NAN)).unwrap());
+        assert!(!optimizer.accumulate(grads(2e38)).unwrap(), "the sum overflows");
+        assert!(!optimizer.accumulate(grads(f32::NAN)).unwrap());
         assert_eq!(optimizer.gradient_sum().unwrap(), before);
-        let norm = optimizer.step(&plan(&run, 1, 1)).unwrap();
+        let norm = optimizer.step(&plan(&run, 1, 1), Older::Unused).unwrap();
         assert!(norm.is_finite() && optimizer.masters().unwrap().weights.iter().all(|w| w.is_finite()));
     }
 
@@ -282,7 +344,7 @@ mod tests {
         let plan = StepPlan { mean: 0.5, max_norm: 1.0, ..plan(&nano(1), 1, 1) };
         assert_eq!(plan.gradient_factor(0.25), 0.5);
         assert!((plan.gradient_factor(4.0) - 0.125).abs() < 1e-6);
-        assert!((norm(&[3.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 4.0]) - 5.0).abs() < 1e-12);
+        assert!((norm(&[&[3.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], &[4.0]]) - 5.0).abs() < 1e-12);
     }
 
     #[test]

@@ -5,8 +5,8 @@
 
 use bounded_collections::BoundedVec;
 use iota_protocol::params::{
-    DataParams, MergeParams, ModelParams, ParamsError, PhaseParams, RunParams, StageParams, TrainParams,
-    WireCodec, MAX_STAGES, PPM,
+    BoundaryTier, DataParams, MergeParams, ModelParams, ParamsError, PhaseParams, RunParams, StageParams,
+    TrainParams, WireCodec, MAX_STAGES, PPM,
 };
 
 use crate::layout::{Cut, StageLayout};
@@ -58,9 +58,8 @@ struct Preset {
 
 /// Parameters of a run of a preset, checked with `RunParams::validate`.
 ///
-/// Layers are split as evenly as possible; extra ones go to the middle stages from the left, then to
-/// the first, then to the last, which carry the embedding and the head. A stage's share of emission
-/// is its share of floating-point operations.
+/// Layers are split so that the heaviest stage is as light as can be, the head counted with the last.
+/// A stage's share of emission is its share of floating-point operations.
 ///
 /// # Errors
 /// [`PresetError`].
@@ -74,7 +73,8 @@ pub fn run_params(
 ) -> Result<RunParams, PresetError> {
     let Preset { model, train, chunk } =
         find(preset).ok_or_else(|| PresetError::Unknown { name: preset.to_owned() })?;
-    let stages = cut(preset, &model, stages, chunk)?;
+    let tier = if model.has_bottleneck() { BoundaryTier::Bottleneck } else { BoundaryTier::Codes };
+    let stages = cut(preset, &model, tier, stages, chunk)?;
     let name = preset.as_bytes().to_vec().try_into().expect("names of presets are short; qed");
     let phases = phases();
     let merge = merge(chunk);
@@ -224,34 +224,65 @@ fn phases() -> PhaseParams {
 type Stages = BoundedVec<StageParams, bounded_collections::ConstU32<MAX_STAGES>>;
 
 /// Cuts a model into stages.
-fn cut(preset: &str, model: &ModelParams, stages: u16, chunk: u32) -> Result<Stages, PresetError> {
+fn cut(
+    preset: &str,
+    model: &ModelParams,
+    tier: BoundaryTier,
+    stages: u16,
+    chunk: u32,
+) -> Result<Stages, PresetError> {
     let refuse = || PresetError::Stages { preset: preset.to_owned(), layers: model.n_layers, stages };
     if stages == 0 || u32::from(stages) > most(model.n_layers) {
         return Err(refuse());
     }
-    let mut first_layer = 0;
-    let mut cuts = Vec::new();
-    for (stage, layers) in (0..).zip(split_layers(model.n_layers, stages)) {
-        cuts.push(Cut { stage, stages, first_layer, layers });
-        first_layer += layers;
-    }
+    let cuts = cuts(model, stages);
     let shares = shares(&cuts.iter().map(|cut| flops_per_token(model, *cut)).collect::<Vec<_>>());
     let params = cuts.iter().zip(shares).map(|(cut, share_ppm)| StageParams {
         first_layer: cut.first_layer,
         layers: cut.layers,
-        parameters: StageLayout::of_cut(model, *cut, chunk as usize).len() as u64,
+        parameters: StageLayout::of_cut(model, tier, *cut, chunk as usize).len() as u64,
         share_ppm,
     });
     params.collect::<Vec<_>>().try_into().map_err(|_| refuse())
 }
 
-/// Layers of each stage.
-fn split_layers(layers: u16, stages: u16) -> Vec<u16> {
-    let mut split = vec![layers / stages; usize::from(stages)];
-    let extra = usize::from(layers % stages);
-    let last = split.len() - 1;
-    let order = (1..last).chain([0]).chain((last > 0).then_some(last));
-    order.take(extra).for_each(|stage| split[stage] += 1);
+/// The same run with another boundary: `bottleneck` channels (all of `d_model` for codes alone) in this
+/// codec, which also names the tier. Sizes and shares of the stages follow.
+///
+/// # Errors
+/// [`PresetError::Invalid`] if the two do not go together.
+pub fn with_boundary(run: &RunParams, bottleneck: u32, wire: WireCodec) -> Result<RunParams, PresetError> {
+    let mut run = run.clone();
+    run.model.bottleneck = bottleneck;
+    run.train.wire = wire;
+    let name = String::from_utf8_lossy(&run.preset).into_owned();
+    run.stages = cut(&name, &run.model, run.tier(), run.n_stages(), run.merge.chunk)?;
+    run.validate().map_err(|error| PresetError::Invalid { preset: name, error })?;
+    Ok(run)
+}
+
+/// The parts of a model in so many stages.
+fn cuts(model: &ModelParams, stages: u16) -> Vec<Cut> {
+    let mut first_layer = 0;
+    let mut cuts = Vec::new();
+    for (stage, layers) in (0..).zip(split_layers(model, stages)) {
+        cuts.push(Cut { stage, stages, first_layer, layers });
+        first_layer += layers;
+    }
+    cuts
+}
+
+/// Layers of each stage: one each, then one after another to the stage that has the least work, the
+/// leftmost among equals. As every layer costs the same, no other split has a lighter heaviest stage.
+fn split_layers(model: &ModelParams, stages: u16) -> Vec<u16> {
+    let mut split = vec![1u16; usize::from(stages)];
+    let work = |(stage, layers): (u16, &u16)| {
+        flops_per_token(model, Cut { stage, stages, first_layer: 0, layers: *layers })
+    };
+    for _ in stages..model.n_layers {
+        let least = (0u16..).zip(&split).min_by_key(|part| work(*part)).map_or(0, |(stage, _)| stage);
+        split[usize::from(least)] += 1;
+    }
     split
 }
 
@@ -329,12 +360,56 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn extra_layers_go_to_the_middle_and_the_left() {
-        assert_eq!(split_layers(6, 3), [2, 2, 2]);
-        assert_eq!(split_layers(6, 4), [1, 2, 2, 1]);
-        assert_eq!(split_layers(5, 2), [3, 2]);
-        assert_eq!(split_layers(11, 4), [3, 3, 3, 2]);
-        assert_eq!(split_layers(3, 1), [3]);
+    fn layers_are_spread_by_work_with_the_head_counted() {
+        let layers = |name: &str, stages: u16| -> Vec<u16> {
+            preset(name, stages).stages.iter().map(|stage| stage.layers).collect()
+        };
+        assert_eq!(layers("tiny", 3), [2, 2, 2]);
+        assert_eq!(layers("tiny", 4), [2, 2, 1, 1]);
+        assert_eq!(layers("nano", 1), [3]);
+        // The head of 1.5b is 263 million products, a layer 63: four layers less for the last stage.
+        assert_eq!(layers("1.5b", 2), [10, 6]);
+        assert_eq!(layers("15b", 5), [11, 11, 10, 10, 8]);
+    }
+
+    #[test]
+    fn no_other_split_has_a_lighter_heaviest_stage() {
+        let heaviest = |model: &ModelParams, split: &[u16]| {
+            let stages = u16::try_from(split.len()).unwrap();
+            let work = |(stage, layers): (u16, &u16)| {
+                flops_per_token(model, Cut { stage, stages, first_layer: 0, layers: *layers })
+            };
+            (0..).zip(split).map(work).max().unwrap()
+        };
+        for name in ["tiny", "1.5b"] {
+            let model = preset(name, 1).model;
+            let n = model.n_layers;
+            let ours = heaviest(&model, &split_layers(&model, 3));
+            for first in 1..n - 1 {
+                for second in 1..n - first {
+                    assert!(ours <= heaviest(&model, &[first, second, n - first - second]), "{name}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_boundary_can_be_chosen_for_any_run() {
+        let run = preset("tiny", 3);
+        let sizes = |run: &RunParams| run.stages.iter().map(|stage| stage.parameters).collect::<Vec<_>>();
+        let same = with_boundary(&run, run.model.bottleneck, run.train.wire).unwrap();
+        assert_eq!(same, run);
+        let wide = with_boundary(&run, 128, WireCodec::Int8).unwrap();
+        assert_eq!((wide.tier(), run.tier()), (BoundaryTier::Codes, BoundaryTier::Bottleneck));
+        // Encoders and decoders of two boundaries, 128 x 16 each.
+        assert_eq!(run.total_parameters() - wide.total_parameters(), 4 * 128 * 16);
+        let subspace = with_boundary(&run, 16, WireCodec::SubspaceInt8).unwrap();
+        assert_eq!(subspace.tier(), BoundaryTier::Subspace);
+        // Embedding, output and down projections have 16 instead of 128 channels of the stream.
+        let narrower = 112 * (256 + 6 * (128 + 344));
+        assert_eq!(wide.total_parameters() - subspace.total_parameters(), narrower);
+        assert_eq!(sizes(&subspace).len(), 3);
+        assert!(with_boundary(&run, 128, WireCodec::SubspaceInt8).is_err(), "nothing to leave out");
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use iota_protocol::ids::Stage;
 use iota_protocol::params::{RunParams, WireCodec};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
-use crate::codec;
-use crate::model::token_tensor;
+use crate::codec::{self, TokenIds};
+use crate::host;
+use crate::model::{token_tensor, ModelInput};
 use crate::stage_error::StageError;
 use crate::stage_io::StageInput;
 use crate::state::SampleKey;
@@ -19,7 +20,34 @@ pub(crate) struct InputReader {
     channels: i64,
     vocab: u32,
     wire: WireCodec,
+    ids: TokenIds,
     device: Device,
+}
+
+/// One sample as a stage reads it.
+pub(crate) struct Sample {
+    input: Tensor,
+    /// Tokens `[B, T]` beside boundary values, where the run's tier needs them.
+    tokens_bt: Option<Tensor>,
+    is_tokens: bool,
+    /// Token ids that end the message to the next stage; empty where the tier needs none.
+    pub(crate) ids: Vec<u8>,
+}
+
+impl Sample {
+    /// What the model reads.
+    pub(crate) fn model_input(&self) -> ModelInput<'_> {
+        if self.is_tokens {
+            ModelInput::Tokens(&self.input)
+        } else {
+            ModelInput::Boundary(&self.input, self.tokens_bt.as_ref())
+        }
+    }
+
+    /// The leaf whose gradient goes back; none at the first stage.
+    pub(crate) fn into_leaf(self) -> Option<Tensor> {
+        (!self.is_tokens).then_some(self.input)
+    }
 }
 
 impl InputReader {
@@ -32,19 +60,21 @@ impl InputReader {
             channels: i64::from(run.model.bottleneck),
             vocab: run.model.vocab,
             wire: run.train.wire,
+            ids: TokenIds::of_run(run),
             device,
         }
     }
 
-    /// The input as a tensor, tokens `[B, T]` or a leaf `[B, T, b]`, and whether it is tokens.
-    pub(crate) fn read(&self, key: SampleKey, input: StageInput<'_>) -> Result<(Tensor, bool), StageError> {
+    /// The input as tensors.
+    pub(crate) fn read(&self, key: SampleKey, input: StageInput<'_>) -> Result<Sample, StageError> {
         let first = self.stage == Stage(0);
         match (first, input) {
             (true, StageInput::Tokens(tokens)) => {
                 self.check_tokens(key, tokens)?;
-                Ok((token_tensor(tokens, self.seq_len, self.device)?, true))
+                let input = token_tensor(tokens, self.seq_len, self.device)?;
+                Ok(Sample { input, tokens_bt: None, is_tokens: true, ids: self.ids.encode(tokens) })
             }
-            (false, StageInput::Codes(codes)) => Ok((self.read_codes(key, codes)?, false)),
+            (false, StageInput::Codes(codes)) => self.read_codes(key, codes),
             _ => Err(StageError::InputKind { key, stage: self.stage, first }),
         }
     }
@@ -59,12 +89,34 @@ impl InputReader {
         Err(StageError::Tokens { key, expected, got: tokens.len(), vocab, largest })
     }
 
-    fn read_codes(&self, key: SampleKey, codes: &[u8]) -> Result<Tensor, StageError> {
-        let mut values = Vec::new();
-        codec::decode(self.wire, codes, self.values, &mut values)
-            .map_err(|error| StageError::Activation { key, error })?;
+    fn read_codes(&self, key: SampleKey, message: &[u8]) -> Result<Sample, StageError> {
+        let refused = |error| StageError::Activation { key, error };
+        let (codes, ids) = codec::split(self.wire, message, self.values);
+        let tokens = self.ids.decode(ids).map_err(refused)?;
         let shape = [-1, self.seq_len, self.channels];
-        let tensor = Tensor::f_from_slice(&values)?.f_view_(shape)?.f_to_device(self.device)?;
-        Ok(tensor.f_set_requires_grad(true)?)
+        let input = decoded(self.wire, codes, self.values, self.device)?.map_err(refused)?.f_view_(shape)?;
+        let tokens_bt = match tokens.is_empty() {
+            true => None,
+            false => Some(token_tensor(&tokens, self.seq_len, self.device)?),
+        };
+        let input = input.f_set_requires_grad(true)?;
+        Ok(Sample { input, tokens_bt, is_tokens: false, ids: ids.to_vec() })
+    }
+}
+
+/// Values of codes, decoded straight into the memory of a flat tensor: on the host nothing is copied.
+pub(crate) fn decoded(
+    wire: WireCodec,
+    codes: &[u8],
+    values: usize,
+    device: Device,
+) -> Result<Result<Tensor, codec::CodecError>, TchError> {
+    let mut tensor = Tensor::f_zeros([values as i64], (Kind::Float, Device::Cpu))?;
+    if let Err(error) = codec::decode_into(wire, codes, host::values_mut(&mut tensor)?) {
+        return Ok(Err(error));
+    }
+    match device {
+        Device::Cpu => Ok(Ok(tensor)),
+        device => Ok(Ok(tensor.f_to_device(device)?)),
     }
 }

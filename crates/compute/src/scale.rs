@@ -44,7 +44,10 @@ impl CodeRange {
 
 /// Bits of the largest magnitude of a block, or `None` if a value is infinite or not a number.
 pub(crate) fn max_magnitude(block: &[f32]) -> Option<u32> {
-    let largest = block.iter().fold(0, |largest, value| largest.max(value.to_bits() & !(1 << 31)));
+    // As signed integers: every machine compares those in vectors, and without the sign bit the order
+    // of floats is the order of their bits.
+    let bits = |value: &f32| (value.to_bits() & !(1 << 31)).cast_signed();
+    let largest = block.iter().map(bits).fold(0, i32::max).cast_unsigned();
     (largest < INFINITY_BITS).then_some(largest)
 }
 
@@ -73,9 +76,34 @@ pub(crate) fn quantize(block: &[f32], e: i32, range: CodeRange, mut emit: impl F
     }
 }
 
+/// Adding 1.5 · 2^23 leaves an integer in the low bits of a float's mantissa, rounded half to even,
+/// for magnitudes below 2^22: addition rounds so, and there is no room for a fraction.
+const ROUNDER: f32 = 12_582_912.0;
+
+/// Code of `value` at the scale whose inverse is given, in the low bits, as two's complement. The
+/// scale must hold the value ([`exponent_for`]), so that the code is within its range.
+#[inline]
+pub(crate) fn code_bits(value: f32, inverse: f32) -> u32 {
+    (value * inverse + ROUNDER).to_bits()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn code_bits_are_the_rounded_code(value in any::<f32>().prop_filter("finite", |v| v.is_finite())) {
+            for (range, shift) in [(CodeRange::Int8, 24), (CodeRange::Int4, 28)] {
+                let e = exponent(value, range);
+                let mut code = 0;
+                quantize(&[value], e, range, |c| code = c);
+                let bits = code_bits(value, power_of_two(-e));
+                prop_assert_eq!((bits << shift).cast_signed() >> shift, i32::from(code), "{} {:?}", value, range);
+            }
+        }
+    }
 
     fn exponent(value: f32, range: CodeRange) -> i32 {
         exponent_for(max_magnitude(&[value]).unwrap(), range)

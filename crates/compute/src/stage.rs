@@ -11,20 +11,21 @@ use iota_protocol::hash::{hash, Domain};
 use iota_protocol::ids::{Hash, Stage, Version};
 use iota_protocol::params::RunParams;
 use iota_protocol::receipt::LogEvent;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
 use crate::codec;
 use crate::device_optimizer::DeviceOptimizer;
+use crate::host;
 use crate::layout::StageLayout;
 use crate::loss::{self, LastPass};
-use crate::model::{to_vec, ModelInput, StageModel};
-use crate::optimizer::{clip_norm, learning_rate, HostOptimizer, Masters, Optimizer, StepPlan};
+use crate::model::StageModel;
+use crate::optimizer::{clip_norm, learning_rate, HostOptimizer, Masters, Older, Optimizer, StepPlan};
 use crate::outer::OuterState;
-use crate::reader::InputReader;
+use crate::reader::{decoded, InputReader};
 use crate::runtime::adopt_thread;
 use crate::stage_error::StageError;
 use crate::stage_io::{BackwardOut, ForwardOut, StageInput, StepOut};
-use crate::state::{buffer_root, MasterRoots, SampleKey, StateError, StepState};
+use crate::state::{buffer_root, SampleKey, StateError, StepState};
 use crate::versions::WeightVersions;
 
 /// Most forward passes that wait for their gradient. A guard of memory behind the miner's own
@@ -45,6 +46,8 @@ struct Graph {
 struct Pass {
     key: SampleKey,
     input_hash: Hash,
+    /// Token ids that end the message to the next stage.
+    ids: Vec<u8>,
     graph: Graph,
 }
 
@@ -92,9 +95,9 @@ impl StageTrainer {
     ) -> Result<Self, StageError> {
         adopt_thread();
         let layout = StageLayout::new(run, stage)?;
-        let model = StageModel::new(&run.model, &layout, device)?;
+        let model = StageModel::new(run, &layout, device)?;
         let reader = InputReader::new(run, stage, device);
-        let optimizer = Box::new(HostOptimizer::new(&layout, Masters::default()));
+        let optimizer = Box::new(HostOptimizer::new(&layout, Masters::default())?);
         let mut trainer = Self {
             run: run.clone(),
             stage,
@@ -123,7 +126,7 @@ impl StageTrainer {
     pub fn begin_epoch(&mut self, outer: &OuterState) -> Result<(), StageError> {
         let mut state = StepState::start_of_epoch(outer);
         if self.run.train.keep_moments {
-            let masters = self.optimizer.masters()?.into_owned();
+            let masters = self.optimizer.masters()?;
             (state.first, state.second) = (masters.first, masters.second);
             state.adam_steps = self.adam_steps;
         }
@@ -154,11 +157,11 @@ impl StageTrainer {
     ) -> Result<ForwardOut, StageError> {
         self.check_room(key)?;
         let input_hash = input.hash();
-        let (tensor, tokens) = self.reader.read(key, input)?;
-        let model_input = if tokens { ModelInput::Tokens(&tensor) } else { ModelInput::Boundary(&tensor) };
-        let output = self.model.forward(self.leaves(key, version)?, model_input)?;
-        let input = (!tokens).then_some(tensor);
-        let pass = Pass { key, input_hash, graph: Graph { version, input, output } };
+        let mut sample = self.reader.read(key, input)?;
+        let output = self.model.forward(self.leaves(key, version)?, sample.model_input())?;
+        let ids = std::mem::take(&mut sample.ids);
+        let graph = Graph { version, input: sample.into_leaf(), output };
+        let pass = Pass { key, input_hash, ids, graph };
         match (self.model.is_last(), targets) {
             (true, Some(targets)) => self.finish_last(pass, targets),
             (false, None) => self.keep_graph(pass),
@@ -173,10 +176,9 @@ impl StageTrainer {
     /// sample is given up, which the log says, and training can go on.
     pub fn backward(&mut self, key: SampleKey, grad: &[u8]) -> Result<BackwardOut, StageError> {
         let output = &self.graphs.get(&key).ok_or(StageError::Unknown { key, stage: self.stage })?.output;
-        let mut values = Vec::new();
-        codec::decode(self.run.train.wire, grad, output.numel(), &mut values)
-            .map_err(|error| StageError::Gradient { key, error })?;
-        let g = Tensor::f_from_slice(&values)?.f_view_(output.size())?.f_to_device(self.model.device())?;
+        let g = decoded(self.run.train.wire, grad, output.numel(), self.model.device())?
+            .map_err(|error| StageError::Gradient { key, error })?
+            .f_view_(output.size())?;
         let graph = self.graphs.remove(&key).ok_or(StageError::Unknown { key, stage: self.stage })?;
         let version = graph.version;
         let result = self.run_backward(key, graph, &g);
@@ -233,12 +235,13 @@ impl StageTrainer {
         let lr = learning_rate(&self.run.train, tokens, self.version.0);
         let clip = clip_norm(&self.run, &self.layout);
         let plan = StepPlan::new(&self.run, clip, lr, self.adam_steps + 1, self.pending);
-        let grad_norm = self.optimizer.step(&plan)?;
+        let older = if self.graphs.is_empty() { Older::Unused } else { Older::InUse };
+        let grad_norm = self.optimizer.step(&plan, older)?;
         let samples = std::mem::take(&mut self.pending);
         self.adam_steps += 1;
         self.version = Version(self.version.0 + 1);
         self.publish_weights()?;
-        let roots = MasterRoots::of_masters(&*self.optimizer.masters()?);
+        let roots = self.optimizer.roots()?;
         self.previous_root = std::mem::replace(&mut self.weights_root, roots.weights);
         let state_root = roots.state_root(self.version, self.adam_steps, self.previous_root);
         self.log.push(LogEvent::Step { version: self.version, state_root });
@@ -285,7 +288,7 @@ impl StageTrainer {
     /// # Errors
     /// [`StageError::Torch`] if they cannot be copied from the device.
     pub fn weights(&self) -> Result<Vec<f32>, StageError> {
-        Ok(self.optimizer.masters()?.into_owned().weights)
+        Ok(self.optimizer.masters()?.weights)
     }
 
     /// Sum of the gradients since the last step, by tensor, for diagnosis.
@@ -303,9 +306,9 @@ impl StageTrainer {
     /// # Errors
     /// [`StageError::Torch`] if they cannot be copied from the device.
     pub fn snapshot(&self) -> Result<StepState, StageError> {
-        let masters = self.optimizer.masters()?.into_owned();
+        let masters = self.optimizer.masters()?;
         let padding = &masters.weights[self.layout.len()..];
-        let previous = self.versions.before(self.version, padding)?;
+        let previous = self.versions.before(self.version, self.layout.len(), padding)?;
         Ok(StepState {
             version: self.version,
             adam_steps: self.adam_steps,
@@ -331,7 +334,7 @@ impl StageTrainer {
         self.optimizer = if device.is_cuda() {
             Box::new(DeviceOptimizer::new(&self.layout, &masters, device)?)
         } else {
-            Box::new(HostOptimizer::new(&self.layout, masters))
+            Box::new(HostOptimizer::new(&self.layout, masters)?)
         };
         (self.version, self.adam_steps, self.pending) = (state.version, state.adam_steps, 0);
         self.graphs.clear();
@@ -341,16 +344,18 @@ impl StageTrainer {
             let flat = Tensor::f_from_slice(&weights[..self.layout.len()])?.f_to_device(device)?;
             self.versions.push(Version(before), flat, &self.model)?;
         }
-        let flat = self.optimizer.weights_tensor()?;
-        Ok(self.versions.push(self.version, flat, &self.model)?)
+        Ok(self.versions.push(self.version, self.optimizer.weights_tensor(), &self.model)?)
     }
 
     /// Makes the masters the current weights; older ones live on while passes wait on them.
     fn publish_weights(&mut self) -> Result<(), StageError> {
-        let flat = self.optimizer.weights_tensor()?;
+        let flat = self.optimizer.weights_tensor();
         let graphs = &self.graphs;
-        self.versions.retain(|version| graphs.values().any(|graph| graph.version == version));
-        Ok(self.versions.push(self.version, flat, &self.model)?)
+        self.versions.publish(self.version, flat, &self.model)?;
+        let current = self.version;
+        self.versions
+            .retain(|version| version == current || graphs.values().any(|graph| graph.version == version));
+        Ok(())
     }
 
     fn leaves(&self, key: SampleKey, version: Version) -> Result<&[Tensor], StageError> {
@@ -368,8 +373,9 @@ impl StageTrainer {
     }
 
     fn keep_graph(&mut self, pass: Pass) -> Result<ForwardOut, StageError> {
-        let Pass { key, input_hash, graph } = pass;
-        let bytes = self.encode(key, &graph.output)?;
+        let Pass { key, input_hash, ids, graph } = pass;
+        let mut bytes = self.encode(key, &graph.output)?;
+        bytes.extend_from_slice(&ids);
         let version = graph.version;
         self.log_forward(key, version, input_hash, hash(Domain::Codes, &bytes));
         self.graphs.insert(key, graph);
@@ -377,7 +383,7 @@ impl StageTrainer {
     }
 
     fn finish_last(&mut self, pass: Pass, targets: &[u32]) -> Result<ForwardOut, StageError> {
-        let Pass { key, input_hash, graph } = pass;
+        let Pass { key, input_hash, graph, .. } = pass;
         self.reader.check_tokens(key, targets)?;
         let LastPass { loss, mean, logits_hash } = loss::of_logits(&graph.output, targets)?;
         if !loss.is_finite() {
@@ -391,32 +397,34 @@ impl StageTrainer {
         Ok(ForwardOut::Loss { loss, version, grad: grad.unwrap_or_default(), logits_hash })
     }
 
-    /// Backward pass with an output gradient: the scalar `(y·g).sum()` has exactly `g` as the
-    /// gradient of `y`, and the binding takes scalars only.
+    /// Backward pass with an output gradient: the binding starts from ones, and `y·g` with ones as its
+    /// gradient has exactly `g` as the gradient of `y`.
     fn run_backward(
         &mut self,
         key: SampleKey,
         graph: Graph,
         g: &Tensor,
     ) -> Result<Option<Vec<u8>>, StageError> {
-        let scalar = graph.output.f_mul(g)?.f_sum(Kind::Float)?;
-        self.descend(key, &scalar, graph.version, graph.input.as_ref())
+        let root = graph.output.f_mul(g)?;
+        let Graph { version, input, output } = graph;
+        drop(output);
+        self.descend(key, &root, version, input.as_ref())
     }
 
-    /// Differentiates `scalar`, sums the parameters' gradients, returns the input's as codes.
+    /// Differentiates the sum of `root`, sums the parameters' gradients, returns the input's as codes.
     fn descend(
         &mut self,
         key: SampleKey,
-        scalar: &Tensor,
+        root: &Tensor,
         version: Version,
         input: Option<&Tensor>,
     ) -> Result<Option<Vec<u8>>, StageError> {
         let mut wanted: Vec<&Tensor> = self.leaves(key, version)?.iter().collect();
         wanted.extend(input);
-        let mut grads = Tensor::f_run_backward(&[scalar], &wanted, false, false)?;
+        let mut grads = Tensor::f_run_backward(&[root], &wanted, false, false)?;
         let input_grad = input.and_then(|_| grads.pop());
         let codes = input_grad.map(|grad| self.encode(key, &grad)).transpose()?;
-        if !self.optimizer.accumulate(&grads)? {
+        if !self.optimizer.accumulate(grads)? {
             return Err(StageError::NotFinite { key, stage: self.stage, what: "gradient" });
         }
         self.pending += 1;
@@ -425,7 +433,8 @@ impl StageTrainer {
 
     fn encode(&self, key: SampleKey, values: &Tensor) -> Result<Vec<u8>, StageError> {
         let mut bytes = Vec::new();
-        codec::encode(self.run.train.wire, &to_vec(values)?, &mut bytes)
+        let values = host::local(values)?;
+        codec::encode(self.run.train.wire, host::values(&values)?, &mut bytes)
             .map_err(|_| StageError::NotFinite { key, stage: self.stage, what: "boundary value" })?;
         Ok(bytes)
     }

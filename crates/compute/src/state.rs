@@ -9,7 +9,6 @@ use iota_protocol::ids::{Attempt, Hash, Sample, Version};
 
 use crate::flat;
 use crate::layout::StageLayout;
-use crate::optimizer::Masters;
 use crate::outer::OuterState;
 
 /// One start of one sample.
@@ -153,10 +152,6 @@ pub(crate) struct MasterRoots {
 impl MasterRoots {
     pub(crate) fn of(weights: &[f32], first: &[f32], second: &[f32]) -> Self {
         Self { weights: buffer_root(weights), first: buffer_root(first), second: buffer_root(second) }
-    }
-
-    pub(crate) fn of_masters(masters: &Masters) -> Self {
-        Self::of(&masters.weights, &masters.first, &masters.second)
     }
 
     pub(crate) fn state_root(&self, version: Version, adam_steps: u32, previous: Hash) -> Hash {

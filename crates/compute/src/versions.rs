@@ -20,7 +20,24 @@ pub(crate) struct WeightVersions {
 }
 
 impl WeightVersions {
-    /// Adds a version; `flat` must not change after.
+    /// Adds a version; `flat` must not change while passes wait on it. A step that wrote into the
+    /// newest version's own memory only gives it its new number.
+    pub(crate) fn publish(
+        &mut self,
+        version: Version,
+        flat: Tensor,
+        model: &StageModel,
+    ) -> Result<(), TchError> {
+        match self.alive.last_mut() {
+            Some(newest) if newest.flat.data_ptr() == flat.data_ptr() => {
+                newest.version = version;
+                Ok(())
+            }
+            _ => self.push(version, flat, model),
+        }
+    }
+
+    /// Adds a version beside the ones before.
     pub(crate) fn push(
         &mut self,
         version: Version,
@@ -43,13 +60,19 @@ impl WeightVersions {
         found.map(|weights| weights.leaves.as_slice())
     }
 
-    /// Weights of the version before `current`, if it is alive, with the padding, which no step
-    /// changes.
-    pub(crate) fn before(&self, current: Version, padding: &[f32]) -> Result<Option<Vec<f32>>, TchError> {
+    /// Weights of the version before `current`, if it is alive: the first `trained` ones of its buffer
+    /// and the padding, which no step changes.
+    pub(crate) fn before(
+        &self,
+        current: Version,
+        trained: usize,
+        padding: &[f32],
+    ) -> Result<Option<Vec<f32>>, TchError> {
         let Some(older) = self.alive.iter().find(|weights| weights.version < current) else {
             return Ok(None);
         };
         let mut values = to_vec(&older.flat)?;
+        values.truncate(trained);
         values.extend_from_slice(padding);
         Ok(Some(values))
     }

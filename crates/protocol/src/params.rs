@@ -50,6 +50,46 @@ pub enum WireCodec {
     Int8,
     /// int4 codes, 32 values share one power-of-two scale.
     Int4,
+    /// Shared subspace, raw fp32, for tests of exactness.
+    SubspaceF32,
+    /// Shared subspace, bf16.
+    SubspaceBf16,
+    /// Shared subspace, int8 codes.
+    SubspaceInt8,
+    /// Shared subspace, int4 codes.
+    SubspaceInt4,
+}
+
+/// The three ways to make a boundary narrow, from the safest to the narrowest. A run's tier follows
+/// from `model.bottleneck` and `train.wire` ([`RunParams::tier`]).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BoundaryTier {
+    /// The whole residual stream crosses, as codes.
+    Codes,
+    /// A trained bottleneck beside an identity path of as many channels, as codes.
+    Bottleneck,
+    /// All output projections lie in one shared basis; only coordinates in it cross, as codes, and the
+    /// fixed part of the embedding is computed anew from the token ids, which cross with them.
+    Subspace,
+}
+
+impl WireCodec {
+    /// How the values themselves are coded, whatever they are coordinates of.
+    #[must_use]
+    pub const fn values(self) -> Self {
+        match self {
+            Self::F32 | Self::SubspaceF32 => Self::F32,
+            Self::Bf16 | Self::SubspaceBf16 => Self::Bf16,
+            Self::Int8 | Self::SubspaceInt8 => Self::Int8,
+            Self::Int4 | Self::SubspaceInt4 => Self::Int4,
+        }
+    }
+
+    /// Whether boundaries have the form of the shared subspace.
+    #[must_use]
+    pub const fn is_subspace(self) -> bool {
+        matches!(self, Self::SubspaceF32 | Self::SubspaceBf16 | Self::SubspaceInt8 | Self::SubspaceInt4)
+    }
 }
 
 /// Shape of the decoder (Llama style: RMSNorm, rotary embedding, grouped-query attention, SwiGLU,
@@ -324,6 +364,11 @@ impl RunParams {
         self.model.validate()?;
         self.validate_stages()?;
         self.train.validate()?;
+        check(
+            !self.train.wire.is_subspace() || self.model.has_bottleneck(),
+            "train.wire",
+            "a bottleneck below d_model for the shared subspace",
+        )?;
         self.merge.validate()?;
         self.phases.validate()?;
         check(self.data.train_windows > 0, "data.train_windows", "at least 1")?;
@@ -395,6 +440,27 @@ impl RunParams {
         self.tokens_per_sample().saturating_mul(self.model.bottleneck)
     }
 
+    /// How boundaries are made narrow.
+    #[must_use]
+    pub fn tier(&self) -> BoundaryTier {
+        match (self.train.wire.is_subspace(), self.model.has_bottleneck()) {
+            (true, _) => BoundaryTier::Subspace,
+            (false, true) => BoundaryTier::Bottleneck,
+            (false, false) => BoundaryTier::Codes,
+        }
+    }
+
+    /// Bytes of token ids at the end of a message that goes up: only the shared subspace needs them.
+    #[must_use]
+    pub fn token_bytes_per_message(&self) -> usize {
+        match self.tier() {
+            BoundaryTier::Subspace => {
+                (self.tokens_per_sample() as usize).saturating_mul(self.model.token_id_bytes())
+            }
+            BoundaryTier::Codes | BoundaryTier::Bottleneck => 0,
+        }
+    }
+
     /// Whether this epoch only settles the scores of the one before.
     #[must_use]
     pub fn is_settling(&self, epoch: Epoch) -> bool {
@@ -407,6 +473,16 @@ impl ModelParams {
     #[must_use]
     pub fn head_dim(&self) -> u32 {
         self.d_model.checked_div(u32::from(self.n_heads)).unwrap_or(0)
+    }
+
+    /// Bytes of one token id, in little endian: the fewest that hold every token.
+    #[must_use]
+    pub fn token_id_bytes(&self) -> usize {
+        match self.vocab {
+            0..=0x100 => 1,
+            0x101..=0x1_0000 => 2,
+            _ => 3,
+        }
     }
 
     /// Whether boundaries squeeze the residual stream.

@@ -295,18 +295,29 @@ pub fn codes_len(codec: WireCodec, values: u32) -> usize {
     let values = usize::try_from(values).unwrap_or(usize::MAX);
     let block = usize::try_from(CODE_BLOCK).unwrap_or(usize::MAX);
     let scales = values.div_ceil(block);
-    match codec {
-        WireCodec::F32 => values.saturating_mul(4),
+    match codec.values() {
         WireCodec::Bf16 => values.saturating_mul(2),
         WireCodec::Int8 => values.saturating_add(scales),
         WireCodec::Int4 => values.div_ceil(2).saturating_add(scales),
+        _ => values.saturating_mul(4),
     }
 }
 
 /// Most bytes of a message on the training protocol in this run.
 #[must_use]
 pub fn train_limit(params: &RunParams) -> usize {
-    codes_len(params.train.wire, params.values_per_message()).saturating_add(HOP_OVERHEAD)
+    message_len(params, Direction::Forward).saturating_add(HOP_OVERHEAD)
+}
+
+/// Bytes of the codes of one message, with the token ids that end a message going up in the shared
+/// subspace.
+#[must_use]
+pub fn message_len(params: &RunParams, direction: Direction) -> usize {
+    let codes = codes_len(params.train.wire, params.values_per_message());
+    match direction {
+        Direction::Forward => codes.saturating_add(params.token_bytes_per_message()),
+        Direction::Backward => codes,
+    }
 }
 
 impl Hop {
@@ -320,7 +331,7 @@ impl Hop {
         }
         let shape = self.header.values == params.values_per_message()
             && self.header.codec == params.train.wire
-            && self.codes.len() == codes_len(self.header.codec, self.header.values);
+            && self.codes.len() == message_len(params, self.header.direction);
         if !shape {
             return Err(WireError::Shape);
         }

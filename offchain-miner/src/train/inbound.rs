@@ -100,8 +100,7 @@ impl TrainEpoch {
         }
         hop.check(&self.ctx.params).map_err(|error| Refusal::Bad(error.to_string()))?;
         // Codes that mean nothing are refused here, not accepted and then lost in the trainer.
-        let values = usize::try_from(header.values).unwrap_or(usize::MAX);
-        iota_compute::codec::decode(header.codec, &hop.codes, values, &mut Vec::new())
+        iota_compute::codec::check_message(&self.ctx.params, header.direction, &hop.codes)
             .map_err(|error| Refusal::Bad(error.to_string()))?;
         let neighbour = match header.direction {
             Direction::Forward => self.ctx.stage.0.checked_sub(1).map(Stage),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use iota_compute::evaluate::logits;
 use iota_compute::outer::OuterState;
+use iota_compute::presets::with_boundary;
 use iota_compute::{Device, StageTrainer};
 use iota_protocol::ids::{Attempt, Sample, Stage};
 use iota_protocol::params::{RunParams, WireCodec};
@@ -17,8 +18,15 @@ type Named = BTreeMap<String, Vec<f32>>;
 /// Largest difference that two ways of rounding the same sums may show.
 const TOLERANCE: f64 = 1e-5;
 
-/// Compares logits by absolute difference and gradients by relative L2.
+/// The same where every boundary multiplies by the basis and back: two more sums to round.
+const SUBSPACE_TOLERANCE: f64 = 1e-4;
+
 fn compare(whole: &Named, cut: &Named) -> Result<(), String> {
+    compare_within(TOLERANCE, whole, cut)
+}
+
+/// Compares logits by absolute difference and gradients by relative L2.
+fn compare_within(tolerance: f64, whole: &Named, cut: &Named) -> Result<(), String> {
     if whole.keys().ne(cut.keys()) {
         return Err(format!("tensors differ: {:?} and {:?}", whole.keys(), cut.keys()));
     }
@@ -31,7 +39,7 @@ fn compare(whole: &Named, cut: &Named) -> Result<(), String> {
         } else {
             squared(&mut differences) / squared(&mut a.iter().map(|x| f64::from(*x))).max(f64::MIN_POSITIVE)
         };
-        if a.len() != b.len() || difference > TOLERANCE || difference.is_nan() {
+        if a.len() != b.len() || difference > tolerance || difference.is_nan() {
             return Err(format!("{name} differs by {difference:e}"));
         }
     }
@@ -119,6 +127,10 @@ fn every_codec_trains_and_a_cut_boundary_does_not() {
         let loss = last(&|run| run.train.wire = wire);
         assert!(loss < unigram - 0.5, "{wire:?}: {loss} against {unigram}");
     }
+    for wire in [WireCodec::SubspaceF32, WireCodec::SubspaceInt8, WireCodec::SubspaceInt4] {
+        let loss = last(&|run| *run = with_boundary(run, run.model.bottleneck, wire).unwrap());
+        assert!(loss < unigram - 0.3, "{wire:?}: {loss} against {unigram}");
+    }
 }
 
 #[test]
@@ -130,4 +142,50 @@ fn a_trainer_can_move_to_its_own_thread() {
     assert_eq!(version.0, 0);
     let key = line::key(3);
     assert_eq!((key.sample, key.attempt), (Sample(3), Attempt(0)));
+}
+
+/// The run with its boundaries in the shared subspace, values raw.
+fn in_subspace(stages: u16) -> RunParams {
+    let run = nano(stages);
+    with_boundary(&run, run.model.bottleneck, WireCodec::SubspaceF32).unwrap()
+}
+
+#[test]
+fn the_shared_subspace_loses_nothing_in_either_direction() {
+    let (whole, cut) = (observe(&in_subspace(1), 0, 1), observe(&in_subspace(3), 0, 1));
+    assert_eq!(whole.len(), 1 + 3 + 6 * 3, "no encoder, no decoder");
+    compare_within(SUBSPACE_TOLERANCE, &whole, &cut).unwrap();
+    // The comparison sees a boundary that does lose something.
+    let run = in_subspace(3);
+    let coded = with_boundary(&run, run.model.bottleneck, WireCodec::SubspaceInt8).unwrap();
+    compare_within(SUBSPACE_TOLERANCE, &whole, &observe(&coded, 0, 1)).unwrap_err();
+}
+
+#[test]
+fn every_tier_has_the_gradients_of_its_loss() {
+    // Central differences along the gradient itself, in a single stage: the tiers change the model's
+    // form there too. The step is where fp32 rounding and curvature are both small.
+    for (wire, bottleneck) in [(WireCodec::F32, 32), (WireCodec::F32, 8), (WireCodec::SubspaceF32, 8)] {
+        let run = with_boundary(&nano(3), bottleneck, wire).unwrap();
+        let states = spread(&run);
+        let mut line = Line::from_states(&run, &states);
+        let (x, y) = line::shifted_sample(&run, 0, 1);
+        line.run_sample(0, &x, &y);
+        let gradients: Vec<Vec<f32>> = (line.stages.iter())
+            .map(|stage| stage.gradients().unwrap().into_iter().flat_map(|(_, g)| g).collect())
+            .collect();
+        let square: f64 = gradients.iter().flatten().map(|g| f64::from(*g).powi(2)).sum();
+        let loss_at = |along: f64| {
+            let mut moved = states.clone();
+            for (state, gradient) in moved.iter_mut().zip(&gradients) {
+                for (weight, g) in state.weights.iter_mut().zip(gradient) {
+                    *weight += (along * f64::from(*g)) as f32;
+                }
+            }
+            f64::from(Line::from_states(&run, &moved).forward(0, &x, &y).0)
+        };
+        let step = 3e-4 / square.sqrt();
+        let measured = (loss_at(step) - loss_at(-step)) / (2.0 * step);
+        assert!((measured / square - 1.0).abs() < 0.02, "{wire:?} {bottleneck}: {measured} {square}");
+    }
 }

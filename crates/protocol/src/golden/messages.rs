@@ -12,8 +12,8 @@ use crate::params::WireCodec;
 use crate::receipt::{Direction, LogEvent, Receipt, Skip, SkipCause};
 use crate::sample_params::params_with_shares;
 use crate::wire::{
-    codes_hash, codes_len, decode, train_limit, FetchReply, FetchRequest, Hop, HopHeader, TrainReply,
-    TrainRequest, WireError, HOP_OVERHEAD, WIRE_VERSION,
+    codes_hash, codes_len, decode, message_len, train_limit, FetchReply, FetchRequest, Hop, HopHeader,
+    TrainReply, TrainRequest, WireError, HOP_OVERHEAD, WIRE_VERSION,
 };
 use crate::work::{
     blind_hash, scores_hash, Bitmap, Endpoint, Role, ScoreEntry, ScoreReveal, ShardHashes, ShardStatus,
@@ -238,6 +238,24 @@ fn codes_have_the_length_of_their_codec() {
     assert_eq!(of(WireCodec::Bf16), [0, 2, 64, 66]);
     assert_eq!(of(WireCodec::Int8), [0, 2, 33, 35]);
     assert_eq!(of(WireCodec::Int4), [0, 2, 17, 19]);
+    assert_eq!(of(WireCodec::SubspaceF32), [0, 4, 128, 132]);
+    assert_eq!(of(WireCodec::SubspaceBf16), [0, 2, 64, 66]);
+    assert_eq!(of(WireCodec::SubspaceInt8), [0, 2, 33, 35]);
+    assert_eq!(of(WireCodec::SubspaceInt4), [0, 2, 17, 19]);
+}
+
+#[test]
+fn token_ids_go_up_in_the_shared_subspace_only() {
+    let mut params = params_with_shares(&[1_000_000]);
+    let lengths = |params: &_| [Direction::Forward, Direction::Backward].map(|d| message_len(params, d));
+    let [up, down] = lengths(&params);
+    assert_eq!(up, down);
+    params.train.wire = WireCodec::SubspaceInt8;
+    let tokens = params.tokens_per_sample() as usize;
+    for (vocab, bytes) in [(256, 1), (257, 2), (65_536, 2), (65_537, 3)] {
+        params.model.vocab = vocab;
+        assert_eq!(lengths(&params), [down + bytes * tokens, down], "{vocab}");
+    }
 }
 
 proptest! {

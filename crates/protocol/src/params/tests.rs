@@ -34,6 +34,32 @@ fn broken_stages_are_refused() {
 }
 
 #[test]
+fn the_tier_follows_from_channels_and_codec() {
+    let mut params = params_with_shares(&[500_000, 500_000]);
+    assert_eq!((params.tier(), params.token_bytes_per_message()), (BoundaryTier::Bottleneck, 0));
+    params.train.wire = WireCodec::SubspaceInt4;
+    // 4 windows of 128 tokens, one byte each.
+    assert_eq!((params.tier(), params.token_bytes_per_message()), (BoundaryTier::Subspace, 512));
+    assert_eq!(params.validate(), Ok(()));
+    params.model.bottleneck = 128;
+    assert_eq!(params.validate().map_err(|error| error.field), Err("train.wire"));
+    params.train.wire = WireCodec::Int4;
+    assert_eq!(params.tier(), BoundaryTier::Codes);
+}
+
+#[test]
+fn a_codec_of_the_subspace_codes_values_as_its_namesake() {
+    use WireCodec::{Bf16, Int4, Int8, SubspaceBf16, SubspaceF32, SubspaceInt4, SubspaceInt8, F32};
+    let pairs = [(F32, SubspaceF32), (Bf16, SubspaceBf16), (Int8, SubspaceInt8), (Int4, SubspaceInt4)];
+    for (plain, subspace) in pairs {
+        assert_eq!((plain.values(), subspace.values()), (plain, plain));
+        assert!(subspace.is_subspace() && !plain.is_subspace());
+    }
+    // Numbers on chain: new forms come after the old ones.
+    assert_eq!([F32, Int4, SubspaceF32, SubspaceInt4].map(|c| codec::Encode::encode(&c)[0]), [0, 3, 4, 7]);
+}
+
+#[test]
 fn broken_training_and_merging_are_refused() {
     check("train.windows_per_sample", |params| params.train.windows_per_sample = 0);
     check("train.samples_per_step", |params| params.train.samples_per_step = 0);

@@ -1,0 +1,145 @@
+"""The same stage in PyTorch eager: reads a description and commands, answers with JSON lines.
+
+Started by the Rust side, which owns shapes, weights, inputs and gradients (raw fp32 files). Boundary
+values come as tensors: this side neither codes nor hashes what crosses.
+"""
+
+import ctypes
+import gc
+import json
+import sys
+import time
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+
+def status(field):
+    with open("/proc/self/status") as lines:
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+
+
+def tensor(path, shape):
+    return torch.from_numpy(np.fromfile(path, dtype=np.float32)).view(shape)
+
+
+class Stage:
+    def __init__(self, config):
+        self.c = config
+        flat = np.fromfile(config["weights"], dtype=np.float32)
+        self.p, groups = {}, {True: [], False: []}
+        for spec in config["tensors"]:
+            part = flat[spec["offset"] : spec["offset"] + spec["len"]]
+            leaf = torch.nn.Parameter(torch.from_numpy(part.copy()).view(spec["shape"]))
+            self.p[spec["name"]] = leaf
+            groups[spec["decay"]].append(leaf)
+        del flat
+        t = config["train"]
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": groups[True], "weight_decay": t["weight_decay"]},
+                {"params": groups[False], "weight_decay": 0.0},
+            ],
+            lr=t["lr"],
+            betas=(t["beta1"], t["beta2"]),
+            eps=1e-8,
+            fused=True,
+        )
+        half = config["d_model"] // config["n_heads"] // 2
+        rate = config["rope_base"] ** (-torch.arange(half, dtype=torch.float64) / half)
+        angle = torch.arange(config["seq_len"], dtype=torch.float64)[:, None, None] * rate
+        self.cos, self.sin = angle.cos().float(), angle.sin().float()
+        self.z = tensor(config["input"], config["boundary_shape"])
+        self.g = tensor(config["gradient"], config["boundary_shape"])
+        self.steps = 0
+
+    def rotate(self, x):
+        a, b = x.chunk(2, dim=-1)
+        return torch.cat([a * self.cos - b * self.sin, a * self.sin + b * self.cos], dim=-1)
+
+    def layer(self, x, name):
+        c, p = self.c, self.p
+        d, h, k = c["d_model"], c["n_heads"], c["n_kv_heads"]
+        n = F.rms_norm(x, [d], p[name + ".attention_norm.weight"], 1e-5)
+        qkv = F.linear(n, p[name + ".qkv.weight"])
+        qkv = qkv.view(qkv.shape[0], qkv.shape[1], h + 2 * k, d // h)
+        turned = self.rotate(qkv.narrow(2, 0, h + k))
+        q, key = turned.narrow(2, 0, h).transpose(1, 2), turned.narrow(2, h, k).transpose(1, 2)
+        value = qkv.narrow(2, h + k, k).transpose(1, 2)
+        out = F.scaled_dot_product_attention(q, key, value, is_causal=True, enable_gqa=h != k)
+        x = x + F.linear(out.transpose(1, 2).reshape(x.shape), p[name + ".output.weight"])
+        n = F.rms_norm(x, [d], p[name + ".mlp_norm.weight"], 1e-5)
+        gate, up = F.linear(n, p[name + ".gate_up.weight"]).chunk(2, dim=-1)
+        return x + F.linear(F.silu(gate) * up, p[name + ".down.weight"])
+
+    def forward(self):
+        c, p = self.c, self.p
+        d, b = c["d_model"], c["bottleneck"]
+        self.leaf = self.z.detach().requires_grad_()
+        x = F.linear(self.leaf, p[c["decoder"]]) + F.pad(self.leaf, (0, d - b))
+        for name in c["layers"]:
+            x = self.layer(x, name)
+        self.out = F.linear(x, p[c["encoder"]]) + x.narrow(-1, 0, b)
+
+    def backward(self):
+        self.out.backward(self.g)
+
+    def step(self):
+        t = self.c["train"]
+        self.steps += 1
+        for group in self.optimizer.param_groups:
+            group["lr"] = t["lr"] * min(self.steps / t["ramp"], 1.0)
+        torch.nn.utils.clip_grad_norm_(self.p.values(), self.c["clip"], foreach=True)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+
+def timed(phases):
+    wall, cpu = [], []
+    for phase in phases:
+        start = (time.perf_counter(), time.process_time())
+        phase()
+        wall.append(time.perf_counter() - start[0])
+        cpu.append(time.process_time() - start[1])
+    return {"wall": wall, "cpu": cpu}
+
+
+def counted(library, phases):
+    counter = ctypes.CDLL(library)
+    counter.operators_stop.restype = ctypes.c_char_p
+    counter.operators_start()
+    for phase in phases:
+        phase()
+    return counter.operators_stop().decode()
+
+
+def main():
+    config = json.loads(sys.stdin.readline())
+    torch.set_num_threads(config["threads"])
+    gc.collect()
+    before = status("VmRSS")
+    stage = Stage(config)
+    gc.collect()
+    with open("/proc/self/clear_refs", "w") as reset:
+        reset.write("5")
+    print(json.dumps({"torch": torch.__version__}), flush=True)
+    for line in sys.stdin:
+        command, _, argument = line.strip().partition(" ")
+        if command == "step":
+            answer = timed([stage.forward, stage.backward, stage.step])
+        elif command == "memory":
+            answer = {"bytes": status("VmHWM") - before}
+        elif command == "count":
+            answer = {"text": counted(argument, [stage.forward, stage.backward])}
+            stage.step()
+        elif command == "weights":
+            flat = np.concatenate([leaf.detach().numpy().ravel() for leaf in stage.p.values()])
+            flat.tofile(argument)
+            answer = {"values": int(flat.size)}
+        else:
+            raise SystemExit(f"unknown command {command!r}")
+        print(json.dumps(answer), flush=True)
+
+
+main()
