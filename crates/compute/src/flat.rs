@@ -6,6 +6,8 @@
 use iota_protocol::hash::{hash_parts, Domain};
 use iota_protocol::ids::Hash;
 
+use crate::host;
+
 /// Bytes of one chunk: large enough that its 32-byte hash is nothing beside it, small enough that a
 /// refused chunk costs little to fetch again.
 pub const CHUNK_BYTES: usize = 64 * 1024;
@@ -21,9 +23,7 @@ pub fn chunk_count(values: usize) -> usize {
 /// Bytes of some values.
 #[must_use]
 pub fn to_bytes(values: &[f32]) -> Vec<u8> {
-    let mut bytes = vec![0u8; values.len() * 4];
-    fill_bytes(&mut bytes, values);
-    bytes
+    host::bytes(values).into_owned()
 }
 
 /// Values of some bytes, or `None` if their number is no multiple of four.
@@ -43,20 +43,8 @@ pub fn chunk_hash(domain: Domain, index: u32, bytes: &[u8]) -> Hash {
 #[must_use]
 pub fn chunk_hashes(domain: Domain, buffers: &[&[f32]]) -> Vec<Hash> {
     let chunks = buffers.iter().flat_map(|buffer| buffer.chunks(CHUNK_VALUES));
-    // One buffer for all chunks: this runs over masters and moments at every local step.
-    let mut bytes = vec![0u8; CHUNK_BYTES];
-    let hash = |(index, chunk): (u32, &[f32])| {
-        let bytes = &mut bytes[..chunk.len() * 4];
-        fill_bytes(bytes, chunk);
-        chunk_hash(domain, index, bytes)
-    };
+    let hash = |(index, chunk): (u32, &[f32])| chunk_hash(domain, index, &host::bytes(chunk));
     (0u32..).zip(chunks).map(hash).collect()
-}
-
-fn fill_bytes(bytes: &mut [u8], values: &[f32]) {
-    for (out, value) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(values) {
-        *out = value.to_le_bytes();
-    }
 }
 
 #[cfg(test)]

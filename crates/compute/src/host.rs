@@ -3,6 +3,7 @@
 //! Used where values pass between libtorch and our own code: codecs, optimizer, hashes. The only
 //! place that turns a tensor's pointer into a slice.
 
+use std::borrow::Cow;
 use std::slice;
 
 use tch::{Device, Kind, TchError, Tensor};
@@ -38,7 +39,21 @@ pub(crate) fn values_mut(tensor: &mut Tensor) -> Result<&mut [f32], TchError> {
 
 /// The tensor as contiguous fp32 on the host: itself where it is that already, else a copy.
 pub(crate) fn local(tensor: &Tensor) -> Result<Tensor, TchError> {
+    if check(tensor).is_ok() {
+        return Ok(tensor.shallow_clone());
+    }
     tensor.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()
+}
+
+/// The bytes of values in little endian: the values' own memory where the machine is little endian.
+pub(crate) fn bytes(values: &[f32]) -> Cow<'_, [u8]> {
+    if cfg!(target_endian = "little") {
+        // SAFETY: the slice covers exactly the values' memory, bytes have no alignment, and every bit
+        // pattern is a byte.
+        Cow::Borrowed(unsafe { slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(values)) })
+    } else {
+        Cow::Owned(values.iter().flat_map(|value| value.to_le_bytes()).collect())
+    }
 }
 
 fn check(tensor: &Tensor) -> Result<(), TchError> {
@@ -68,6 +83,12 @@ mod tests {
         assert!(values(&turned).is_err());
         assert_eq!(values(&local(&turned).unwrap()).unwrap(), [1.0, 3.0, 2.0, 4.0]);
         assert!(values(&Tensor::from_slice(&[1i64])).is_err());
+    }
+
+    #[test]
+    fn bytes_are_little_endian() {
+        assert_eq!(bytes(&[1.0, -2.0]).as_ref(), [0, 0, 0x80, 0x3f, 0, 0, 0, 0xc0]);
+        assert!(bytes(&[]).is_empty());
     }
 
     #[test]

@@ -34,6 +34,7 @@ mod stage_error;
 mod stage_io;
 pub mod state;
 mod versions;
+mod wide;
 
 pub use runtime::init_runtime;
 pub use stage::StageTrainer;

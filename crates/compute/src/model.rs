@@ -118,7 +118,8 @@ impl StageModel {
         let normed = self.norm(&x_btd, &leaves[at.mlp_norm])?;
         let gate_up = self.linear(&normed, &leaves[at.gate_up])?;
         let d_ff = i64::from(self.params.d_ff);
-        let hidden = gate_up.f_narrow(-1, 0, d_ff)?.f_silu()?.f_mul(&gate_up.f_narrow(-1, d_ff, d_ff)?)?;
+        let (gate, up) = split(&gate_up, [d_ff, d_ff], -1)?;
+        let hidden = gate.f_silu()?.f_mul(&up)?;
         let down = self.linear(&hidden, &leaves[at.down])?;
         x_btd.f_add(&self.boundary.widen(down, &self.product())?)
     }
@@ -129,9 +130,10 @@ impl StageModel {
         let width = i64::from(self.params.head_dim());
         let (windows, tokens, _) = qkv.size3()?;
         let all_bthc = qkv.f_view_([windows, tokens, heads + 2 * kv, width])?;
-        let turned = self.narrowed(self.rotate(&all_bthc.f_narrow(2, 0, heads + kv)?, tokens)?)?;
-        let value = self.narrowed(all_bthc.f_narrow(2, heads + kv, kv)?)?;
-        let [q, k, v] = [&turned.f_narrow(2, 0, heads)?, &turned.f_narrow(2, heads, kv)?, &value];
+        let (turning, value) = split(&all_bthc, [heads + kv, kv], 2)?;
+        let turned = self.narrowed(self.rotate(&turning, tokens)?)?;
+        let (q, k) = split(&turned, [heads, kv], 2)?;
+        let v = self.narrowed(value)?;
         let [q, k, v] = [q.f_transpose(1, 2)?, k.f_transpose(1, 2)?, v.f_transpose(1, 2)?];
         let grouped = heads != kv;
         let out =
@@ -154,11 +156,19 @@ impl StageModel {
     /// Rotary embedding, halves of a head paired: channel `i` turns with channel `i + c/2`.
     fn rotate(&self, x_bthc: &Tensor, tokens: i64) -> Result<Tensor, TchError> {
         let half = i64::from(self.params.head_dim()) / 2;
-        let (cos, sin) = (self.cos_t1c.f_narrow(0, 0, tokens)?, self.sin_t1c.f_narrow(0, 0, tokens)?);
-        let (a, b) = (x_bthc.f_narrow(-1, 0, half)?, x_bthc.f_narrow(-1, half, half)?);
+        let (cos, sin) = (self.first_rows(&self.cos_t1c, tokens)?, self.first_rows(&self.sin_t1c, tokens)?);
+        let (a, b) = split(x_bthc, [half, half], -1)?;
         let turned_a = a.f_mul(&cos)?.f_sub(&b.f_mul(&sin)?)?;
         let turned_b = a.f_mul(&sin)?.f_add(&b.f_mul(&cos)?)?;
         Tensor::f_cat(&[turned_a, turned_b], -1)
+    }
+
+    /// A table's rows for a window; the table itself for a window of full length.
+    fn first_rows(&self, table: &Tensor, tokens: i64) -> Result<Tensor, TchError> {
+        if tokens == i64::from(self.params.seq_len) {
+            return Ok(table.shallow_clone());
+        }
+        table.f_narrow(0, 0, tokens)
     }
 
     fn norm(&self, x_btd: &Tensor, weight: &Tensor) -> Result<Tensor, TchError> {
@@ -171,6 +181,16 @@ impl StageModel {
         }
         let (x, weight) = (x.f_to_kind(self.matmul_kind)?, weight.f_to_kind(self.matmul_kind)?);
         x.f_linear::<Tensor>(&weight, None)?.f_to_kind(Kind::Float)
+    }
+}
+
+/// Two parts of a tensor along a dimension. One operation: its gradient is one concatenation, where that
+/// of two views would be two padded tensors and their sum.
+fn split(x: &Tensor, sizes: [i64; 2], dim: i64) -> Result<(Tensor, Tensor), TchError> {
+    let mut parts = x.f_split_with_sizes(sizes, dim)?;
+    match (parts.pop(), parts.pop()) {
+        (Some(second), Some(first)) => Ok((first, second)),
+        _ => Err(TchError::Shape("a split in two gave fewer parts".into())),
     }
 }
 

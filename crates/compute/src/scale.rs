@@ -43,6 +43,7 @@ impl CodeRange {
 }
 
 /// Bits of the largest magnitude of a block, or `None` if a value is infinite or not a number.
+#[inline(always)]
 pub(crate) fn max_magnitude(block: &[f32]) -> Option<u32> {
     // As signed integers: every machine compares those in vectors, and without the sign bit the order
     // of floats is the order of their bits.
@@ -54,6 +55,7 @@ pub(crate) fn max_magnitude(block: &[f32]) -> Option<u32> {
 /// Smallest `e`, at least [`EXPONENT_MIN`], with `magnitude <= top * 2^e`.
 ///
 /// `magnitude` is the bits of a finite value without its sign.
+#[inline(always)]
 pub(crate) fn exponent_for(magnitude: u32, range: CodeRange) -> i32 {
     let (top_exponent, top_mantissa) = range.top_parts();
     let exponent = (magnitude >> MANTISSA_BITS) as i32 - 127;
@@ -62,6 +64,7 @@ pub(crate) fn exponent_for(magnitude: u32, range: CodeRange) -> i32 {
 }
 
 /// 2^e for `e` from −126 to 127.
+#[inline(always)]
 pub(crate) fn power_of_two(e: i32) -> f32 {
     let biased = (e + 127).clamp(1, 254) as u32;
     f32::from_bits(biased << MANTISSA_BITS)
@@ -82,7 +85,7 @@ const ROUNDER: f32 = 12_582_912.0;
 
 /// Code of `value` at the scale whose inverse is given, in the low bits, as two's complement. The
 /// scale must hold the value ([`exponent_for`]), so that the code is within its range.
-#[inline]
+#[inline(always)]
 pub(crate) fn code_bits(value: f32, inverse: f32) -> u32 {
     (value * inverse + ROUNDER).to_bits()
 }

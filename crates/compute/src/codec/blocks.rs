@@ -10,10 +10,12 @@ use super::CodecError;
 use crate::scale::{
     code_bits, exponent_for, max_magnitude, power_of_two, CodeRange, BLOCK, EXPONENT_MAX, EXPONENT_MIN,
 };
+use crate::wide::wide;
 
 /// Bytes of the codes of one block of int4.
 const HALF: usize = BLOCK / 2;
 
+wide! {
 /// Encodes values, given the exact number of bytes that they take.
 ///
 /// # Errors
@@ -41,7 +43,9 @@ pub(super) fn encode(range: CodeRange, values: &[f32], out: &mut [u8]) -> Result
     }
     Ok(())
 }
+}
 
+wide! {
 /// Decodes bytes, whose number has been checked, to values.
 ///
 /// # Errors
@@ -73,6 +77,7 @@ pub(super) fn decode(range: CodeRange, bytes: &[u8], out: &mut [f32]) -> Result<
     }
     Ok(())
 }
+}
 
 const fn code_bytes(range: CodeRange) -> usize {
     match range {
@@ -89,7 +94,7 @@ const fn codec_of(range: CodeRange) -> WireCodec {
 }
 
 /// Codes of one block and its scale's byte, or `None` if a value is not finite.
-#[inline]
+#[inline(always)]
 fn encode_block(range: CodeRange, block: &[f32; BLOCK], codes: &mut [u8]) -> Option<u8> {
     let e = exponent_for(max_magnitude(block)?, range);
     let inverse = power_of_two(-e);
@@ -113,7 +118,7 @@ fn encode_block(range: CodeRange, block: &[f32; BLOCK], codes: &mut [u8]) -> Opt
 }
 
 /// Values of one block; `false` if no encoder writes such bytes or a value would be infinite.
-#[inline]
+#[inline(always)]
 fn decode_block(range: CodeRange, scale: u8, codes: &[u8], block: &mut [f32; BLOCK]) -> bool {
     let e = i32::from(scale.cast_signed());
     let unit = power_of_two(e);
