@@ -50,7 +50,7 @@ impl Graph {
     }
 }
 
-const OURS: [&str; 13] = [
+const OURS: [&str; 14] = [
     "iota-protocol",
     "iota-compute",
     "iota-network",
@@ -60,6 +60,7 @@ const OURS: [&str; 13] = [
     "iota-miner",
     "iota-validator",
     "iota-tests",
+    "iota-lab",
     "pallet-iota",
     "iota-runtime",
     "iota-node",
@@ -98,6 +99,7 @@ fn dependencies_point_one_way() {
         ["iota-protocol", "iota-compute", "iota-network", "iota-chain", "iota-service", "iota-worker"];
     uses_at_most(&graph, "iota-miner", &programs);
     uses_at_most(&graph, "iota-validator", &programs);
+    uses_at_most(&graph, "iota-lab", &["iota-protocol"]);
     uses_at_most(&graph, "pallet-iota", &["iota-protocol"]);
     uses_at_most(&graph, "iota-runtime", &["iota-protocol", "pallet-iota"]);
     uses_at_most(&graph, "iota-node", &["iota-runtime"]);

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use iota_network::Network;
+use iota_protocol::evidence::MinerReceipts;
 use iota_protocol::ids::{Epoch, Stage, Uid};
 use iota_protocol::params::RunParams;
 use iota_protocol::view::CommitView;
@@ -11,7 +12,6 @@ use iota_worker::fetch::{self, FetchError};
 use iota_worker::session::Session;
 use tokio::time::Instant;
 
-use crate::pathways::MinerReceipts;
 use crate::witness::Witness;
 
 /// How long receipts are asked for before a miner counts as unreachable: accusing nobody, paying

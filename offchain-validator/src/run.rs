@@ -10,10 +10,11 @@ use iota_compute::data::Dataset;
 use iota_compute::outer::OuterState;
 use iota_compute::Device;
 use iota_network::{Inbound, Lane, Network};
-use iota_protocol::clasp::{self, Observation};
+use iota_protocol::clasp::{self, Observation, Offers};
+use iota_protocol::evidence::{self, Pathways};
 use iota_protocol::hash::{hash, Domain};
 use iota_protocol::ids::{parse_hex32, Epoch, Hash, RunId, Stage, Uid};
-use iota_protocol::report::{MinerLine, Report, Verdict, REPORT_VERSION};
+use iota_protocol::report::{MinerLine, Report, SkipLine, Verdict, REPORT_VERSION};
 use iota_protocol::seed::audit_choice;
 use iota_protocol::view::{MemberView, RunState};
 use iota_protocol::wire::{self, FetchReply, FetchRequest};
@@ -32,7 +33,6 @@ use crate::config::ValidatorConfig;
 use crate::difficulty::Bigrams;
 use crate::evaluate;
 use crate::gather::{self, Evidence};
-use crate::pathways::{self, Pathways};
 use crate::scores;
 use crate::witness::Witness;
 
@@ -207,18 +207,23 @@ impl Validator {
         let witness = Witness::recall(&self.config.data_dir, epoch)
             .with_context(|| format!("this validator was not there when epoch {epoch} trained"))?;
         let params = Arc::clone(&self.session.params);
-        let evidence = gather::evidence(&self.session, &self.network, &params, &witness, epoch).await?;
+        let found = gather::evidence(&self.session, &self.network, &params, &witness, epoch).await?;
         let stages = witness.stages(&params);
-        let pathways = pathways::read(&evidence.receipts, &stages, params.train.max_samples);
+        let pathways = evidence::read(&found.receipts, &stages, params.train.max_samples);
         let observations = self.observations(&witness, &pathways)?;
-        let effects = clasp::estimate(&stages, &observations, &clasp::Config::default());
-        let audits = self.audits(epoch, &witness, &evidence, &effects).await?;
-        let miners = lines(&evidence, &pathways, &effects, &audits);
+        let config = clasp::Config::default();
+        let estimate = clasp::analyse(&stages, &observations, &config);
+        let means = clasp::mean_z(&stages, &observations);
+        let audits = self.audits(epoch, &witness, &found, &estimate.effects).await?;
+        let lines = Lines { evidence: &found, pathways: &pathways, means: &means };
         Ok(Report {
             version: REPORT_VERSION,
             run: self.session.run,
             epoch,
-            miners,
+            miners: lines.of_committers(&estimate.effects, &audits),
+            absent: lines.of_absent(&estimate.effects, &witness),
+            control: estimate.control.as_ref().map(Into::into),
+            skips: skips_that_stand_out(&pathways, &config),
             observations: observations.iter().map(Into::into).collect(),
             audits: audits.iter().map(Into::into).collect(),
             next_secret: hash(Domain::Audit, &self.secret(epoch.next())),
@@ -374,25 +379,58 @@ fn subjects(seed: &Hash, secret: &[u8; 32], evidence: &Evidence, effects: &[clas
     chosen
 }
 
-fn lines(
-    evidence: &Evidence,
-    pathways: &Pathways,
-    effects: &[clasp::MinerEffect],
-    audits: &[Audit],
-) -> Vec<MinerLine> {
-    let mut lines: Vec<MinerLine> = evidence
-        .commits
-        .iter()
-        .filter_map(|committed| {
+/// What the lines of a report are made from.
+struct Lines<'a> {
+    evidence: &'a Evidence,
+    pathways: &'a Pathways,
+    means: &'a [clasp::MeanZ],
+}
+
+impl Lines<'_> {
+    fn mean_z(&self, uid: Uid) -> f64 {
+        self.means.iter().find(|mean| mean.uid == uid).map_or(0.0, |mean| mean.z)
+    }
+
+    fn of_committers(&self, effects: &[clasp::MinerEffect], audits: &[Audit]) -> Vec<MinerLine> {
+        let line = |committed: &gather::Committed| {
             let uid = committed.commit.uid;
             let effect = effects.iter().find(|effect| effect.uid == uid)?;
             let caught = audits.iter().any(|audit| audit.uid == uid && audit.verdict == Verdict::Invalid);
             let claimed = committed.commit.work.samples;
-            let stands = pathways.verified.get(&uid).copied().unwrap_or(0).min(claimed);
-            let verified = if caught || evidence.invalid.contains(&uid) { 0 } else { stands };
-            Some(MinerLine::new(committed.commit.incarnation, claimed, verified, effect))
+            let stands = self.pathways.verified.get(&uid).copied().unwrap_or(0).min(claimed);
+            let verified = if caught || self.evidence.invalid.contains(&uid) { 0 } else { stands };
+            Some(MinerLine::new(committed.commit.incarnation, claimed, verified, effect, self.mean_z(uid)))
+        };
+        let mut lines: Vec<MinerLine> = self.evidence.commits.iter().filter_map(line).collect();
+        lines.sort_by_key(|line| line.uid);
+        lines
+    }
+
+    fn of_absent(&self, effects: &[clasp::MinerEffect], witness: &Witness) -> Vec<MinerLine> {
+        let committed = |uid: Uid| self.evidence.commits.iter().any(|known| known.commit.uid == uid);
+        let line = |effect: &clasp::MinerEffect| {
+            let member = witness.member(effect.uid)?;
+            Some(MinerLine::new(member.incarnation, 0, 0, effect, self.mean_z(effect.uid)))
+        };
+        let mut lines: Vec<MinerLine> =
+            effects.iter().filter(|effect| !committed(effect.uid)).filter_map(line).collect();
+        lines.sort_by_key(|line| line.uid);
+        lines
+    }
+}
+
+/// Senders that skip a target significantly more often than others do.
+fn skips_that_stand_out(pathways: &Pathways, config: &clasp::Config) -> Vec<SkipLine> {
+    let offers: Vec<Offers> = pathways
+        .offers
+        .iter()
+        .map(|((sender, target), (offered, skipped))| Offers {
+            sender: *sender,
+            target: *target,
+            offered: *offered,
+            skipped: *skipped,
         })
         .collect();
-    lines.sort_by_key(|line| line.uid);
-    lines
+    let tests = clasp::skip_tests(&offers, config.false_discovery_rate);
+    tests.iter().filter(|test| test.significant).map(Into::into).collect()
 }

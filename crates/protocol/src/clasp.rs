@@ -7,16 +7,22 @@
 //! get the same bits. Runs off chain only. Collecting observations, the difficulty of a text, and
 //! what is done with a flag belong to the validator.
 
+mod control;
+mod mean_z;
 mod regression;
+mod review;
+mod skips;
 mod tail;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-
 use crate::ids::{Sample, Stage, Uid};
 use crate::params::PPM;
-use regression::Fit;
+pub use control::Control;
+pub use mean_z::{mean_z, MeanZ};
+use regression::{Fit, Table};
+use review::Review;
+pub use skips::{skip_tests, Offers, SkipTest};
 use tail::{discoveries, two_sided_tail};
 
 /// One verified sample with its loss.
@@ -112,6 +118,15 @@ impl Default for Config {
     }
 }
 
+/// What an epoch's observations say.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Estimate {
+    /// Every miner, stage by stage in the order given.
+    pub effects: Vec<MinerEffect>,
+    /// What the samples that ran twice say about the noise; `None` where none did.
+    pub control: Option<Control>,
+}
+
 /// Estimates the effect of every miner of `stages`, stage by stage in the order given.
 ///
 /// 1. Ordinary least squares on first preferences, difficulty and time bins. Observations with a
@@ -119,38 +134,49 @@ impl Default for Config {
 /// 2. Each miner with enough samples is contrasted with the lower median of its stage, with the
 ///    standard error of that contrast. What the design cannot tell apart gets no estimate.
 /// 3. Two-sided Benjamini-Hochberg over all contrasts of all stages.
-/// 4. An effect stands if it keeps its sign and `stand_z` in a second fit, without the reporters
-///    that support it most, as many of them as carry less than half of the miner's samples. So a
-///    minority of reporters can neither blame nor praise.
+/// 4. An effect stands if it keeps its sign and `stand_z` without the reporters that support it
+///    most, as many of them as carry less than half of the miner's samples. So a minority of
+///    reporters can neither blame nor praise. This second look moves the two levels of the contrast
+///    by the mean residuals that are left and keeps the other coefficients: preferences are drawn
+///    independently, so what it neglects is of the order of one sample in each stage.
 /// 5. A miner that reports at least half of its samples itself, as in the last stage, cannot show a
 ///    benefit, and shows harm only in a stage of three or more, where the median is not one rival.
 ///
 /// The order of `observations` does not matter.
 ///
 /// # Complexity
-/// Linear in observations times stages squared; memory for the square of miners plus time bins. One
-/// more fit for each flagged miner.
+/// Time: observations times stages squared, plus the cube of miners and time bins. Memory: linear in
+/// observations, plus the square of miners and time bins.
 #[must_use]
-pub fn estimate(stages: &[Vec<Uid>], observations: &[Observation], config: &Config) -> Vec<MinerEffect> {
-    let sorted = in_fixed_order(observations);
-    let Some(fit) = Fit::new(stages, &sorted) else {
-        return miners(stages).map(|(stage, uid)| without_estimate(stage, uid, 0)).collect();
+pub fn analyse(stages: &[Vec<Uid>], observations: &[Observation], config: &Config) -> Estimate {
+    let table = Table::new(stages, &in_fixed_order(observations));
+    let Some(fit) = Fit::new(stages, &table) else {
+        let effects = miners(stages).map(|(stage, uid)| without_estimate(stage, uid, 0)).collect();
+        return Estimate { effects, control: None };
     };
-    let mut effects: Vec<MinerEffect> = (0..=u16::MAX)
-        .map(Stage)
-        .zip(stages)
-        .flat_map(|(stage, members)| contrast_stage(&fit, stage, members, config))
-        .collect();
+    let mut effects: Vec<MinerEffect> = Vec::new();
+    let mut medians: Vec<Option<Uid>> = Vec::new();
+    for (stage, members) in (0..=u16::MAX).map(Stage).zip(stages) {
+        let median = lower_median(&fit, stage, members, config);
+        effects.extend(members.iter().map(|uid| contrast(&fit, stage, *uid, median, config)));
+        medians.push(median);
+    }
     flag(&mut effects, fit.freedom(), config);
-    let review = Review { stages, observations: &sorted, fit: &fit, config };
+    let review = Review { stages, medians: &medians, table: &table, fit: &fit, config };
     for effect in effects.iter_mut().filter(|effect| effect.significant) {
         effect.significant = review.stands(effect);
     }
-    let lag = config.lag_share * epoch_fall(&sorted);
+    let lag = config.lag_share * table.fall();
     for effect in &mut effects {
         effect.factor_ppm = factor_ppm(effect, lag, config);
     }
-    effects
+    Estimate { effects, control: Control::new(&table, &fit) }
+}
+
+/// The effects of [`analyse`] alone.
+#[must_use]
+pub fn estimate(stages: &[Vec<Uid>], observations: &[Observation], config: &Config) -> Vec<MinerEffect> {
+    analyse(stages, observations, config).effects
 }
 
 fn miners(stages: &[Vec<Uid>]) -> impl Iterator<Item = (Stage, Uid)> + '_ {
@@ -185,26 +211,28 @@ fn without_estimate(stage: Stage, uid: Uid, samples: u32) -> MinerEffect {
     }
 }
 
-/// Contrasts of one stage against its lower median.
-fn contrast_stage(fit: &Fit<'_>, stage: Stage, members: &[Uid], config: &Config) -> Vec<MinerEffect> {
-    let mut level: Vec<(f64, Uid)> = members
+fn has_enough(fit: &Fit, stage: Stage, uid: Uid, config: &Config) -> bool {
+    fit.samples(stage, uid) >= config.min_samples.max(1)
+}
+
+/// The miner at the lower median of its stage's levels, ties by uid.
+fn lower_median(fit: &Fit, stage: Stage, members: &[Uid], config: &Config) -> Option<Uid> {
+    let mut levels: Vec<(f64, Uid)> = members
         .iter()
-        .filter(|uid| fit.samples(stage, **uid) >= config.min_samples.max(1))
+        .filter(|uid| has_enough(fit, stage, **uid, config))
         .filter_map(|uid| fit.level(stage, *uid).map(|level| (level, *uid)))
         .collect();
-    level.sort_by(|(left, uid), (right, other)| left.total_cmp(right).then(uid.cmp(other)));
-    let median = level.get(level.len().saturating_sub(1) / 2).map(|(_, uid)| *uid);
-    let one = |uid: Uid| {
-        let blank = without_estimate(stage, uid, fit.samples(stage, uid));
-        let estimated = level.iter().any(|(_, other)| *other == uid);
-        let contrast = median.filter(|_| estimated).and_then(|median| fit.contrast(stage, uid, median));
-        contrast.map_or(blank, |contrast| MinerEffect {
-            effect: contrast.effect,
-            error: contrast.error,
-            ..blank
-        })
-    };
-    members.iter().map(|uid| one(*uid)).collect()
+    levels.sort_by(|(left, uid), (right, other)| left.total_cmp(right).then(uid.cmp(other)));
+    levels.get(levels.len().saturating_sub(1) / 2).map(|(_, uid)| *uid)
+}
+
+/// A miner against the median of its stage.
+fn contrast(fit: &Fit, stage: Stage, uid: Uid, median: Option<Uid>, config: &Config) -> MinerEffect {
+    let blank = without_estimate(stage, uid, fit.samples(stage, uid));
+    let told = median
+        .filter(|_| has_enough(fit, stage, uid, config) && fit.level(stage, uid).is_some())
+        .and_then(|median| fit.contrast(stage, uid, median));
+    told.map_or(blank, |told| MinerEffect { effect: told.effect, error: told.error, ..blank })
 }
 
 fn is_tested(effect: &MinerEffect) -> bool {
@@ -224,93 +252,6 @@ fn flag(effects: &mut [MinerEffect], freedom: usize, config: &Config) {
     for (effect, found) in effects.iter_mut().filter(|effect| is_tested(effect)).zip(found) {
         effect.significant = found;
     }
-}
-
-/// What one reporter says about one miner.
-#[derive(Default)]
-struct Support {
-    samples: u32,
-    residuals: f64,
-}
-
-/// The second look at a flagged miner.
-struct Review<'a> {
-    stages: &'a [Vec<Uid>],
-    observations: &'a [&'a Observation],
-    fit: &'a Fit<'a>,
-    config: &'a Config,
-}
-
-impl Review<'_> {
-    fn stands(&self, effect: &MinerEffect) -> bool {
-        let supports = self.supports(effect);
-        let total: u32 = supports.values().map(|support| support.samples).sum();
-        let own = supports.get(&effect.uid).map_or(0, |support| support.samples);
-        if own.saturating_mul(2) >= total {
-            let members = self.stages.get(usize::from(effect.stage.0)).map_or(0, Vec::len);
-            return effect.effect > 0.0 && members >= 3;
-        }
-        let left_out = best_supporters(&supports, effect.effect, total);
-        left_out.is_empty() || self.stands_without(effect, &left_out)
-    }
-
-    /// Mean residuals of the miner's samples by reporter: how far each is above the common effect.
-    fn supports(&self, effect: &MinerEffect) -> BTreeMap<Uid, Support> {
-        let mut supports: BTreeMap<Uid, Support> = BTreeMap::new();
-        let stage = usize::from(effect.stage.0);
-        for seen in self.observations.iter().filter(|seen| seen.preference.get(stage) == Some(&effect.uid)) {
-            if let Some(residual) = self.fit.residual(seen) {
-                let support = supports.entry(seen.reporter).or_default();
-                support.samples = support.samples.saturating_add(1);
-                support.residuals += residual;
-            }
-        }
-        supports
-    }
-
-    fn stands_without(&self, effect: &MinerEffect, left_out: &[Uid]) -> bool {
-        let rest: Vec<&Observation> =
-            self.observations.iter().copied().filter(|seen| !left_out.contains(&seen.reporter)).collect();
-        let Some(fit) = Fit::new(self.stages, &rest) else { return false };
-        let members = self.stages.get(usize::from(effect.stage.0)).map_or(&[] as &[Uid], Vec::as_slice);
-        let again = contrast_stage(&fit, effect.stage, members, self.config);
-        again.iter().find(|other| other.uid == effect.uid).is_some_and(|other| {
-            is_tested(other) && other.effect * effect.effect.signum() >= self.config.stand_z * other.error
-        })
-    }
-}
-
-/// Reporters in falling order of support for the effect's sign, while they carry less than half.
-fn best_supporters(supports: &BTreeMap<Uid, Support>, effect: f64, total: u32) -> Vec<Uid> {
-    let mut order: Vec<(f64, Uid, u32)> = supports
-        .iter()
-        .map(|(uid, support)| {
-            (effect.signum() * support.residuals / f64::from(support.samples.max(1)), *uid, support.samples)
-        })
-        .collect();
-    order.sort_by(|(left, uid, _), (right, other, _)| right.total_cmp(left).then(uid.cmp(other)));
-    let mut carried = 0u32;
-    order
-        .into_iter()
-        .take_while(|(_, _, samples)| {
-            carried = carried.saturating_add(*samples);
-            carried.saturating_mul(2) < total
-        })
-        .map(|(_, uid, _)| uid)
-        .collect()
-}
-
-/// Nats by which the mean loss of the last time bin is below that of the first; 0 where it rose.
-fn epoch_fall(sorted: &[&Observation]) -> f64 {
-    let mut bins: BTreeMap<u16, (f64, u32)> = BTreeMap::new();
-    for seen in sorted {
-        let (sum, count) = bins.entry(seen.time_bin).or_default();
-        *sum += f64::from(seen.loss_micro) / f64::from(PPM);
-        *count = count.saturating_add(1);
-    }
-    let mean =
-        |bin: Option<(&u16, &(f64, u32))>| bin.map_or(0.0, |(_, (sum, count))| sum / f64::from(*count));
-    (mean(bins.first_key_value()) - mean(bins.last_key_value())).max(0.0)
 }
 
 /// 1 unless significant and beyond `lag`, the nats that honest replicas may differ by; from there it
@@ -336,54 +277,6 @@ fn factor_ppm(effect: &MinerEffect, lag: f64, config: &Config) -> u32 {
 )]
 fn share_ppm(share: f64) -> u32 {
     ((share * f64::from(PPM)) as u32).min(PPM)
-}
-
-/// The paper's form, for comparison: how far a miner's mean loss is from those of its stage.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct MeanZ {
-    /// The miner.
-    pub uid: Uid,
-    /// Its stage.
-    pub stage: Stage,
-    /// Distance of its mean from the mean of the stage's means in standard deviations of those
-    /// means; 0 where that is not defined. The paper flags above 1.5.
-    pub z: f64,
-}
-
-/// Means and z-scores per stage. With two cheats in one stage of five the largest z that both can
-/// reach is 1.1, so they hide each other: the reason for [`estimate`].
-#[must_use]
-pub fn mean_z(stages: &[Vec<Uid>], observations: &[Observation]) -> Vec<MeanZ> {
-    let sorted = in_fixed_order(observations);
-    let stage_scores = |(stage, members): (Stage, &Vec<Uid>)| {
-        let means: Vec<Option<f64>> = members.iter().map(|uid| mean_loss(&sorted, stage, *uid)).collect();
-        let known: Vec<f64> = means.iter().copied().flatten().collect();
-        let centre = mean(&known).unwrap_or(0.0);
-        let squares = known.iter().fold(0.0, |sum, mean| sum + (mean - centre) * (mean - centre));
-        let spread = (squares / count(known.len().saturating_sub(1))).sqrt();
-        let z = move |mean: Option<f64>| mean.map_or(0.0, |mean| (mean - centre) / spread);
-        let score = move |(uid, mean): (&Uid, Option<f64>)| {
-            let z = z(mean);
-            MeanZ { uid: *uid, stage, z: if z.is_finite() { z } else { 0.0 } }
-        };
-        members.iter().zip(means).map(score).collect::<Vec<_>>()
-    };
-    (0..=u16::MAX).map(Stage).zip(stages).flat_map(stage_scores).collect()
-}
-
-fn mean_loss(observations: &[&Observation], stage: Stage, uid: Uid) -> Option<f64> {
-    let at = usize::from(stage.0);
-    let losses: Vec<f64> = observations
-        .iter()
-        .filter(|seen| seen.preference.get(at) == Some(&uid))
-        .map(|seen| nats(seen.loss_micro))
-        .collect();
-    mean(&losses)
-}
-
-fn mean(values: &[f64]) -> Option<f64> {
-    let sum = values.iter().fold(0.0, |sum, value| sum + value);
-    (!values.is_empty()).then(|| sum / count(values.len()))
 }
 
 fn nats(loss_micro: u32) -> f64 {

@@ -24,7 +24,9 @@ pub mod assignment;
 #[cfg(feature = "std")]
 pub mod clasp;
 pub mod consensus;
+pub mod deterrence;
 pub mod emission;
+pub mod evidence;
 pub mod fixed;
 #[cfg(test)]
 mod golden;

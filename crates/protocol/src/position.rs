@@ -1,7 +1,8 @@
 //! Which windows of the data set a sample reads.
 //!
 //! Positions count up without gaps from epoch to epoch; a keyed permutation maps each to a window,
-//! so that a run reads every window once before it reads one twice.
+//! so that a run reads a window twice only after it went through all of them. Two samples in a hundred
+//! are an exception by intent: they repeat their neighbour's windows and leave their own unread.
 
 use alloc::vec::Vec;
 
@@ -12,6 +13,21 @@ use crate::seed::{derive, run_seed, Draw};
 /// Rounds of the Feistel network; four already make a permutation, eight make neighbours unrelated
 /// at any width that a data set can have.
 const ROUNDS: usize = 8;
+
+/// One sample in so many reads the text of the one before it: two in a hundred of the samples are run
+/// twice, as a control of how much of a loss is the text's (design.md, section 9).
+const REPEAT_EVERY: u32 = 50;
+
+/// The sample whose windows this one reads again, on a pathway of its own; `None` for most.
+///
+/// Neighbouring samples belong to different stage-0 miners where there are two or more, and later
+/// stages draw their preferences by sample, so the two share a miner of a stage of `n` in one case of
+/// `n`.
+#[must_use]
+pub fn repeated(sample: Sample) -> Option<Sample> {
+    let is_repeat = sample.0 % REPEAT_EVERY == REPEAT_EVERY.saturating_sub(1);
+    is_repeat.then(|| Sample(sample.0.saturating_sub(1)))
+}
 
 /// The window at position `index`: a bijection over `0..windows` for each pass over the data, with
 /// its own round keys in each pass. 0 when there are no windows.
@@ -61,11 +77,13 @@ fn mix(value: u64) -> u64 {
     twice ^ (twice >> 32)
 }
 
-/// Windows that a sample reads, in order: positions `(data_base + sample) * B + j`.
+/// Windows that a sample reads, in order: positions `(data_base + sample) * B + j`, with the number of
+/// the sample that it repeats, if it repeats one.
 #[must_use]
 pub fn sample_windows(params: &RunParams, data_base: u64, sample: Sample) -> Vec<u64> {
     let seed = run_seed(params);
     let batch = u64::from(params.train.windows_per_sample);
+    let sample = repeated(sample).unwrap_or(sample);
     let first = data_base.saturating_add(u64::from(sample.0)).saturating_mul(batch);
     (0..batch).map(|j| window(&seed, params.data.train_windows, first.saturating_add(j))).collect()
 }
@@ -108,6 +126,17 @@ mod tests {
         assert_eq!(sample_of(0, 3, 3), None);
         assert_eq!(sample_of(u32::MAX, 0, 2), None);
         assert_eq!(rank_of(Sample(9), 0), 0);
+    }
+
+    #[test]
+    fn two_samples_in_a_hundred_read_what_their_neighbour_reads() {
+        let params = crate::sample_params::params_with_shares(&[500_000, 500_000]);
+        let repeats: Vec<u32> = (0..100).filter(|sample| repeated(Sample(*sample)).is_some()).collect();
+        assert_eq!(repeats, [49, 99]);
+        let windows = |sample| sample_windows(&params, 1_000, Sample(sample));
+        assert_eq!(windows(49), windows(48));
+        assert_ne!(windows(50), windows(49));
+        assert_ne!(rank_of(Sample(49), 3), rank_of(Sample(48), 3));
     }
 
     #[test]

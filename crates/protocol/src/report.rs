@@ -2,10 +2,14 @@
 //!
 //! Validators make it, the explorer checks it, and both mean the same bytes. Runs off chain only; the
 //! chain holds the root.
+
+#[cfg(test)]
+mod tests;
+
 use codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-use crate::clasp::{self, MinerEffect, Observation};
+use crate::clasp::{self, Control, MeanZ, MinerEffect, Observation, SkipTest};
 use crate::hash::{hash, Domain};
 use crate::ids::{Epoch, Hash, Incarnation, RunId, Sample, Stage, Uid};
 use crate::score::{self, Scored};
@@ -24,7 +28,7 @@ pub enum Verdict {
 }
 
 /// Version of the report format.
-pub const REPORT_VERSION: u16 = 1;
+pub const REPORT_VERSION: u16 = 2;
 
 /// One miner in a report. Floats travel as their bits, so that the root covers them exactly.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, Encode, Decode)]
@@ -47,6 +51,34 @@ pub struct MinerLine {
     pub significant: bool,
     /// CLASP factor in millionths.
     pub factor_ppm: u32,
+    /// The paper's z-score of the miner's mean loss in its stage, for comparison (bits of an f64).
+    pub mean_z_bits: u64,
+}
+
+/// What the samples that ran twice say (bits of f64, square nats).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, Encode, Decode)]
+pub struct ControlLine {
+    /// Pairs of samples with the same text.
+    pub pairs: u32,
+    /// Residual variance of the losses.
+    pub variance_bits: u64,
+    /// What of it is not the text's.
+    pub without_text_bits: u64,
+}
+
+/// A sender that skips a target more often than other senders do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, Encode, Decode)]
+pub struct SkipLine {
+    /// Who sends.
+    pub sender: Uid,
+    /// Whom it skips.
+    pub target: Uid,
+    /// Samples offered, skips included.
+    pub offered: u32,
+    /// Skips that the target did not sign.
+    pub skipped: u32,
+    /// Probability of as many if it skips like the others (bits of an f64).
+    pub tail_bits: u64,
 }
 
 /// One observation of CLASP.
@@ -88,8 +120,15 @@ pub struct Report {
     pub run: RunId,
     /// The scored epoch.
     pub epoch: Epoch,
-    /// Miners in uid order.
+    /// Miners that committed, in uid order: those that are scored.
     pub miners: Vec<MinerLine>,
+    /// Miners of the epoch's stages that committed nothing, in uid order: their contribution is
+    /// published like everybody's, but there is nothing to pay.
+    pub absent: Vec<MinerLine>,
+    /// How much of the noise is the text's; `None` where no sample ran twice.
+    pub control: Option<ControlLine>,
+    /// Skips that stand out. They accuse nobody.
+    pub skips: Vec<SkipLine>,
     /// Observations in sample order.
     pub observations: Vec<ObservationLine>,
     /// Audits done by this validator.
@@ -129,22 +168,29 @@ impl Report {
     /// epoch began, in stage and uid order.
     #[must_use]
     pub fn effects(&self, stages: &[Vec<Uid>]) -> Vec<MinerEffect> {
-        let observations: Vec<Observation> = self.observations.iter().map(Into::into).collect();
-        clasp::estimate(stages, &observations, &clasp::Config::default())
+        clasp::estimate(stages, &self.seen(), &clasp::Config::default())
+    }
+
+    fn seen(&self) -> Vec<Observation> {
+        self.observations.iter().map(Into::into).collect()
     }
 
     /// Miners whose line is not what CLASP makes of the observations, bit for bit; empty in an honest
     /// report. Counts of samples come from receipts and are not looked at.
     #[must_use]
     pub fn wrong_lines(&self, stages: &[Vec<Uid>]) -> Vec<Uid> {
-        let effects = self.effects(stages);
+        let seen = self.seen();
+        let effects = clasp::estimate(stages, &seen, &clasp::Config::default());
+        let means = clasp::mean_z(stages, &seen);
         let follows = |line: &MinerLine| {
             let effect = effects.iter().find(|effect| effect.uid == line.uid);
+            let mean_z = mean_z_of(&means, line.uid);
             effect.is_some_and(|effect| {
-                *line == MinerLine::new(line.incarnation, line.committed, line.verified, effect)
+                *line == MinerLine::new(line.incarnation, line.committed, line.verified, effect, mean_z)
             })
         };
-        self.miners.iter().filter(|line| !follows(line)).map(|line| line.uid).collect()
+        let lines = self.miners.iter().chain(&self.absent);
+        lines.filter(|line| !follows(line)).map(|line| line.uid).collect()
     }
 
     /// Mean training loss over the observations, in nats.
@@ -182,10 +228,21 @@ impl From<&ObservationLine> for Observation {
     }
 }
 
+/// The z-score of one miner; 0 for one that is not there.
+fn mean_z_of(means: &[MeanZ], uid: Uid) -> f64 {
+    means.iter().find(|mean| mean.uid == uid).map_or(0.0, |mean| mean.z)
+}
+
 impl MinerLine {
-    /// A line from what was committed, what stands and what CLASP says.
+    /// A line from what was committed, what stands, what CLASP says, and the paper's z-score.
     #[must_use]
-    pub fn new(incarnation: Incarnation, committed: u32, verified: u32, effect: &MinerEffect) -> Self {
+    pub fn new(
+        incarnation: Incarnation,
+        committed: u32,
+        verified: u32,
+        effect: &MinerEffect,
+        mean_z: f64,
+    ) -> Self {
         Self {
             uid: effect.uid,
             incarnation,
@@ -196,71 +253,45 @@ impl MinerLine {
             error_bits: effect.error.to_bits(),
             significant: effect.significant,
             factor_ppm: effect.factor_ppm,
+            mean_z_bits: mean_z.to_bits(),
+        }
+    }
+
+    /// Contribution in nats that the miner takes off the loss of a sample, with its 95 % interval;
+    /// `None` where the epoch's samples cannot tell.
+    #[must_use]
+    pub fn contribution(&self) -> Option<(f64, (f64, f64))> {
+        let effect = MinerEffect {
+            uid: self.uid,
+            stage: self.stage,
+            samples: self.committed,
+            effect: f64::from_bits(self.effect_bits),
+            error: f64::from_bits(self.error_bits),
+            significant: self.significant,
+            factor_ppm: self.factor_ppm,
+        };
+        effect.interval().map(|(low, high)| (-effect.effect, (-high, -low)))
+    }
+}
+
+impl From<&Control> for ControlLine {
+    fn from(control: &Control) -> Self {
+        Self {
+            pairs: control.pairs,
+            variance_bits: control.variance.to_bits(),
+            without_text_bits: control.without_text.to_bits(),
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    /// Two stages of two; whoever prefers uid 1 loses half a nat more.
-    fn report(harm_micro: u32) -> (Report, Vec<Vec<Uid>>) {
-        let stages = vec![vec![Uid(0), Uid(1)], vec![Uid(2), Uid(3)]];
-        let observations = (0u32..80)
-            .map(|sample| {
-                let first = Uid(u16::try_from(sample % 2).unwrap());
-                let second = Uid(2 + u16::try_from(sample / 2 % 2).unwrap());
-                let loss = 3_000_000 + (sample * 7_919) % 40_000 + u32::from(first.0) * harm_micro;
-                ObservationLine {
-                    sample: Sample(sample),
-                    preference: vec![first, second],
-                    reporter: second,
-                    loss_micro: loss,
-                    difficulty_bits: f64::from(sample % 5).to_bits(),
-                    time_bin: 0,
-                }
-            })
-            .collect();
-        let mut report = Report {
-            version: REPORT_VERSION,
-            run: RunId(0),
-            epoch: Epoch(0),
-            miners: Vec::new(),
-            observations,
-            audits: Vec::new(),
-            next_secret: Hash::ZERO,
-            heldout_micro: None,
-        };
-        let effects = report.effects(&stages);
-        report.miners = effects.iter().map(|effect| MinerLine::new(Incarnation(0), 40, 40, effect)).collect();
-        (report, stages)
-    }
-
-    #[test]
-    fn worked_example_harm_shows_in_line_and_row() {
-        let (report, stages) = report(500_000);
-        assert_eq!(report.wrong_lines(&stages), []);
-        let line = &report.miners[1];
-        assert!(line.significant, "{line:?}");
-        assert!((f64::from_bits(line.effect_bits) - 0.5).abs() < 0.02, "{line:?}");
-        assert_eq!(line.factor_ppm, 0);
-        let scores: Vec<u16> = report.row().iter().map(|entry| entry.score).collect();
-        assert_eq!(scores, [65_535, 0, 65_535, 65_535]);
-    }
-
-    proptest! {
-        #[test]
-        fn a_changed_line_or_loss_is_noticed(which in 0usize..4, bit in 0u32..52, sample in 0usize..80) {
-            let (honest, stages) = report(500_000);
-            let mut changed = honest.clone();
-            changed.miners[which].error_bits ^= 1u64 << bit;
-            prop_assert_eq!(changed.wrong_lines(&stages), [honest.miners[which].uid]);
-            let mut changed = honest.clone();
-            changed.observations[sample].loss_micro += 100_000;
-            prop_assert!(!changed.wrong_lines(&stages).is_empty());
-            prop_assert_ne!(changed.root(), honest.root());
+impl From<&SkipTest> for SkipLine {
+    fn from(test: &SkipTest) -> Self {
+        Self {
+            sender: test.offers.sender,
+            target: test.offers.target,
+            offered: test.offers.offered,
+            skipped: test.offers.skipped,
+            tail_bits: test.tail.to_bits(),
         }
     }
 }

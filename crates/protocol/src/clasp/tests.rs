@@ -239,6 +239,28 @@ fn nothing_and_nonsense_give_no_effects() {
 }
 
 #[test]
+fn samples_that_ran_twice_tell_text_from_noise() {
+    // The text's own part has a spread of 0.4 nats and no covariate knows it; the rest has 0.2.
+    let toy = Toy { difficulty: 0.4, ..Toy::new(3, 20_000, &[]) };
+    let mut texts = std::collections::BTreeMap::new();
+    let mut observations = toy.run();
+    for seen in &mut observations {
+        texts.insert(seen.sample, seen.difficulty);
+        if let Some(first) = crate::position::repeated(seen.sample) {
+            seen.loss_micro =
+                (f64::from(seen.loss_micro) / 1e6 - seen.difficulty + texts[&first]).mul_add(1e6, 0.0) as u32;
+        }
+        seen.difficulty = 0.0;
+    }
+    let control = analyse(&stages(), &observations, &Config::default()).control.unwrap();
+    assert_eq!(control.pairs, 400);
+    assert!((control.variance - 0.20).abs() < 0.02, "{control:?}");
+    assert!((control.without_text - 0.04).abs() < 0.01, "{control:?}");
+    assert!((control.text_share() - 0.8).abs() < 0.05, "{control:?}");
+    assert_eq!(analyse(&stages(), &observations[..48], &Config::default()).control, None);
+}
+
+#[test]
 fn the_largest_run_is_estimated_in_seconds() {
     let stages: Vec<Vec<Uid>> =
         (0..16).map(|stage| (0..16).map(|miner| Uid(stage * 16 + miner)).collect()).collect();
@@ -252,15 +274,15 @@ fn the_largest_run_is_estimated_in_seconds() {
             loss_micro: 2_000_000 + harm + u32::try_from(draw.below(300_000)).unwrap(),
             preference,
             difficulty: 1.0,
-            time_bin: u16::try_from(sample / 100).unwrap(),
+            time_bin: u16::try_from(sample / 2_000).unwrap(),
         }
     };
-    let observations: Vec<Observation> = (0..20_000).map(observe).collect();
+    let observations: Vec<Observation> = (0..100_000).map(observe).collect();
     let start = std::time::Instant::now();
     let effects = estimate(&stages, &observations, &Config::default());
     assert_eq!(flagged(&effects), [Uid(50)]);
-    // 0.13 s on a free core.
-    assert!(start.elapsed().as_secs() < 5);
+    // The laboratory measures it on one free core (docs/results/trust.md); here others build.
+    assert!(start.elapsed().as_secs() < 20);
 }
 
 proptest! {
@@ -316,15 +338,15 @@ fn an_honest_lag_within_a_quarter_of_the_epochs_fall_costs_nothing() {
 fn the_fall_is_that_from_the_first_to_the_last_time_bin() {
     let seen = |time_bin: u16, loss_micro: u32| Observation {
         sample: Sample(u32::from(time_bin)),
-        preference: Vec::new(),
+        preference: vec![Uid(0)],
         reporter: Uid(0),
         loss_micro,
         difficulty: 0.0,
         time_bin,
     };
     let all = [seen(0, 5_000_000), seen(0, 4_000_000), seen(3, 9_000_000), seen(9, 2_500_000)];
-    let fall = epoch_fall(&all.iter().collect::<Vec<_>>());
-    assert!((fall - 2.0).abs() < 1e-12, "{fall}");
-    let rising = [seen(0, 1_000_000), seen(1, 2_000_000)];
-    assert!(epoch_fall(&rising.iter().collect::<Vec<_>>()).abs() < 1e-12);
+    let fall = |seen: &[Observation]| Table::new(&[vec![Uid(0)]], &seen.iter().collect::<Vec<_>>()).fall();
+    assert!((fall(&all) - 2.0).abs() < 1e-12);
+    assert!(fall(&[seen(0, 1_000_000), seen(1, 2_000_000)]).abs() < 1e-12);
+    assert!(fall(&[]).abs() < 1e-12);
 }

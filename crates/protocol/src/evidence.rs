@@ -1,14 +1,18 @@
-//! From receipts to pathways: which passes stand, and which losses were reported. Pure.
+//! From receipts to pathways: which passes stand, which losses were reported, and who was skipped.
+//!
+//! Every validator reads the same receipts and must find the same, and whoever checks a report reads
+//! them again. Fetching receipts and checking them against their roots is the caller's.
 //!
 //! A pass stands when both sides say the same: the sender's receipt names the receiver and the hash
 //! of what it sent, the receiver's receipt names the hash of what it took. Where the neighbour has
 //! nothing on chain (it died), what it would have said is not held against the one that did.
 
-use std::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 
-use iota_protocol::ids::{Sample, Stage, Uid};
-use iota_protocol::position::rank_of;
-use iota_protocol::receipt::{Direction, Receipt};
+use crate::ids::{Sample, Stage, Uid};
+use crate::position::rank_of;
+use crate::receipt::{Direction, Receipt, SkipCause};
 
 /// Receipts of one miner, verified against its committed root.
 #[derive(Clone, Debug)]
@@ -39,6 +43,9 @@ pub struct Pathways {
     pub verified: BTreeMap<Uid, u32>,
     /// Losses, by sample.
     pub losses: Vec<ReportedLoss>,
+    /// How often each sender offered samples to each target, by `(sender, target)`: forward passes
+    /// that the target took or for which it was skipped, and skips without its signature.
+    pub offers: BTreeMap<(Uid, Uid), (u32, u32)>,
 }
 
 type Key = (Uid, Direction, Sample);
@@ -142,13 +149,34 @@ pub fn read(miners: &[MinerReceipts], stages: &[Vec<Uid>], max_samples: u32) -> 
         }
     }
     pathways.losses.sort_by_key(|loss| loss.sample);
+    pathways.offers = offers(miners, last);
     pathways
+}
+
+/// Counts offers from what the senders' own receipts say.
+fn offers(miners: &[MinerReceipts], last: Stage) -> BTreeMap<(Uid, Uid), (u32, u32)> {
+    let mut offers: BTreeMap<(Uid, Uid), (u32, u32)> = BTreeMap::new();
+    for miner in miners.iter().filter(|miner| miner.stage != last) {
+        for receipt in miner.receipts.iter().filter(|receipt| receipt.direction == Direction::Forward) {
+            let taken = offers.entry((miner.uid, receipt.to)).or_default();
+            taken.0 = taken.0.saturating_add(1);
+            for skip in &receipt.skips {
+                let counts = offers.entry((miner.uid, skip.uid)).or_default();
+                counts.0 = counts.0.saturating_add(1);
+                counts.1 = counts.1.saturating_add(u32::from(skip.cause == SkipCause::Unreachable));
+            }
+        }
+    }
+    offers
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use iota_protocol::ids::{Attempt, Hash, Version};
+    use crate::ids::{Attempt, Hash, Version};
+    use crate::receipt::Skip;
+    use alloc::vec;
+    use proptest::prelude::*;
 
     const MAX_SAMPLES: u32 = 100;
 
@@ -265,5 +293,38 @@ mod tests {
             receipt.sample = Sample(6);
         }
         assert_eq!(read(&miners, &two_starters, MAX_SAMPLES).verified.get(&Uid(0)), Some(&0), "6 is uid 9's");
+    }
+
+    #[test]
+    fn skips_are_counted_for_sender_and_target() {
+        let mut miners = honest();
+        let skip = |uid, cause| Skip { uid: Uid(uid), cause };
+        let skips = vec![skip(5, SkipCause::Unreachable), skip(6, SkipCause::Busy)];
+        miners[0].receipts[0].skips = skips.try_into().unwrap();
+        let offers = read(&miners, &stages(), MAX_SAMPLES).offers;
+        let expected = [((0, 1), (1, 0)), ((0, 5), (1, 1)), ((0, 6), (1, 0))];
+        assert_eq!(offers, expected.map(|((s, t), counts)| ((Uid(s), Uid(t)), counts)).into());
+    }
+
+    proptest! {
+        #[test]
+        fn nobody_is_credited_beyond_its_own_receipts_in_any_order(
+            seen in prop::collection::vec((0u16..4, any::<bool>(), 0u16..4, 0u16..4, 0u8..3, 0u8..3), 0..40),
+        ) {
+            let stages = vec![vec![Uid(0), Uid(1)], vec![Uid(2), Uid(3)]];
+            let mut miners: Vec<MinerReceipts> = (0..4)
+                .map(|uid| MinerReceipts { uid: Uid(uid), stage: Stage(uid / 2), receipts: Vec::new() })
+                .collect();
+            for (uid, forward, from, to, input, output) in &seen {
+                let direction = if *forward { Direction::Forward } else { Direction::Backward };
+                miners[usize::from(*uid)].receipts.push(receipt(uid / 2, direction, *from, *to, *input, *output));
+            }
+            let there = read(&miners, &stages, MAX_SAMPLES);
+            for miner in &miners {
+                prop_assert!(there.verified[&miner.uid] <= u32::from(!miner.receipts.is_empty()));
+            }
+            miners.reverse();
+            prop_assert_eq!(&read(&miners, &stages, MAX_SAMPLES).verified, &there.verified);
+        }
     }
 }

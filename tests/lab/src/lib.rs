@@ -1,0 +1,21 @@
+//! The adversary laboratory: what attribution, audits, merging and scores do against named cheats.
+//!
+//! Everything runs on the real rules of `iota-protocol`; what surrounds them (miners, links, texts,
+//! a model of a few numbers) is simulated from printed seeds. `rows` lists what is measured, `runner`
+//! runs it and writes `docs/results/trust.md`. No chain, no processes, no tensors: those are tested
+//! elsewhere.
+
+pub mod bench;
+pub mod noise;
+pub mod outcome;
+pub mod page;
+pub mod plot;
+pub mod real;
+pub mod rows;
+pub mod runner;
+pub mod steering;
+pub mod toy;
+
+/// Counts what the process holds, so that memory is stated in bytes and not guessed.
+#[global_allocator]
+pub static BYTES: peak_alloc::PeakAlloc = peak_alloc::PeakAlloc;
