@@ -46,11 +46,12 @@ impl Deterrence {
     pub fn detection_ppm(&self, cheated_ppm: u32) -> u32 {
         let ppm = u64::from(PPM);
         let seen = u64::from(PPM.saturating_sub(self.false_accept_ppm));
-        let shown = u64::from(cheated_ppm.min(PPM)).saturating_mul(seen) / ppm;
+        let shown = u64::from(cheated_ppm.min(PPM)).saturating_mul(seen).checked_div(ppm).unwrap_or(0);
         let hidden = ppm.saturating_sub(shown);
         let all_hidden = (0..self.segments.min(MAX_SEGMENTS))
             .fold(ppm, |left, _| left.saturating_mul(hidden).div_ceil(ppm));
-        let caught = ppm.saturating_sub(all_hidden).saturating_mul(u64::from(self.audit_ppm.min(PPM))) / ppm;
+        let seen = ppm.saturating_sub(all_hidden).saturating_mul(u64::from(self.audit_ppm.min(PPM)));
+        let caught = seen.checked_div(ppm).unwrap_or(0);
         u32::try_from(caught).unwrap_or(PPM)
     }
 
@@ -181,7 +182,8 @@ mod tests {
                 for share in shares {
                     prop_assert!(just.expected_gain_ppm(share) <= slack, "{just:?} {share}");
                 }
-                prop_assert!(audit_ppm == 0 || !Deterrence { audit_ppm: audit_ppm - 1, ..given }.deters(10_000));
+                let less = Deterrence { audit_ppm: audit_ppm.saturating_sub(1), ..given };
+                prop_assert!(audit_ppm == 0 || !less.deters(10_000));
             }
         }
 

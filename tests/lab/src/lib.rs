@@ -6,6 +6,7 @@
 //! elsewhere.
 
 pub mod bench;
+pub mod merging;
 pub mod noise;
 pub mod outcome;
 pub mod page;
@@ -15,6 +16,8 @@ pub mod rows;
 pub mod runner;
 pub mod steering;
 pub mod toy;
+pub mod toymerge;
+pub mod world;
 
 /// Counts what the process holds, so that memory is stated in bytes and not guessed.
 #[global_allocator]

@@ -71,6 +71,46 @@ fn draw(svg: &mut String, axes: &Axes<'_>, lines: &[Line]) -> Result<(), Box<dyn
     Ok(())
 }
 
+/// Draws coloured cells `(column, row, colour)` of a square of `size`, mirrored.
+///
+/// # Errors
+/// When the back end refuses a coordinate.
+pub fn heat_map(
+    file: &str,
+    title: &str,
+    size: usize,
+    cells: &[(usize, usize, (u8, u8, u8))],
+) -> anyhow::Result<Plot> {
+    let mut svg = String::new();
+    draw_cells(&mut svg, title, size, cells).map_err(|error| anyhow::anyhow!("plot {file}: {error}"))?;
+    Ok(Plot { file: file.to_owned(), title: title.to_owned(), svg })
+}
+
+fn draw_cells(
+    svg: &mut String,
+    title: &str,
+    size: usize,
+    cells: &[(usize, usize, (u8, u8, u8))],
+) -> Result<(), Box<dyn std::error::Error>> {
+    let root = SVGBackend::with_string(svg, (560, 560)).into_drawing_area();
+    root.fill(&WHITE)?;
+    let end = i32::try_from(size)?;
+    let mut chart = ChartBuilder::on(&root)
+        .caption(title, ("sans-serif", 13))
+        .margin(10)
+        .x_label_area_size(24)
+        .y_label_area_size(30)
+        .build_cartesian_2d(0..end, 0..end)?;
+    chart.configure_mesh().disable_mesh().draw()?;
+    let mirrored = cells.iter().flat_map(|(a, b, colour)| [(*a, *b, *colour), (*b, *a, *colour)]);
+    chart.draw_series(mirrored.map(|(x, y, (red, green, blue))| {
+        let (x, y) = (x as i32, y as i32);
+        Rectangle::new([(x, y), (x + 1, y + 1)], RGBColor(red, green, blue).filled())
+    }))?;
+    root.present()?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
