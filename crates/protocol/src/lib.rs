@@ -38,14 +38,17 @@ pub mod params;
 pub mod pathway;
 pub mod phase;
 pub mod position;
+pub mod price;
 pub mod receipt;
 #[cfg(feature = "std")]
 pub mod report;
 #[cfg(test)]
 mod sample_params;
 pub mod score;
+pub mod seat;
 pub mod seed;
 pub mod shard;
+pub mod vesting;
 pub mod view;
 pub mod wire;
 pub mod work;
