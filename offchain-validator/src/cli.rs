@@ -56,7 +56,8 @@ struct Funded {
     /// Coldkey file: owns the hotkey, pays, receives.
     #[arg(long)]
     coldkey: PathBuf,
-    /// Refuse to pay more than this (smallest unit). Default: today's price.
+    /// Refuse to pay more than this (smallest unit). Default: twice today's price, in
+    /// case others register first.
     #[arg(long)]
     max_price: Option<u128>,
 }

@@ -269,6 +269,7 @@ impl<T: Config> Pallet<T> {
         assert!(T::MaxRuns::get() >= 1, "at least one run must fit");
         assert!(T::MinValidatorBond::get() > 0, "a validator without a bond has nothing to lose");
         assert!(T::PotId::get() != T::TreasuryId::get(), "rewards and treasury must not mix");
+        Self::check_money_constants();
     }
 }
 

@@ -6,7 +6,8 @@
 //! 3. Incarnations are unique in a run and below the next one.
 //! 4. Only miners hold stages, which exist; only validators hold bonds.
 //! 5. What is on hold on a coldkey is the sum of its members' bonds.
-//! 6. `TotalOwed` is the sum of `Rewards`, and the pot holds at least as much.
+//! 6. `TotalOwed` is the sum of `Rewards` and `Vestings`, and the pot holds at least as much; what
+//!    newcomers put on hold is on hold on the coldkeys of their records, and no record is empty.
 //! 7. What the runs minted sums to `TotalMinted`, at most the supply.
 //! 8. Reports add up, void ones minted nothing, and payouts match sums and roots.
 //! 9. Commits ascend by uid; bitmaps name committers; who opened had blinded.
@@ -36,6 +37,7 @@ use crate::{
     pallet::{
         ActiveRuns, Clocks, Config, FreeUids, HoldReason, Members, Merges, NextIncarnation, NextRun, NextUid,
         Pallet, Payouts, Reports, Rewards, Runs, Scores, Shards, Snapshots, TotalMinted, TotalOwed, UidOf,
+        Vestings,
     },
     types::{account, Merge, State},
 };
@@ -116,9 +118,20 @@ impl<T: Config> Pallet<T> {
     }
 
     fn check_money() -> Check {
-        let owed: u128 = Rewards::<T>::iter_values().sum();
-        ensure!(owed == TotalOwed::<T>::get(), "6: the sum of rewards is not the total owed");
+        let vesting: u128 = Vestings::<T>::iter_values().map(|record| record.tranches.total()).sum();
+        let owed = Rewards::<T>::iter_values().sum::<u128>() + vesting;
+        ensure!(owed == TotalOwed::<T>::get(), "6: rewards and vesting pay are not the total owed");
         ensure!(T::Currency::balance(&Self::pot()) >= owed, "6: the pot holds less than is owed");
+        let mut entries = BTreeMap::<AccountKey, u128>::new();
+        for (run, incarnation, record) in Vestings::<T>::iter() {
+            ensure!(!record.tranches.is_empty() || record.entry > 0, "6: a record of nothing is kept");
+            ensure!(incarnation < NextIncarnation::<T>::get(run), "6: a record is from the future");
+            *entries.entry(record.coldkey).or_default() += record.entry;
+        }
+        for (coldkey, entry) in entries {
+            let held = T::Currency::balance_on_hold(&HoldReason::Entry.into(), &account(&coldkey));
+            ensure!(held == entry, "6: what newcomers hold is not the sum of their records");
+        }
         let minted: u128 = Clocks::<T>::iter_values().map(|clock| clock.minted).sum();
         ensure!(minted == TotalMinted::<T>::get(), "7: runs minted another sum than the chain");
         ensure!(minted <= MAX_SUPPLY, "7: more was minted than the supply");

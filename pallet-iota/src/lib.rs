@@ -44,6 +44,7 @@ mod rewards;
 mod scores;
 #[cfg(test)]
 mod tests;
+mod vesting;
 mod views;
 mod work;
 
@@ -65,7 +66,8 @@ pub mod pallet {
     use iota_protocol::{
         ids::{AccountKey, Epoch, Hash, Incarnation, RunId, Stage, Uid},
         params::{RunParams, MAX_MEMBERS},
-        view::{ClockView, EpochReportView, MemberView, MergeView, ScoreView, SnapshotView},
+        price::{PriceParams, Quote},
+        view::{ClockView, EpochReportView, MemberView, MergeView, OwedView, ScoreView, SnapshotView},
         work::{Bitmap, Endpoint, Role, ScoreReveal, ShardHashes, WorkCommit},
     };
     use polkadot_sdk::{
@@ -85,6 +87,7 @@ pub mod pallet {
     use crate::{
         types::{
             Clock, Member, Merge, Payouts as PayoutTable, Report, Score, Shards as ShardTable, Snapshot,
+            Vesting,
         },
         weights,
     };
@@ -116,6 +119,16 @@ pub mod pallet {
         /// Price of a registration at genesis, smallest units.
         #[pallet::constant]
         type InitialRegistrationPrice: Get<u128>;
+        /// How the price of a registration moves.
+        #[pallet::constant]
+        type RegistrationPricing: Get<PriceParams>;
+        /// Epochs over which a miner's pay vests, 1 to `iota_protocol::vesting::MAX_VEST`.
+        #[pallet::constant]
+        type VestEpochs: Get<u32>;
+        /// Least probability, in millionths, with which a miner is audited in an epoch: what the
+        /// number of validators and miners has to give for `VestEpochs` to deter.
+        #[pallet::constant]
+        type MinAuditRate: Get<u32>;
         /// Least bond of a validator, smallest units.
         #[pallet::constant]
         type MinValidatorBond: Get<u128>;
@@ -135,6 +148,8 @@ pub mod pallet {
     pub enum HoldReason {
         /// The bond of a validator.
         Bond,
+        /// What a newcomer has to lose before it was paid.
+        Entry,
     }
 
     /// Id of the next run.
@@ -222,7 +237,19 @@ pub mod pallet {
     #[pallet::storage]
     pub type Rewards<T> = StorageMap<_, Blake2_128Concat, AccountId32, u128, ValueQuery>;
 
-    /// Sum of `Rewards`; the pot holds at least as much.
+    /// Pay that has not vested, and the hold that a newcomer started with, by member; an entry goes
+    /// when both are gone.
+    // Twox: both parts are counted by the pallet. Unbounded, but each entry was paid for by work, or
+    // by a price and a hold.
+    #[pallet::storage]
+    pub type Vestings<T> = StorageDoubleMap<_, Twox64Concat, RunId, Twox64Concat, Incarnation, Vesting>;
+
+    /// What a paid miner of a run got on average in the last epoch that paid miners.
+    // Twox: ids are counted by the pallet.
+    #[pallet::storage]
+    pub type MeanPay<T> = StorageMap<_, Twox64Concat, RunId, u128, ValueQuery>;
+
+    /// Sum of `Rewards` and of what is in `Vestings`; the pot holds at least as much.
     #[pallet::storage]
     pub type TotalOwed<T> = StorageValue<_, u128, ValueQuery>;
 
@@ -237,13 +264,14 @@ pub mod pallet {
 
     /// The price at genesis.
     #[pallet::type_value]
-    pub fn InitialPrice<T: Config>() -> u128 {
-        T::InitialRegistrationPrice::get()
+    pub fn InitialPrice<T: Config>() -> Quote {
+        Quote { price: T::InitialRegistrationPrice::get(), block: 0 }
     }
 
-    /// What a registration burns, smallest units.
+    /// What a registration burned last, and when; one price for all runs, so that none is a cheap
+    /// way to raise another's.
     #[pallet::storage]
-    pub type RegistrationPrice<T: Config> = StorageValue<_, u128, ValueQuery, InitialPrice<T>>;
+    pub type RegistrationPrice<T: Config> = StorageValue<_, Quote, ValueQuery, InitialPrice<T>>;
 
     /// Runs that exist from the first block, in the order of their ids.
     #[pallet::genesis_config]
@@ -355,6 +383,19 @@ pub mod pallet {
         Unassigned { run: RunId, uid: Uid, incarnation: Incarnation },
         /// An account took what it was owed.
         Claimed { account: AccountId32, amount: u128 },
+
+        // Membership and money.
+        /// Pay of a member vested and may be claimed; `entry` came off hold.
+        Released { run: RunId, incarnation: Incarnation, coldkey: AccountId32, vested: u128, entry: u128 },
+        /// A member lost what had not vested and the hold that it started with, to the treasury.
+        Forfeited {
+            run: RunId,
+            uid: Uid,
+            incarnation: Incarnation,
+            coldkey: AccountId32,
+            unvested: u128,
+            entry: u128,
+        },
     }
 
     /// Why a call was refused. Variants are only ever added at the end: workers know them by index.
@@ -433,6 +474,10 @@ pub mod pallet {
         AlreadyRevealed,
         /// The account is owed nothing.
         NothingOwed,
+
+        // Membership and money.
+        /// Nothing of this member has vested since it was last released.
+        NothingVested,
     }
 
     #[pallet::hooks]
@@ -670,6 +715,20 @@ pub mod pallet {
             ensure_signed(origin)?;
             Self::do_claim(account)
         }
+
+        // Membership and money: indices 20 to 39.
+
+        /// Makes claimable what has vested of a member's pay, and frees the hold that it started with
+        /// once that is over; anyone may send it. Members who are paid need it only at the end.
+        ///
+        /// # Errors
+        /// `NothingVested`, or what the token answers when the hold cannot be released.
+        #[pallet::call_index(20)]
+        #[pallet::weight(weights::release::<T>())]
+        pub fn release(origin: OriginFor<T>, run: RunId, incarnation: Incarnation) -> DispatchResult {
+            ensure_signed(origin)?;
+            Self::do_release(run, incarnation)
+        }
     }
 
     // View functions: the same reads as the runtime API, described in the metadata, for clients that
@@ -711,9 +770,14 @@ pub mod pallet {
             Self::report_view(run, epoch)
         }
 
-        /// What an account may claim, smallest units.
-        pub fn owed(account: AccountId32) -> u128 {
-            Self::owed_to(&crate::types::key(&account))
+        /// What an account may claim now, what will be its own, and from which member.
+        pub fn owed(account: AccountId32) -> OwedView {
+            Self::owed_view(&account)
+        }
+
+        /// What a registration burns now, smallest units.
+        pub fn registration_price() -> u128 {
+            Self::price_now()
         }
     }
 

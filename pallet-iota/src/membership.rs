@@ -10,6 +10,7 @@ use polkadot_sdk::{
     frame_support::{
         ensure,
         pallet_prelude::DispatchResult,
+        storage::with_storage_layer,
         traits::{
             fungible::{Mutate, MutateHold},
             tokens::{Fortitude, Precision, Preservation},
@@ -86,18 +87,33 @@ impl<T: Config> Pallet<T> {
         let clock = Clocks::<T>::get(run).ok_or(Error::<T>::UnknownRun)?;
         ensure!(clock.state != State::Ended, Error::<T>::NotRunning);
         ensure!(!UidOf::<T>::contains_key(run, &hotkey), Error::<T>::AlreadyRegistered);
-        let price = RegistrationPrice::<T>::get();
+        let price = Self::price_now();
         ensure!(price <= max_price, Error::<T>::PriceTooHigh);
         ensure!(Self::hotkey_consents(run, &coldkey, &hotkey, proof), Error::<T>::BadProof);
         let uid = Self::lowest_free_uid(run)?;
-        // Expendable would let a coldkey that spends its last unit lose its nonce.
-        T::Currency::burn_from(&coldkey, price, Preservation::Preserve, Precision::Exact, Fortitude::Polite)?;
-        Burned::<T>::mutate(run, |burned| *burned = burned.saturating_add(price));
+        with_storage_layer(|| Self::charge(run, &coldkey, role, price))?;
         // The hotkey can send calls without owning anything; taken back when it leaves.
         frame_system::Pallet::<T>::inc_providers(&hotkey);
         let incarnation = Self::add_member(run, uid, &coldkey, &hotkey, role);
         Self::deposit_event(Event::Registered { run, uid, incarnation, hotkey, coldkey, role, price });
         Ok(())
+    }
+
+    /// What a registration burns in this block.
+    pub fn price_now() -> u128 {
+        T::RegistrationPricing::get().price_at(&RegistrationPrice::<T>::get(), Self::now())
+    }
+
+    /// Burns the price, raises it for the next, and holds what a newcomer has to lose.
+    fn charge(run: RunId, coldkey: &AccountId32, role: Role, price: u128) -> DispatchResult {
+        // Expendable would let a coldkey that spends its last unit lose its nonce.
+        T::Currency::burn_from(coldkey, price, Preservation::Preserve, Precision::Exact, Fortitude::Polite)?;
+        Burned::<T>::mutate(run, |burned| *burned = burned.saturating_add(price));
+        RegistrationPrice::<T>::mutate(|quote| {
+            *quote = T::RegistrationPricing::get().bumped(quote, Self::now());
+        });
+        let incarnation = NextIncarnation::<T>::get(run);
+        Self::hold_entry(run, incarnation, coldkey, Self::entry_of(run, role))
     }
 
     fn hotkey_consents(run: RunId, coldkey: &AccountId32, hotkey: &AccountId32, proof: &[u8; 64]) -> bool {
@@ -148,6 +164,7 @@ impl<T: Config> Pallet<T> {
             reachable_since: 0,
             missed: 0,
             leaving: false,
+            standing: None,
         };
         Members::<T>::insert(run, uid, member);
         incarnation
@@ -238,6 +255,7 @@ impl<T: Config> Pallet<T> {
     /// Frees the uid of a member without a bond.
     pub(crate) fn remove_member(run: RunId, uid: Uid, member: &Member) {
         let hotkey = crate::types::account(&member.hotkey);
+        Self::count_down_entry(run, member.incarnation);
         Members::<T>::remove(run, uid);
         Endpoints::<T>::remove(run, uid);
         UidOf::<T>::remove(run, &hotkey);

@@ -8,6 +8,7 @@ use iota_protocol::{
         DataParams, MergeParams, ModelParams, PhaseParams, RunParams, StageParams, TrainParams, WireCodec,
     },
     phase::{Phase, Schedule},
+    price::PriceParams,
     shard::Shards as ShardMap,
     work::{
         blind_hash, scores_hash, Bitmap, Endpoint, Role, ScoreEntry, ScoreReveal, ShardHashes, WorkCommit,
@@ -36,6 +37,7 @@ pub const ED: u128 = 10;
 pub const PRICE: u128 = 1_000;
 pub const MIN_BOND: u128 = 5_000;
 pub const RICH: u128 = 1_000_000;
+pub const VEST: u32 = 4;
 
 #[frame_support::runtime]
 mod runtime {
@@ -64,6 +66,11 @@ mod runtime {
 parameter_types! {
     pub const PotId: PalletId = PalletId(*b"iota/pot");
     pub const TreasuryId: PalletId = PalletId(*b"iota/tsy");
+    // Never below the price at genesis, so that most tests need not count blocks.
+    pub const RegistrationPricing: PriceParams =
+        PriceParams { min: PRICE, max: 5 * PRICE, half_life: 100, bump_ppm: 1_260_000 };
+    /// The existential deposit; tests may set another before the chain begins.
+    pub static ExistentialDeposit: u128 = ED;
 }
 
 #[derive_impl(frame_system::config_preludes::TestDefaultConfig)]
@@ -80,7 +87,7 @@ impl frame_system::Config for Test {
 impl pallet_balances::Config for Test {
     type AccountStore = System;
     type Balance = u128;
-    type ExistentialDeposit = ConstU128<ED>;
+    type ExistentialDeposit = ExistentialDeposit;
 }
 
 impl crate::Config for Test {
@@ -90,6 +97,9 @@ impl crate::Config for Test {
     type PotId = PotId;
     type TreasuryId = TreasuryId;
     type InitialRegistrationPrice = ConstU128<PRICE>;
+    type RegistrationPricing = RegistrationPricing;
+    type VestEpochs = ConstU32<VEST>;
+    type MinAuditRate = ConstU32<400_000>;
     type MinValidatorBond = ConstU128<MIN_BOND>;
     type MaxRuns = ConstU32<2>;
     type EpochHistory = ConstU32<4>;
@@ -155,6 +165,13 @@ pub fn params() -> RunParams {
     }
 }
 
+/// As `with_run`, on a chain with another existential deposit.
+pub fn with_deposit(deposit: u128, params: RunParams, test: impl FnOnce()) {
+    ExistentialDeposit::set(deposit);
+    with_run(params, test);
+    ExistentialDeposit::set(ED);
+}
+
 /// Runs `test` on a chain with one run, and checks the invariants at its end.
 pub fn with_run(params: RunParams, test: impl FnOnce()) {
     let balances = (0..40u8).map(|index| (coldkey(index), RICH)).collect();
@@ -173,16 +190,40 @@ pub fn with_run(params: RunParams, test: impl FnOnce()) {
 /// As `with_run`, with two miners per stage and two validators, in the first block of epoch 0.
 pub fn with_epoch(params: RunParams, test: impl FnOnce()) {
     with_run(params, || {
-        for index in 0..4 {
-            join(index, Role::Miner);
-        }
-        for index in 4..6 {
-            join(index, Role::Validator);
-        }
-        run_to(System::block_number() + 1);
-        assert_eq!(clock().state, crate::types::State::Running);
+        start_epoch_0();
         test();
     });
+}
+
+/// Two miners per stage and two validators join, and the run starts.
+pub fn start_epoch_0() {
+    for index in 0..4 {
+        join(index, Role::Miner);
+    }
+    for index in 4..6 {
+        join(index, Role::Validator);
+    }
+    run_to(System::block_number() + 1);
+    assert_eq!(clock().state, crate::types::State::Running);
+}
+
+/// The first four miners work through the current epoch, and the two validators score the one before.
+pub fn whole_epoch() {
+    if clock().epoch != Epoch(0) {
+        score_epoch(&[4, 5]);
+    }
+    merge_epoch(&[0, 1, 2, 3]);
+}
+
+/// An epoch in which nobody does anything; nothing is minted at its end.
+pub fn idle_epoch() {
+    run_to_close();
+}
+
+/// Gives a coldkey what an epoch's pay is measured in.
+pub fn enrich(index: u8) {
+    use frame_support::traits::fungible::Mutate;
+    assert_ok!(Balances::mint_into(&coldkey(index), 1_000_000_000_000));
 }
 
 fn pair(kind: u8, index: u8) -> sr25519::Pair {
@@ -245,7 +286,7 @@ pub fn proof(coldkey: &AccountId32, index: u8) -> [u8; 64] {
 pub fn register(index: u8, role: Role) -> Uid {
     let owner = coldkey(index);
     let proof = proof(&owner, index);
-    assert_ok!(Iota::register(signed(owner), RUN, hotkey(index), role, proof, PRICE));
+    assert_ok!(Iota::register(signed(owner), RUN, hotkey(index), role, proof, Iota::price_now()));
     uid(index)
 }
 
@@ -380,8 +421,15 @@ pub fn score_epoch_with(validators: &[u8], reveal: &ScoreReveal) {
     }
 }
 
+/// What a coldkey was credited and has not claimed, vested or not.
 pub fn owed(index: u8) -> u128 {
-    crate::Rewards::<Test>::get(coldkey(index))
+    let view = Iota::owed_view(&coldkey(index));
+    view.claimable + view.members.iter().map(|member| member.vested + member.unvested).sum::<u128>()
+}
+
+/// What a coldkey may claim at once.
+pub fn claimable(index: u8) -> u128 {
+    Iota::owed_view(&coldkey(index)).claimable
 }
 
 /// Whether an event that fits was deposited since the chain began.

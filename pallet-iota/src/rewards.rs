@@ -1,11 +1,12 @@
 //! Money: what a scored epoch mints, who is owed it, who took it.
 //!
-//! Rewards are claimable as soon as they are credited; vesting comes with verdicts.
+//! Pay of validators is claimable as soon as it is credited, pay of miners when it has vested.
 
 use iota_protocol::{
     emission::{payouts_root, settle, Settlement},
     ids::{AccountKey, Epoch, RunId},
     params::RunParams,
+    seat::Standing,
     view::Payout,
 };
 use polkadot_sdk::{
@@ -23,7 +24,10 @@ use polkadot_sdk::{
 };
 
 use crate::{
-    pallet::{Burned, Config, Error, Event, Pallet, Payouts, Reports, Rewards, TotalMinted, TotalOwed},
+    pallet::{
+        Burned, Config, Error, Event, MeanPay, Members, Pallet, Payouts, Reports, Rewards, TotalMinted,
+        TotalOwed,
+    },
     types::{account, key, Clock, Payment, Report, Snapshot},
     weights::Meter,
 };
@@ -64,7 +68,7 @@ impl<T: Config> Pallet<T> {
         settlement.split.burned = Burned::<T>::take(run);
         if !settlement.void && Self::mint(&settlement) {
             clock.minted = clock.minted.saturating_add(settlement.split.minted);
-            Self::credit(run, epoch, &settlement.payouts, meter);
+            Self::credit(run, epoch, clock.epoch, snapshot, &settlement, meter);
         }
         Self::keep_report(run, epoch, &settlement, minted_before);
         meter.write(6);
@@ -88,24 +92,52 @@ impl<T: Config> Pallet<T> {
         true
     }
 
-    fn credit(run: RunId, epoch: Epoch, payouts: &[Payout], meter: &mut Meter) {
-        let mut sum = 0u128;
+    fn credit(
+        run: RunId,
+        epoch: Epoch,
+        now: Epoch,
+        snapshot: &Snapshot,
+        settlement: &Settlement,
+        meter: &mut Meter,
+    ) {
+        let payouts = &settlement.payouts;
+        let (mut sum, mut miners) = (0u128, 0u128);
         for payout in payouts {
+            let (uid, incarnation, amount) = (payout.uid, payout.incarnation, payout.amount);
             let coldkey = account(&payout.coldkey);
-            Rewards::<T>::mutate(&coldkey, |owed| *owed = owed.saturating_add(payout.amount));
-            sum = sum.saturating_add(payout.amount);
-            Self::deposit_event(Event::Rewarded {
-                run,
-                epoch,
-                uid: payout.uid,
-                incarnation: payout.incarnation,
-                coldkey,
-                amount: payout.amount,
-            });
+            if snapshot.miners.iter().any(|m| m.uid == uid && m.incarnation == incarnation) {
+                Self::pay_vesting(run, now, payout);
+                miners = miners.saturating_add(1);
+            } else {
+                Self::make_claimable(&coldkey, amount);
+            }
+            Self::raise_standing(run, epoch, payout);
+            sum = sum.saturating_add(amount);
+            Self::deposit_event(Event::Rewarded { run, epoch, uid, incarnation, coldkey, amount });
         }
         TotalOwed::<T>::mutate(|owed| *owed = owed.saturating_add(sum));
-        meter.read(payouts.len());
-        meter.write(payouts.len());
+        if let Some(mean) = settlement.split.miners.checked_div(miners) {
+            MeanPay::<T>::insert(run, mean);
+        }
+        // Vesting, rewards and member.
+        meter.read(payouts.len().saturating_mul(3));
+        meter.write(payouts.len().saturating_mul(3).saturating_add(1));
+    }
+
+    /// Adds to what an account may claim. Its caller accounts for `TotalOwed`.
+    pub(crate) fn make_claimable(coldkey: &AccountId32, amount: u128) {
+        if amount > 0 {
+            Rewards::<T>::mutate(coldkey, |owed| *owed = owed.saturating_add(amount));
+        }
+    }
+
+    /// Whoever holds the uid now has earned this only if it is who was paid.
+    fn raise_standing(run: RunId, epoch: Epoch, payout: &Payout) {
+        let Some(mut member) = Members::<T>::get(run, payout.uid) else { return };
+        if member.incarnation == payout.incarnation {
+            member.standing = Some(Standing::paid(member.standing, epoch, payout.amount));
+            Members::<T>::insert(run, payout.uid, member);
+        }
     }
 
     fn keep_report(run: RunId, epoch: Epoch, settlement: &Settlement, minted_before: u128) {
@@ -130,9 +162,10 @@ impl<T: Config> Pallet<T> {
     }
 
     pub(crate) fn do_claim(account: AccountId32) -> DispatchResult {
-        let amount = Rewards::<T>::take(&account);
+        let amount = Rewards::<T>::get(&account);
         ensure!(amount > 0, Error::<T>::NothingOwed);
         T::Currency::transfer(&Self::pot(), &account, amount, Preservation::Preserve)?;
+        Rewards::<T>::remove(&account);
         TotalOwed::<T>::mutate(|owed| *owed = owed.saturating_sub(amount));
         Self::deposit_event(Event::Claimed { account, amount });
         Ok(())

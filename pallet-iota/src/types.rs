@@ -7,9 +7,11 @@ use iota_protocol::{
     ids::{AccountKey, Epoch, Hash, Incarnation, RunId, Stage, Uid},
     params::{RunParams, MAX_GROUP, MAX_MEMBERS},
     phase::Schedule,
+    seat::Standing,
+    vesting::Tranches,
     view::{
         ClockView, CommitView, EpochReportView, MemberView, MergeView, Payout, RunState, ScoreView,
-        SnapshotEntry, SnapshotValidator, SnapshotView,
+        SnapshotEntry, SnapshotValidator, SnapshotView, VestingView,
     },
     work::{Bitmap, Endpoint, Role, ScoreEntry, ShardStatus, WorkCommit},
 };
@@ -153,6 +155,8 @@ pub struct Member {
     pub missed: u8,
     /// It asked to leave; it does so at the next `Close`.
     pub leaving: bool,
+    /// What it was paid for an epoch, on average; `None` before its first pay.
+    pub standing: Option<Standing>,
 }
 
 impl Member {
@@ -324,6 +328,39 @@ impl Score {
             commit: self.commit,
             entries: self.row.as_ref().map(|row| row.entries.to_vec()),
             report_root: self.row.as_ref().map(|row| row.report_root),
+        }
+    }
+}
+
+/// What a member has to lose: pay that has not vested, and the hold that it started with.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, MaxEncodedLen, TypeInfo)]
+pub struct Vesting {
+    /// Who owns both: the member's coldkey.
+    pub coldkey: AccountKey,
+    /// Pay that lies in the pot.
+    pub tranches: Tranches,
+    /// On hold on the coldkey, smallest units.
+    pub entry: u128,
+    /// The epoch from which `entry` is free; `None` until the first pay or the leaving.
+    pub entry_until: Option<Epoch>,
+}
+
+impl Vesting {
+    /// Nothing to lose yet.
+    #[must_use]
+    pub fn new(coldkey: AccountKey) -> Self {
+        Self { coldkey, tranches: Tranches::default(), entry: 0, entry_until: None }
+    }
+
+    pub(crate) fn view(&self, run: RunId, incarnation: Incarnation, now: Epoch) -> VestingView {
+        let vested = self.tranches.vested(now);
+        VestingView {
+            run,
+            incarnation,
+            vested,
+            unvested: self.tranches.total().saturating_sub(vested),
+            entry: self.entry,
+            entry_until: self.entry_until,
         }
     }
 }

@@ -85,10 +85,10 @@ pub fn create_run<T: Config>() -> Weight {
     call::<T>(2, 4, PARAMS_KIB, 0)
 }
 
-/// Run, clock, uid maps, price, two accounts; writes the member and its indices.
+/// Run, clock, uid maps, price, mean pay, two accounts, holds; writes the member and its indices.
 #[must_use]
 pub fn register<T: Config>() -> Weight {
-    call::<T>(11, 9, PARAMS_KIB, 1)
+    call::<T>(14, 12, PARAMS_KIB, 1)
 }
 
 /// Member, account, holds.
@@ -137,4 +137,13 @@ pub fn reveal_scores<T: Config>() -> Weight {
 #[must_use]
 pub fn claim<T: Config>() -> Weight {
     call::<T>(4, 4, 1, 0)
+}
+
+/// Largest encoded `Vesting`, KiB: 64 tranches of 16 bytes and 60 bytes more.
+const VESTING_KIB: u64 = 2;
+
+/// Run, clock, vesting, rewards, account and holds; writes the last four.
+#[must_use]
+pub fn release<T: Config>() -> Weight {
+    call::<T>(6, 4, PARAMS_KIB.saturating_add(VESTING_KIB), 0)
 }

@@ -231,7 +231,7 @@ impl_runtime_apis! {
         }
 
         fn registration_price() -> u128 {
-            pallet_iota::RegistrationPrice::<Runtime>::get()
+            Iota::price_now()
         }
 
         fn treasury() -> AccountKey {

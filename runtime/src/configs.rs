@@ -1,5 +1,6 @@
 //! Configuration of each pallet; every constant with its reason.
 
+use iota_protocol::price::PriceParams;
 use polkadot_sdk::{
     frame_support::{
         derive_impl,
@@ -75,6 +76,10 @@ parameter_types! {
     pub const NoRelease: Option<BlockNumber> = None;
     /// Half of a block: transactions go on while a migration runs through many blocks.
     pub MigrationWeight: Weight = Perbill::from_percent(50) * BLOCK_COMPUTE;
+    // An hour halves the price, so that a rush is over within a day; a twentieth for each
+    // registration lets a dozen join at once for less than twice the price and a hundred not.
+    pub const RegistrationPricing: PriceParams =
+        PriceParams { min: UNIT / 10, max: 1_000 * UNIT, half_life: 3_600, bump_ppm: 1_050_000 };
 }
 
 #[derive_impl(frame_system::config_preludes::SolochainDefaultConfig)]
@@ -265,6 +270,10 @@ impl pallet_iota::Config for Runtime {
     // One token: an epoch of the first halving pays a hundred, so joining pays back soon and
     // registering by the thousand does not.
     type InitialRegistrationPrice = ConstU128<UNIT>;
+    type RegistrationPricing = RegistrationPricing;
+    // With one miner in eight audited each epoch, being caught costs nine epochs' pay for one gained.
+    type VestEpochs = ConstU32<16>;
+    type MinAuditRate = ConstU32<125_000>;
     // A hundred tokens: one epoch's whole emission.
     type MinValidatorBond = ConstU128<{ 100 * UNIT }>;
     type MaxRuns = ConstU32<4>;

@@ -59,7 +59,9 @@ impl Member {
         let coldkey = Hotkey::load(&self.dir.join("coldkey.json"))?;
         let identity = Identity::new(hotkey, chain.genesis(), run);
         let signer = coldkey_signer(coldkey);
-        let member = onboard::register(chain, &identity, run, self.role, signer.clone(), None)
+        // All members register at once, and each raises the price for the next: any price will do.
+        let any_price = Some(u128::MAX);
+        let member = onboard::register(chain, &identity, run, self.role, signer.clone(), any_price)
             .await
             .with_context(|| format!("registering {}", self.name))?;
         if self.role == Role::Validator {

@@ -41,7 +41,7 @@ const fn roots() -> [u64; DIGITS] {
 }
 
 /// How the price moves.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, MaxEncodedLen, TypeInfo)]
 pub struct PriceParams {
     /// Never below this, so that a price of nothing cannot stick; smallest units.
     pub min: u128,

@@ -181,6 +181,32 @@ pub struct Payout {
     pub amount: u128,
 }
 
+/// Pay of one member that has not been made claimable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, TypeInfo, Serialize, Deserialize)]
+pub struct VestingView {
+    /// The run in which it was earned.
+    pub run: RunId,
+    /// Who earned it.
+    pub incarnation: Incarnation,
+    /// Vested: `release` makes it claimable, as does the member's next pay. Smallest units.
+    pub vested: u128,
+    /// Not vested: lost if the member is found guilty. Smallest units.
+    pub unvested: u128,
+    /// On hold on the coldkey since the registration, smallest units.
+    pub entry: u128,
+    /// The epoch from which `entry` may be released; `None` until the first pay or the leaving.
+    pub entry_until: Option<Epoch>,
+}
+
+/// What an account is owed.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode, TypeInfo, Serialize, Deserialize)]
+pub struct OwedView {
+    /// What `claim` pays now, smallest units.
+    pub claimable: u128,
+    /// What its members earned beside that, by run and incarnation.
+    pub members: Vec<VestingView>,
+}
+
 /// What a stranger needs to re-derive an epoch's emission.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, TypeInfo, Serialize, Deserialize)]
 pub struct EpochReportView {

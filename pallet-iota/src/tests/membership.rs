@@ -37,11 +37,53 @@ fn registration_burns_the_price_and_gives_dense_uids() {
         let before = Balances::total_issuance();
         assert_eq!(register(0, Role::Miner), Uid(0));
         assert_eq!(register(1, Role::Validator), Uid(1));
-        assert_eq!(Balances::total_issuance(), before - 2 * PRICE);
+        let second = 1_260;
+        assert_eq!(Balances::total_issuance(), before - PRICE - second);
         assert_eq!(Balances::balance(&coldkey(0)), RICH - PRICE);
-        assert_eq!(Burned::<Test>::get(RUN), 2 * PRICE);
+        assert_eq!(Balances::balance(&coldkey(1)), RICH - second);
+        assert_eq!(Burned::<Test>::get(RUN), PRICE + second);
         assert_eq!(member(1).incarnation, Incarnation(1));
         assert_eq!(System::providers(&hotkey(0)), 1);
+    });
+}
+
+#[test]
+fn the_price_rises_with_each_registration_and_halves_with_time() {
+    with_run(params(), || {
+        let at = |block| {
+            run_to(block);
+            Iota::price_now()
+        };
+        for expected in [1_000, 1_260, 1_588, 2_001] {
+            assert_eq!(Iota::price_now(), expected);
+            let index = u8::try_from(Iota::members_view(RUN).len()).unwrap();
+            register(index, Role::Miner);
+        }
+        assert_eq!(at(1), 2_522);
+        // Quoted in block 1: half of it after a half-life of 100, and never below the least.
+        assert_eq!(at(100), 1_269, "2522 * 2^(-99/100) = 1269.7");
+        assert_eq!(at(101), 1_261);
+        assert_eq!(at(150), 1_000);
+        let (cold, most) = (coldkey(9), Iota::price_now());
+        let call =
+            |most| Iota::register(signed(cold.clone()), RUN, hotkey(9), Role::Miner, proof(&cold, 9), most);
+        register(8, Role::Miner);
+        // Somebody else was faster: refused without a charge.
+        assert_noop!(call(most), E::PriceTooHigh);
+        assert_ok!(call(Iota::price_now()));
+        assert_eq!(Balances::balance(&cold), RICH - 1_260);
+    });
+}
+
+#[test]
+fn the_price_never_passes_its_maximum() {
+    with_run(params(), || {
+        for index in 0..12 {
+            register(index, Role::Miner);
+        }
+        assert_eq!(Iota::price_now(), RegistrationPricing::get().max);
+        register(12, Role::Miner);
+        assert_eq!(Iota::price_now(), RegistrationPricing::get().max);
     });
 }
 
@@ -62,7 +104,7 @@ fn registration_is_refused_for_a_reason() {
         assert_noop!(call(RUN, 0, hot, good, PRICE), E::AlreadyRegistered);
         // Coldkey 200 has nothing.
         let poor = proof(&coldkey(200), 50);
-        assert_noop!(call(RUN, 200, hotkey(50), poor, PRICE), TokenError::FundsUnavailable);
+        assert_noop!(call(RUN, 200, hotkey(50), poor, RICH), TokenError::FundsUnavailable);
     });
 }
 
@@ -160,8 +202,7 @@ fn nobody_joins_a_run_that_has_ended() {
         merge_epoch(&[0, 1, 2, 3]);
         run_to_close();
         let owner = coldkey(9);
-        let late =
-            Iota::register(signed(owner.clone()), RUN, hotkey(9), Role::Miner, proof(&owner, 9), PRICE);
+        let late = Iota::register(signed(owner.clone()), RUN, hotkey(9), Role::Miner, proof(&owner, 9), RICH);
         assert_eq!(late, Err(E::NotRunning.into()));
         assert_eq!(ActiveRuns::<Test>::get().len(), 0);
         assert_noop!(Iota::bond(signed(coldkey(4)), RUN, uid(4), MIN_BOND), E::NotRunning);

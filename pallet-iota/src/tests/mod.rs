@@ -7,3 +7,4 @@ mod membership;
 mod merge;
 mod money;
 mod scores;
+mod vesting;
