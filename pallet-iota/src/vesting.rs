@@ -165,7 +165,7 @@ impl<T: Config> Pallet<T> {
         let first = T::InitialRegistrationPrice::get();
         assert!(pricing.min <= first && first <= pricing.max, "the price at genesis is out of bounds");
         let over = T::VestEpochs::get();
-        assert!(over >= 1 && over <= MAX_VEST, "pay vests over 1 to 64 epochs");
+        assert!((1..=MAX_VEST).contains(&over), "pay vests over 1 to 64 epochs");
         assert!(deters(T::MinAuditRate::get(), over), "q_min * (1 + VestEpochs / 2) must be above 1");
     }
 }

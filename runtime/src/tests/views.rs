@@ -2,6 +2,7 @@
 
 use codec::{Decode, DecodeAll};
 use pallet_iota::runtime_api::runtime_decl_for_iota_api::IotaApi;
+use iota_protocol::view::OwedView;
 use polkadot_sdk::{
     frame_support::view_functions::{ViewFunction, ViewFunctionId},
     sp_genesis_builder::DEV_RUNTIME_PRESET,
@@ -30,7 +31,7 @@ fn view_functions_answer_like_the_runtime_api() {
         assert_eq!(view(pallet_iota::ClockViewFunction::<Runtime>::new(unknown)), None);
         assert_eq!(view(pallet_iota::MembersViewFunction::<Runtime>::new(known)), Runtime::members(known));
         let account = Sr25519Keyring::Alice.to_account_id();
-        assert_eq!(view(pallet_iota::OwedViewFunction::<Runtime>::new(account)), 0);
+        assert_eq!(view(pallet_iota::OwedViewFunction::<Runtime>::new(account)), OwedView::default());
         let strange = ViewFunctionId { prefix: [1; 16], suffix: [2; 16] };
         assert!(Runtime::execute_view_function(strange, Vec::new()).is_err());
     });
