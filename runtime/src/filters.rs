@@ -43,10 +43,10 @@ const SAFE_MODE: Allowed = &[
 ];
 
 /// What a machine that looks after members needs: no transfer, and nothing that changes an owner.
-const MEMBERS: Allowed = &[("Iota", Calls::These(&["register", "bond", "leave", "claim"]))];
+const MEMBERS: Allowed = &[("Iota", Calls::These(&["register", "bond", "leave", "claim", "release"]))];
 
 /// Rewards go to their owner whoever claims them.
-const CLAIM: Allowed = &[("Iota", Calls::These(&["claim"]))];
+const CLAIM: Allowed = &[("Iota", Calls::These(&["claim", "release"]))];
 
 fn lists(allowed: Allowed, call: &RuntimeCall) -> bool {
     let call = call.get_call_metadata();
@@ -106,7 +106,7 @@ pub enum ProxyType {
     Any,
     /// Registers, bonds, leaves and claims for a coldkey.
     Members,
-    /// Claims rewards for their owner.
+    /// Releases and claims rewards for their owner.
     Claim,
 }
 
@@ -181,8 +181,11 @@ mod tests {
 
     #[test]
     fn exactly_these_calls_of_the_metadata_pass_through_a_bounded_proxy() {
-        assert_eq!(passing(MEMBERS), ["Iota.register", "Iota.bond", "Iota.leave", "Iota.claim"]);
-        assert_eq!(passing(CLAIM), ["Iota.claim"]);
+        assert_eq!(
+            passing(MEMBERS),
+            ["Iota.register", "Iota.bond", "Iota.leave", "Iota.claim", "Iota.release"]
+        );
+        assert_eq!(passing(CLAIM), ["Iota.claim", "Iota.release"]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! View functions and runtime API: the same answers both ways.
 
 use codec::{Decode, DecodeAll};
-use pallet_iota::runtime_api::runtime_decl_for_iota_api::IotaApi;
 use iota_protocol::view::OwedView;
+use pallet_iota::runtime_api::runtime_decl_for_iota_api::IotaApi;
 use polkadot_sdk::{
     frame_support::view_functions::{ViewFunction, ViewFunctionId},
     sp_genesis_builder::DEV_RUNTIME_PRESET,
