@@ -1,6 +1,6 @@
 //! Chain specs: the runtime's presets by name, anything else from a file.
 
-use iota_runtime::WASM_BINARY;
+use iota_runtime::{ceremony::Ceremony, genesis::TESTNET_RUNTIME_PRESET, WASM_BINARY};
 use polkadot_sdk::{
     sc_chain_spec::{GenericChainSpec, Properties},
     sc_service::ChainType,
@@ -43,10 +43,33 @@ fn preset(name: &str, id: &str, kind: ChainType, preset: &str) -> Result<ChainSp
 pub fn load(id: &str) -> Result<ChainSpec, String> {
     match id {
         "dev" => preset("IOTA development", "iota_dev", ChainType::Development, DEV_RUNTIME_PRESET),
+        TESTNET_RUNTIME_PRESET => {
+            Err("a test network has keys of its own, which no preset holds: make its spec with \
+             `iota-node testnet-spec` and give the file"
+                .into())
+        }
         "" | "local" => preset("IOTA local", "iota_local", ChainType::Local, LOCAL_TESTNET_RUNTIME_PRESET),
         path => ChainSpec::from_json_file(path.into())
             .map_err(|error| format!("chain spec {path}: {error}; expected dev, local or a spec file")),
     }
+}
+
+/// The spec of a test network.
+///
+/// # Errors
+/// What is wrong with the ceremony, or that this node holds no runtime blob.
+pub fn of_ceremony(ceremony: &Ceremony) -> Result<ChainSpec, String> {
+    let genesis = ceremony.genesis().map_err(|error| error.to_string())?;
+    let boot_node = |text: &String| text.parse().map_err(|error| format!("boot node {text}: {error}"));
+    let boot_nodes = ceremony.boot_nodes.iter().map(boot_node).collect::<Result<Vec<_>, String>>()?;
+    Ok(ChainSpec::builder(wasm()?, None)
+        .with_name(&ceremony.name)
+        .with_id(&ceremony.id)
+        .with_chain_type(ChainType::Live)
+        .with_properties(properties())
+        .with_boot_nodes(boot_nodes)
+        .with_genesis_config_patch(genesis)
+        .build())
 }
 
 #[cfg(test)]
@@ -62,6 +85,12 @@ mod tests {
                 assert!(ids.iter().all(|id| id.as_ref().is_err_and(|why| why.contains("without a runtime"))))
             }
         }
+    }
+
+    #[test]
+    fn a_test_network_is_not_a_preset() {
+        let error = load("testnet").err().unwrap();
+        assert!(error.contains("testnet-spec"), "{error}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use iota_runtime::opaque::Block;
 use polkadot_sdk::{
-    sc_cli::{self, SubstrateCli},
+    sc_cli::{self, RpcMethods, SubstrateCli},
     sc_network::config::NetworkBackendType,
     sc_network::{Litep2pNetworkBackend, NetworkWorker},
     sc_service,
@@ -54,10 +54,16 @@ const QUIET: [&str; 3] = ["aura=warn", "basic-authorship=warn", "sc_basic_author
 pub fn run() -> sc_cli::Result<()> {
     let mut cli = Cli::from_args();
     quieten(&mut cli);
+    keep_private(&mut cli);
     match &cli.subcommand {
         None => run_node(&cli),
         Some(Subcommand::Key(command)) => command.run(&cli),
         Some(Subcommand::ExportChainSpec(command)) => command.run(cli.load_spec(&command.chain)?),
+        Some(Subcommand::TestnetSpec(command)) => command.run().map_err(sc_cli::Error::Input),
+        Some(Subcommand::FaucetRequest(command)) => {
+            println!("{}", command.transaction().map_err(sc_cli::Error::Input)?);
+            Ok(())
+        }
         Some(Subcommand::PurgeChain(command)) => {
             cli.create_runner(command)?.sync_run(|config| command.run(config.database))
         }
@@ -70,6 +76,15 @@ pub fn run() -> sc_cli::Result<()> {
 /// Puts `QUIET` in front of what was asked for, which so has the last word.
 fn quieten(cli: &mut Cli) {
     cli.run.shared_params.log.splice(0..0, QUIET.map(String::from));
+}
+
+/// Methods that change the node or its keys are served to nobody, not even locally, unless they are asked
+/// for: other programs and other users of the machine reach the local port too.
+fn keep_private(cli: &mut Cli) {
+    let methods = &mut cli.run.rpc_params.rpc_methods;
+    if matches!(methods, RpcMethods::Auto) {
+        *methods = RpcMethods::Safe;
+    }
 }
 
 fn run_node(cli: &Cli) -> sc_cli::Result<()> {
@@ -99,5 +114,61 @@ mod tests {
         let log = &cli.run.shared_params.log;
         assert_eq!(log.first().map(String::as_str), Some("aura=warn"));
         assert_eq!(log.last().map(String::as_str), Some("aura=debug"));
+    }
+    fn parsed(arguments: &[&str]) -> Cli {
+        let mut cli = Cli::try_from_iter([&["iota-node"], arguments].concat()).unwrap();
+        keep_private(&mut cli);
+        cli
+    }
+
+    #[test]
+    fn rpc_is_local_and_safe_unless_asked_otherwise() {
+        let default = parsed(&[]).run.rpc_params;
+        assert!(matches!(default.rpc_methods, RpcMethods::Safe));
+        assert!(!default.rpc_external && !default.unsafe_rpc_external);
+        let asked = parsed(&["--rpc-methods", "unsafe"]).run.rpc_params;
+        assert!(matches!(asked.rpc_methods, RpcMethods::Unsafe));
+    }
+
+    #[test]
+    fn an_authority_does_not_open_its_rpc_by_one_flag() {
+        use polkadot_sdk::sc_cli::CliConfiguration;
+        let open = parsed(&["--validator", "--rpc-external"]);
+        assert!(open.run.rpc_addr(9_944).is_err(), "a validator with --rpc-external starts");
+        let local = parsed(&["--validator"]).run.rpc_addr(9_944).unwrap().unwrap();
+        assert!(local.iter().all(|endpoint| endpoint.listen_addr.ip().is_loopback()));
+    }
+
+    #[test]
+    fn keys_are_made_inspected_and_inserted() {
+        for command in [
+            &["key", "generate", "--scheme", "sr25519"][..],
+            &["key", "generate-node-key", "--file", "node-key"],
+            &["key", "inspect", "//Alice"],
+            &["key", "inspect-node-key", "--file", "node-key"],
+            &[
+                "key", "insert", "--base-path", "dir", "--chain", "dev", "--scheme", "sr25519", "--key-type",
+                "aura", "--suri", "//A",
+            ],
+        ] {
+            let cli = parsed(command);
+            assert!(matches!(cli.subcommand, Some(Subcommand::Key(_))), "{command:?}");
+        }
+    }
+
+    #[test]
+    fn an_archive_node_is_a_flag() {
+        use polkadot_sdk::{sc_cli::CliConfiguration, sc_service::PruningMode};
+        let archive = parsed(&["--state-pruning", "archive"]).run.state_pruning().unwrap();
+        assert_eq!(archive, Some(PruningMode::ArchiveAll));
+    }
+
+    #[test]
+    fn test_network_commands_parse() {
+        let spec = parsed(&["testnet-spec", "--ceremony", "a.json", "--output", "b.json"]);
+        assert!(matches!(spec.subcommand, Some(Subcommand::TestnetSpec(_))));
+        let account = "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY";
+        let request = parsed(&["faucet-request", "--account", account, "--genesis", "00"]);
+        assert!(matches!(request.subcommand, Some(Subcommand::FaucetRequest(_))));
     }
 }

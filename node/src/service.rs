@@ -7,8 +7,8 @@ use polkadot_sdk::{
     sc_basic_authorship, sc_consensus,
     sc_consensus_aura::{self, ImportQueueParams, SlotProportion, StartAuraParams},
     sc_consensus_grandpa::{
-        self, protocol_standard_name, GrandpaBlockImport, GrandpaParams, LinkHalf, SharedVoterState,
-        ThreeQuartersOfTheUnfinalizedChain, VotingRulesBuilder,
+        self, protocol_standard_name, FinalityProofProvider, GrandpaBlockImport, GrandpaParams, LinkHalf,
+        SharedVoterState, ThreeQuartersOfTheUnfinalizedChain, VotingRulesBuilder,
     },
     sc_executor::WasmExecutor,
     sc_network::{
@@ -30,9 +30,12 @@ use polkadot_sdk::{
     substrate_prometheus_endpoint::Registry,
 };
 
+use crate::rpc::Finality;
+
 /// Answers from the chain's state.
 pub type FullClient = sc_service::TFullClient<Block, RuntimeApi, WasmExecutor<sp_io::SubstrateHostFunctions>>;
-type FullBackend = sc_service::TFullBackend<Block>;
+/// The database.
+pub type FullBackend = sc_service::TFullBackend<Block>;
 type SelectChain = sc_consensus::LongestChain<FullBackend, Block>;
 type BlockImport = GrandpaBlockImport<FullBackend, Block, FullClient, SelectChain>;
 type Link = LinkHalf<Block, FullClient, SelectChain>;
@@ -185,6 +188,8 @@ where
     })?;
     let tasks = Consensus::new(&config, protocol, votes, network.clone(), sync.clone());
     let (client, pool) = (parts.client.clone(), parts.pool.clone());
+    let finality = finality(&parts, &link);
+    let voter = finality.voter.clone();
     sc_service::spawn_tasks(SpawnTasksParams {
         config,
         client: parts.client.clone(),
@@ -192,8 +197,9 @@ where
         task_manager: &mut parts.task_manager,
         keystore: parts.keystore.clone(),
         transaction_pool: parts.pool.clone(),
-        rpc_builder: Box::new(move |_| {
-            crate::rpc::create(client.clone(), pool.clone()).map_err(Error::Application)
+        rpc_builder: Box::new(move |executor| {
+            crate::rpc::create(client.clone(), pool.clone(), finality.clone(), executor)
+                .map_err(Error::Application)
         }),
         network,
         system_rpc_tx: rpc_tx,
@@ -202,8 +208,18 @@ where
         telemetry: parts.telemetry.as_mut(),
         tracing_execute_block: None,
     })?;
-    tasks.spawn(&parts, link)?;
+    tasks.spawn(&parts, link, voter)?;
     Ok(parts.task_manager)
+}
+
+fn finality(parts: &Parts, link: &Link) -> Finality {
+    let authorities = link.shared_authority_set().clone();
+    Finality {
+        proofs: FinalityProofProvider::new_for_service(parts.backend.clone(), Some(authorities.clone())),
+        authorities,
+        voter: SharedVoterState::empty(),
+        justifications: link.justification_stream(),
+    }
 }
 
 fn warp_sync(parts: &Parts, link: &Link) -> WarpSyncConfig<Block> {
@@ -256,12 +272,12 @@ impl Consensus {
         }
     }
 
-    fn spawn(self, parts: &Parts, link: Link) -> Result<(), Error> {
+    fn spawn(self, parts: &Parts, link: Link, voter: SharedVoterState) -> Result<(), Error> {
         if self.is_authority {
             self.spawn_aura(parts)?;
         }
         if self.votes_enabled {
-            self.spawn_grandpa(parts, link)?;
+            self.spawn_grandpa(parts, link, voter)?;
         }
         Ok(())
     }
@@ -299,7 +315,7 @@ impl Consensus {
         Ok(())
     }
 
-    fn spawn_grandpa(self, parts: &Parts, link: Link) -> Result<(), Error> {
+    fn spawn_grandpa(self, parts: &Parts, link: Link, state: SharedVoterState) -> Result<(), Error> {
         let mut config = self.grandpa;
         config.keystore = self.is_authority.then(|| parts.keystore.clone());
         config.telemetry = parts.telemetry_handle();
@@ -313,7 +329,7 @@ impl Consensus {
             notification_service: self.votes,
             voting_rule,
             prometheus_registry: self.registry,
-            shared_voter_state: SharedVoterState::empty(),
+            shared_voter_state: state,
             telemetry: parts.telemetry_handle(),
             offchain_tx_pool_factory: OffchainTransactionPoolFactory::new(parts.pool.clone()),
         })?;

@@ -12,6 +12,8 @@ extern crate alloc;
 include!(concat!(env!("OUT_DIR"), "/wasm_binary.rs"));
 
 pub mod apis;
+#[cfg(feature = "std")]
+pub mod ceremony;
 pub mod configs;
 pub mod faucet;
 pub mod fees;
@@ -20,6 +22,8 @@ pub mod genesis;
 pub mod governance;
 pub mod migrations;
 pub mod protocol_payment;
+#[cfg(feature = "std")]
+pub mod requests;
 
 #[cfg(test)]
 mod tests;

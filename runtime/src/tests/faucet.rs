@@ -75,6 +75,17 @@ fn an_account_that_has_nothing_gets_a_drip_and_nothing_is_minted() {
 }
 
 #[test]
+fn a_request_made_for_an_account_is_accepted() {
+    on_faucet(|| {
+        let to = newcomer(1);
+        let request = crate::requests::drip(genesis_hash().0, &to, 0, TERMS.difficulty).unwrap();
+        assert_eq!(request.encode(), worked(&to).encode());
+        assert_ok!(Executive::apply_extrinsic(request).unwrap());
+        assert_eq!(Balances::balance(&to), TERMS.drip);
+    });
+}
+
+#[test]
 fn a_drip_costs_work_for_this_account_and_this_time() {
     on_faucet(|| {
         let to = newcomer(1);

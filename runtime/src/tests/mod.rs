@@ -1,6 +1,7 @@
 //! Tests of the runtime as a whole, on the genesis of its presets. Here is what they share.
 
 mod admin;
+mod ceremony;
 mod faucet;
 mod fees;
 mod pool;
