@@ -147,8 +147,18 @@ mod tests {
             &["key", "inspect", "//Alice"],
             &["key", "inspect-node-key", "--file", "node-key"],
             &[
-                "key", "insert", "--base-path", "dir", "--chain", "dev", "--scheme", "sr25519", "--key-type",
-                "aura", "--suri", "//A",
+                "key",
+                "insert",
+                "--base-path",
+                "dir",
+                "--chain",
+                "dev",
+                "--scheme",
+                "sr25519",
+                "--key-type",
+                "aura",
+                "--suri",
+                "//A",
             ],
         ] {
             let cli = parsed(command);
