@@ -47,7 +47,9 @@ impl<T: Config> Pallet<T> {
         let members = Self::members_of(run);
         meter.read(members.len());
         let least = T::MinValidatorBond::get();
-        let permitted = members.into_iter().filter(|(_, m)| m.role == Role::Validator && m.bond >= least);
+        // Who leaves with this `Close` could not reveal, and who stopped revealing does not count.
+        let may = |m: &Member| m.bond >= least && !m.leaving && Self::reveals_enough(m);
+        let permitted = members.into_iter().filter(|(_, m)| m.role == Role::Validator && may(m));
         let mut records: Vec<ValidatorRecord> = permitted
             .map(|(uid, m)| ValidatorRecord {
                 uid,
@@ -63,7 +65,7 @@ impl<T: Config> Pallet<T> {
         bounded
     }
 
-    /// Removes miners that asked to leave, and takes the stage from those that are gone.
+    /// Removes members that leave, takes the stage from miners that are gone, seats newcomers.
     pub(crate) fn retire_members(run: RunId, committers: &Committers, meter: &mut Meter) {
         for (uid, mut member) in Self::members_of(run) {
             meter.read(1);
@@ -80,6 +82,7 @@ impl<T: Config> Pallet<T> {
                 meter.write(2);
             }
         }
+        Self::seat_arrivals(run, meter);
     }
 
     fn take_stage(run: RunId, uid: Uid, member: &mut Member) {

@@ -173,6 +173,8 @@ impl<T: Config> Pallet<T> {
             return;
         }
         let seed = clock.seed.unwrap_or(clock.train_seed);
+        // Before the snapshot, so that validators score under the keys that they then have.
+        Self::apply_swaps(run, meter);
         let committers = Self::record(run, params, &mut clock, meter);
         Self::retire_members(run, &committers, meter);
         let next = epoch.next();
@@ -205,6 +207,8 @@ impl<T: Config> Pallet<T> {
         clock.state = State::Ended;
         Clocks::<T>::insert(run, clock);
         ActiveRuns::<T>::mutate(|active| active.retain(|other| *other != run));
+        Self::drop_arrivals(run, meter);
+        Self::apply_swaps(run, meter);
         Self::deposit_event(Event::RunEnded { run });
         meter.read(1);
         meter.write(2);

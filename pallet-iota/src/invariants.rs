@@ -5,7 +5,7 @@
 //! 2. Uids and hotkeys of a run map to each other one to one; uids given out are members or free.
 //! 3. Incarnations are unique in a run and below the next one.
 //! 4. Only miners hold stages, which exist; only validators hold bonds.
-//! 5. What is on hold on a coldkey is the sum of its members' bonds.
+//! 5. What is on hold on a coldkey is the sum of its members' bonds and of what it unbonded.
 //! 6. `TotalOwed` is the sum of `Rewards` and `Vestings`, and the pot holds at least as much; what
 //!    newcomers put on hold is on hold on the coldkeys of their records, and no record is empty.
 //! 7. What the runs minted sums to `TotalMinted`, at most the supply.
@@ -14,6 +14,8 @@
 //! 10. Shard statuses are as many as the pairs of committers.
 //! 11. Snapshots ascend by uid; scores are by validators of the snapshot, rows ascend.
 //! 12. Nothing is kept beyond the history.
+//! 13. Arrivals wait for seats that leaving members hold, each for another; arriving and new hotkeys
+//!     are nobody's yet; who changes owner is a member.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use iota_protocol::{
@@ -35,11 +37,11 @@ use polkadot_sdk::{
 
 use crate::{
     pallet::{
-        ActiveRuns, Clocks, Config, FreeUids, HoldReason, Members, Merges, NextIncarnation, NextRun, NextUid,
-        Pallet, Payouts, Reports, Rewards, Runs, Scores, Shards, Snapshots, TotalMinted, TotalOwed, UidOf,
-        Vestings,
+        ActiveRuns, Arrivals, Clocks, Config, FreeUids, Handovers, HoldReason, Members, Merges,
+        NextIncarnation, NextRun, NextUid, Pallet, Payouts, Reports, Rewards, Runs, Scores, Shards,
+        Snapshots, Swaps, TotalMinted, TotalOwed, UidOf, Unbondings, Vestings,
     },
-    types::{account, Merge, State},
+    types::{account, key, Merge, State},
 };
 
 type Check = Result<(), TryRuntimeError>;
@@ -54,6 +56,7 @@ impl<T: Config> Pallet<T> {
         for run in (0..NextRun::<T>::get().0).map(RunId) {
             Self::check_run(run)?;
             Self::check_members(run)?;
+            Self::check_changes(run)?;
         }
         Self::check_holds()?;
         Self::check_money()?;
@@ -105,10 +108,36 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
+    fn check_changes(run: RunId) -> Check {
+        let (mut seats, mut hotkeys) = (BTreeSet::new(), BTreeSet::new());
+        for arrival in Arrivals::<T>::get(run) {
+            let held = Members::<T>::get(run, arrival.uid);
+            ensure!(held.is_some_and(|member| member.leaving), "13: an arrival waits for no leaving member");
+            ensure!(seats.insert(arrival.uid), "13: two arrivals wait for one seat");
+            ensure!(hotkeys.insert(arrival.hotkey), "13: a hotkey arrives twice");
+            ensure!(
+                arrival.incarnation < NextIncarnation::<T>::get(run),
+                "3: an incarnation is from the future"
+            );
+        }
+        for swap in Swaps::<T>::get(run) {
+            ensure!(hotkeys.insert(swap.hotkey), "13: a hotkey is promised twice");
+        }
+        let unused = hotkeys.iter().all(|hotkey| !UidOf::<T>::contains_key(run, account(hotkey)));
+        ensure!(unused, "13: a promised hotkey is a member's");
+        let owned = Handovers::<T>::iter_key_prefix(run).all(|uid| Members::<T>::contains_key(run, uid));
+        ensure!(owned, "13: nobody's coldkey is to change");
+        Ok(())
+    }
+
     fn check_holds() -> Check {
         let mut bonds = BTreeMap::<AccountKey, u128>::new();
         for (_, _, member) in Members::<T>::iter() {
             *bonds.entry(member.coldkey).or_default() += member.bond;
+        }
+        for (_, coldkey, unbonding) in Unbondings::<T>::iter() {
+            ensure!(unbonding.amount > 0, "5: nothing is unbonding");
+            *bonds.entry(key(&coldkey)).or_default() += unbonding.amount;
         }
         for (coldkey, bond) in bonds {
             let held = T::Currency::balance_on_hold(&HoldReason::Bond.into(), &account(&coldkey));

@@ -30,6 +30,7 @@ pub mod types;
 pub mod weights;
 
 mod assignment;
+mod bonds;
 mod epoch;
 #[cfg(any(test, feature = "try-runtime"))]
 #[cfg_attr(
@@ -37,11 +38,13 @@ mod epoch;
     expect(clippy::arithmetic_side_effects, reason = "off chain: overflow there is a finding")
 )]
 mod invariants;
+mod keys;
 mod membership;
 #[cfg(test)]
 mod mock;
 mod rewards;
 mod scores;
+mod seats;
 #[cfg(test)]
 mod tests;
 mod vesting;
@@ -86,8 +89,8 @@ pub mod pallet {
 
     use crate::{
         types::{
-            Clock, Member, Merge, Payouts as PayoutTable, Report, Score, Shards as ShardTable, Snapshot,
-            Vesting,
+            Arrival, Clock, Handover, Member, Merge, Payouts as PayoutTable, Report, Score,
+            Shards as ShardTable, Snapshot, Swap, Unbonding, Vesting,
         },
         weights,
     };
@@ -129,6 +132,22 @@ pub mod pallet {
         /// number of validators and miners has to give for `VestEpochs` to deter.
         #[pallet::constant]
         type MinAuditRate: Get<u32>;
+        /// Blocks after taking its seat in which nobody can take it from a member; longer than the
+        /// time until a newcomer's first pay: the rest of an epoch, one of work, one of scoring.
+        #[pallet::constant]
+        type ImmunityPeriod: Get<u32>;
+        /// Blocks for which what was unbonded stays on hold.
+        #[pallet::constant]
+        type UnbondDelay: Get<u32>;
+        /// Scored epochs in a row without a reveal after which a validator loses its permit.
+        #[pallet::constant]
+        type MaxMissedReveals: Get<u8>;
+        /// Blocks between two changes of one member's hotkey.
+        #[pallet::constant]
+        type SwapCooldown: Get<u32>;
+        /// Blocks between the announcement of a change of coldkey and the change.
+        #[pallet::constant]
+        type ColdkeyDelay: Get<u32>;
         /// Least bond of a validator, smallest units.
         #[pallet::constant]
         type MinValidatorBond: Get<u128>;
@@ -248,6 +267,35 @@ pub mod pallet {
     // Twox: ids are counted by the pallet.
     #[pallet::storage]
     pub type MeanPay<T> = StorageMap<_, Twox64Concat, RunId, u128, ValueQuery>;
+
+    /// Newcomers who take the seats of leaving members at the next `Close`.
+    // Twox: ids are counted by the pallet.
+    #[pallet::storage]
+    pub type Arrivals<T> = StorageMap<
+        _,
+        Twox64Concat,
+        RunId,
+        BoundedVec<Arrival, ConstU32<{ crate::seats::MAX_ARRIVALS }>>,
+        ValueQuery,
+    >;
+
+    /// Changes of hotkeys at the next `Close`.
+    // Twox: ids are counted by the pallet.
+    #[pallet::storage]
+    pub type Swaps<T> =
+        StorageMap<_, Twox64Concat, RunId, BoundedVec<Swap, crate::keys::SwapBound>, ValueQuery>;
+
+    /// Announced changes of coldkeys, at most one for each member.
+    // Twox: run ids and uids are counted by the pallet.
+    #[pallet::storage]
+    pub type Handovers<T> = StorageDoubleMap<_, Twox64Concat, RunId, Twox64Concat, Uid, Handover>;
+
+    /// What was unbonded, by member and owner, until it is withdrawn.
+    // Twox: ids are counted by the pallet. Blake2: accounts are chosen by users. Unbounded, but each
+    // entry stands for a registration and a bond.
+    #[pallet::storage]
+    pub type Unbondings<T> =
+        StorageDoubleMap<_, Twox64Concat, (RunId, Incarnation), Blake2_128Concat, AccountId32, Unbonding>;
 
     /// Sum of `Rewards` and of what is in `Vestings`; the pot holds at least as much.
     #[pallet::storage]
@@ -396,6 +444,26 @@ pub mod pallet {
             unvested: u128,
             entry: u128,
         },
+        /// A newcomer took the seat that was left for it.
+        Seated { run: RunId, uid: Uid, incarnation: Incarnation },
+        /// So much of a bond comes off hold in a block from `free_at` on.
+        Unbonding { run: RunId, uid: Uid, incarnation: Incarnation, amount: u128, free_at: u32 },
+        /// What was unbonded is its owner's again.
+        Withdrawn { run: RunId, incarnation: Incarnation, coldkey: AccountId32, amount: u128 },
+        /// A validator missed too many reveals; its stake no longer counts.
+        PermitLost { run: RunId, uid: Uid, incarnation: Incarnation },
+        /// A validator asked for its permit again.
+        PermitRegained { run: RunId, uid: Uid, incarnation: Incarnation },
+        /// A member has another hotkey from the next epoch on.
+        SwapScheduled { run: RunId, uid: Uid, incarnation: Incarnation, hotkey: AccountId32 },
+        /// A member has another hotkey.
+        HotkeySwapped { run: RunId, uid: Uid, incarnation: Incarnation, old: AccountId32, new: AccountId32 },
+        /// An account may take a member over from block `ready_at` on.
+        ColdkeyAnnounced { run: RunId, uid: Uid, incarnation: Incarnation, to: AccountId32, ready_at: u32 },
+        /// The owner thought better of it.
+        ColdkeyCanceled { run: RunId, uid: Uid, incarnation: Incarnation },
+        /// A member has another owner.
+        ColdkeyChanged { run: RunId, uid: Uid, incarnation: Incarnation, from: AccountId32, to: AccountId32 },
     }
 
     /// Why a call was refused. Variants are only ever added at the end: workers know them by index.
@@ -478,6 +546,24 @@ pub mod pallet {
         // Membership and money.
         /// Nothing of this member has vested since it was last released.
         NothingVested,
+        /// The amount is nothing, or more than the bond.
+        BadAmount,
+        /// Nothing of this member and owner is unbonding.
+        NotUnbonding,
+        /// The delay of what was unbonded is not over.
+        StillBonded,
+        /// The validator has not lost its permit.
+        HasPermit,
+        /// The member's hotkey was changed too short a time ago.
+        SwapTooSoon,
+        /// As many hotkeys change at this epoch's end as may.
+        TooManySwaps,
+        /// The account owns the member already.
+        SameColdkey,
+        /// No change of this member's coldkey was announced.
+        NotAnnounced,
+        /// The delay of the announcement is not over.
+        TooEarly,
     }
 
     #[pallet::hooks]
@@ -563,11 +649,11 @@ pub mod pallet {
             Self::do_serve(&hotkey, run, endpoint, &peer_signature)
         }
 
-        /// Asks to leave at the next `Close`; sent by the hotkey or the coldkey of a miner.
-        /// Validators leave once unbonding exists.
+        /// Asks to leave at the next `Close`; sent by the hotkey or the coldkey of a member. A
+        /// validator's bond then unbonds.
         ///
         /// # Errors
-        /// `UnknownRun`, `NotMember`, `NotOwner`, `NotMiner`, `AlreadyLeaving`.
+        /// `UnknownRun`, `NotMember`, `NotOwner`, `AlreadyLeaving`.
         #[pallet::call_index(4)]
         #[pallet::weight(weights::leave::<T>())]
         pub fn leave(origin: OriginFor<T>, run: RunId, uid: Uid) -> DispatchResult {
@@ -729,6 +815,109 @@ pub mod pallet {
             ensure_signed(origin)?;
             Self::do_release(run, incarnation)
         }
+
+        /// Takes from a validator's bond; sent by its coldkey. What is left must be nothing or at
+        /// least the least bond. The amount stays on hold for `UnbondDelay` blocks.
+        ///
+        /// # Errors
+        /// `UnknownRun`, `NotMember`, `NotOwner`, `NotValidator`, `BadAmount`, `BondTooLow`.
+        #[pallet::call_index(21)]
+        #[pallet::weight(weights::unbond::<T>())]
+        pub fn unbond(origin: OriginFor<T>, run: RunId, uid: Uid, amount: u128) -> DispatchResult {
+            let coldkey = ensure_signed(origin)?;
+            Self::do_unbond(run, uid, &coldkey, amount)
+        }
+
+        /// Takes off hold what `coldkey` unbonded from a member, once the delay is over; anyone may
+        /// send it.
+        ///
+        /// # Errors
+        /// `NotUnbonding`, `StillBonded`, or what the token answers.
+        #[pallet::call_index(22)]
+        #[pallet::weight(weights::withdraw::<T>())]
+        pub fn withdraw(
+            origin: OriginFor<T>,
+            run: RunId,
+            incarnation: Incarnation,
+            coldkey: AccountId32,
+        ) -> DispatchResult {
+            ensure_signed(origin)?;
+            Self::do_withdraw(run, incarnation, coldkey)
+        }
+
+        /// Asks for the permit that the sender, a validator's hotkey, lost by missing reveals. The
+        /// next miss takes it again. Free.
+        ///
+        /// # Errors
+        /// `UnknownRun`, `NotRunning`, `NotMember`, `NotValidator`, `HasPermit`.
+        #[pallet::call_index(23)]
+        #[pallet::weight(weights::resume::<T>())]
+        #[pallet::feeless_if(|origin: &OriginFor<T>, run: &RunId| -> bool {
+            Pallet::<T>::signer(origin).is_some_and(|who| Pallet::<T>::check_resume(*run, &who).is_ok())
+        })]
+        pub fn resume(origin: OriginFor<T>, run: RunId) -> DispatchResult {
+            let hotkey = ensure_signed(origin)?;
+            Self::do_resume(run, &hotkey)
+        }
+
+        /// Gives a member another hotkey from the next epoch on; sent by its coldkey. `proof` is the
+        /// new hotkey's consent, as in `register`.
+        ///
+        /// # Errors
+        /// `UnknownRun`, `NotRunning` (ended), `NotMember`, `NotOwner`, `AlreadyLeaving`,
+        /// `AlreadyRegistered`, `SwapTooSoon`, `BadProof`, `TooManySwaps`.
+        #[pallet::call_index(24)]
+        #[pallet::weight(weights::swap_hotkey::<T>())]
+        pub fn swap_hotkey(
+            origin: OriginFor<T>,
+            run: RunId,
+            uid: Uid,
+            hotkey: AccountId32,
+            proof: [u8; 64],
+        ) -> DispatchResult {
+            let coldkey = ensure_signed(origin)?;
+            Self::do_swap_hotkey(run, uid, &coldkey, hotkey, &proof)
+        }
+
+        /// Announces who may take a member over after `ColdkeyDelay` blocks; sent by its coldkey.
+        /// Replaces an earlier announcement.
+        ///
+        /// # Errors
+        /// `UnknownRun`, `NotMember`, `NotOwner`, `SameColdkey`.
+        #[pallet::call_index(25)]
+        #[pallet::weight(weights::announce_coldkey::<T>())]
+        pub fn announce_coldkey(
+            origin: OriginFor<T>,
+            run: RunId,
+            uid: Uid,
+            to: AccountId32,
+        ) -> DispatchResult {
+            let coldkey = ensure_signed(origin)?;
+            Self::do_announce_coldkey(run, uid, &coldkey, to)
+        }
+
+        /// Takes an announcement back; sent by the member's coldkey.
+        ///
+        /// # Errors
+        /// `UnknownRun`, `NotMember`, `NotOwner`, `NotAnnounced`.
+        #[pallet::call_index(26)]
+        #[pallet::weight(weights::announce_coldkey::<T>())]
+        pub fn cancel_coldkey(origin: OriginFor<T>, run: RunId, uid: Uid) -> DispatchResult {
+            let coldkey = ensure_signed(origin)?;
+            Self::do_cancel_coldkey(run, uid, &coldkey)
+        }
+
+        /// Takes over a member; sent by the account that was announced, once the delay is over.
+        ///
+        /// # Errors
+        /// `UnknownRun`, `NotMember`, `NotAnnounced`, `NotOwner`, `TooEarly`, or what the token
+        /// answers when holds cannot be moved.
+        #[pallet::call_index(27)]
+        #[pallet::weight(weights::take_over::<T>())]
+        pub fn take_over(origin: OriginFor<T>, run: RunId, uid: Uid) -> DispatchResult {
+            let who = ensure_signed(origin)?;
+            Self::do_take_over(run, uid, &who)
+        }
     }
 
     // View functions: the same reads as the runtime API, described in the metadata, for clients that
@@ -778,6 +967,12 @@ pub mod pallet {
         /// What a registration burns now, smallest units.
         pub fn registration_price() -> u128 {
             Self::price_now()
+        }
+
+        /// Who would give up its seat to the next newcomer if the run were full; `None` if everybody
+        /// is immune.
+        pub fn next_to_prune(run: RunId) -> Option<Uid> {
+            Self::next_seat(run)
         }
     }
 

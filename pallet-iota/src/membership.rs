@@ -2,8 +2,8 @@
 
 use iota_protocol::{
     hash::{register_payload, serve_payload},
-    ids::{Epoch, Hash, Incarnation, RunId, Uid},
-    params::{RunParams, MAX_MEMBERS},
+    ids::{Epoch, Hash, RunId, Uid},
+    params::RunParams,
     work::{Endpoint, Role},
 };
 use polkadot_sdk::{
@@ -12,7 +12,7 @@ use polkadot_sdk::{
         pallet_prelude::DispatchResult,
         storage::with_storage_layer,
         traits::{
-            fungible::{Mutate, MutateHold},
+            fungible::Mutate,
             tokens::{Fortitude, Precision, Preservation},
             Get,
         },
@@ -28,10 +28,10 @@ use polkadot_sdk::{
 
 use crate::{
     pallet::{
-        ActiveRuns, Burned, Clocks, Config, Endpoints, Error, Event, FreeUids, HoldReason, Members,
+        ActiveRuns, Burned, Clocks, Config, Endpoints, Error, Event, FreeUids, Handovers, Members,
         NextIncarnation, NextRun, NextUid, Pallet, RegistrationPrice, Runs, UidOf,
     },
-    types::{key, Clock, Member, State},
+    types::{key, Arrival, Clock, Member, State},
 };
 
 impl<T: Config> Pallet<T> {
@@ -86,16 +86,18 @@ impl<T: Config> Pallet<T> {
     ) -> DispatchResult {
         let clock = Clocks::<T>::get(run).ok_or(Error::<T>::UnknownRun)?;
         ensure!(clock.state != State::Ended, Error::<T>::NotRunning);
-        ensure!(!UidOf::<T>::contains_key(run, &hotkey), Error::<T>::AlreadyRegistered);
+        ensure!(!Self::is_taken(run, &hotkey), Error::<T>::AlreadyRegistered);
         let price = Self::price_now();
         ensure!(price <= max_price, Error::<T>::PriceTooHigh);
         ensure!(Self::hotkey_consents(run, &coldkey, &hotkey, proof), Error::<T>::BadProof);
-        let uid = Self::lowest_free_uid(run)?;
+        let place = Self::place_for_newcomer(run, &clock)?;
         with_storage_layer(|| Self::charge(run, &coldkey, role, price))?;
         // The hotkey can send calls without owning anything; taken back when it leaves.
         frame_system::Pallet::<T>::inc_providers(&hotkey);
-        let incarnation = Self::add_member(run, uid, &coldkey, &hotkey, role);
+        let (uid, incarnation) = (place.uid(), Self::take_incarnation(run));
+        let newcomer = Arrival { uid, incarnation, hotkey: key(&hotkey), coldkey: key(&coldkey), role };
         Self::deposit_event(Event::Registered { run, uid, incarnation, hotkey, coldkey, role, price });
+        Self::place(run, place, newcomer);
         Ok(())
     }
 
@@ -116,7 +118,12 @@ impl<T: Config> Pallet<T> {
         Self::hold_entry(run, incarnation, coldkey, Self::entry_of(run, role))
     }
 
-    fn hotkey_consents(run: RunId, coldkey: &AccountId32, hotkey: &AccountId32, proof: &[u8; 64]) -> bool {
+    pub(crate) fn hotkey_consents(
+        run: RunId,
+        coldkey: &AccountId32,
+        hotkey: &AccountId32,
+        proof: &[u8; 64],
+    ) -> bool {
         let payload = register_payload(&Self::genesis_hash(), run, &key(coldkey), &key(hotkey));
         sp_io::crypto::sr25519_verify(
             &sr25519::Signature::from_raw(*proof),
@@ -125,36 +132,21 @@ impl<T: Config> Pallet<T> {
         )
     }
 
-    /// The lowest uid that nobody holds.
-    fn lowest_free_uid(run: RunId) -> Result<Uid, Error<T>> {
-        let next = NextUid::<T>::get(run);
-        let free = FreeUids::<T>::get(run).first().copied();
-        let fresh = (u32::from(next) < MAX_MEMBERS).then_some(Uid(next));
-        free.or(fresh).ok_or(Error::<T>::RunFull)
-    }
-
     /// Marks a uid as held.
     fn occupy(run: RunId, uid: Uid) {
         FreeUids::<T>::mutate(run, |free| free.retain(|other| *other != uid));
         NextUid::<T>::mutate(run, |next| *next = (*next).max(uid.0.saturating_add(1)));
     }
 
-    fn add_member(
-        run: RunId,
-        uid: Uid,
-        coldkey: &AccountId32,
-        hotkey: &AccountId32,
-        role: Role,
-    ) -> Incarnation {
-        let incarnation = NextIncarnation::<T>::get(run);
-        NextIncarnation::<T>::insert(run, Incarnation(incarnation.0.saturating_add(1)));
+    pub(crate) fn add_member(run: RunId, newcomer: &Arrival) {
+        let uid = newcomer.uid;
         Self::occupy(run, uid);
-        UidOf::<T>::insert(run, hotkey, uid);
+        UidOf::<T>::insert(run, crate::types::account(&newcomer.hotkey), uid);
         let member = Member {
-            incarnation,
-            hotkey: key(hotkey),
-            coldkey: key(coldkey),
-            role,
+            incarnation: newcomer.incarnation,
+            hotkey: newcomer.hotkey,
+            coldkey: newcomer.coldkey,
+            role: newcomer.role,
             stage: None,
             since: None,
             weight: 0,
@@ -165,25 +157,10 @@ impl<T: Config> Pallet<T> {
             missed: 0,
             leaving: false,
             standing: None,
+            missed_reveals: 0,
+            swapped_at: None,
         };
         Members::<T>::insert(run, uid, member);
-        incarnation
-    }
-
-    pub(crate) fn do_bond(run: RunId, uid: Uid, coldkey: &AccountId32, amount: u128) -> DispatchResult {
-        let clock = Clocks::<T>::get(run).ok_or(Error::<T>::UnknownRun)?;
-        // Nothing is earned after the end, and the bond would only be locked up.
-        ensure!(clock.state != State::Ended, Error::<T>::NotRunning);
-        let mut member = Members::<T>::get(run, uid).ok_or(Error::<T>::NotMember)?;
-        ensure!(member.coldkey == key(coldkey), Error::<T>::NotOwner);
-        ensure!(member.role == Role::Validator, Error::<T>::NotValidator);
-        let total = member.bond.saturating_add(amount);
-        ensure!(total >= T::MinValidatorBond::get(), Error::<T>::BondTooLow);
-        T::Currency::hold(&HoldReason::Bond.into(), coldkey, amount)?;
-        member.bond = total;
-        Members::<T>::insert(run, uid, member);
-        Self::deposit_event(Event::Bonded { run, uid, amount, total });
-        Ok(())
     }
 
     /// Who would serve, once endpoint and signature are checked.
@@ -239,7 +216,6 @@ impl<T: Config> Pallet<T> {
         let mut member = Members::<T>::get(run, uid).ok_or(Error::<T>::NotMember)?;
         let who = key(who);
         ensure!(member.coldkey == who || member.hotkey == who, Error::<T>::NotOwner);
-        ensure!(member.role == Role::Miner, Error::<T>::NotMiner);
         if clock.state != State::Running {
             Self::remove_member(run, uid, &member);
             return Ok(());
@@ -252,10 +228,14 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Frees the uid of a member without a bond.
+    /// Frees the uid of a member, whose bond unbonds.
     pub(crate) fn remove_member(run: RunId, uid: Uid, member: &Member) {
         let hotkey = crate::types::account(&member.hotkey);
         Self::count_down_entry(run, member.incarnation);
+        if member.bond > 0 {
+            Self::start_unbonding(run, uid, member, member.bond);
+        }
+        Handovers::<T>::remove(run, uid);
         Members::<T>::remove(run, uid);
         Endpoints::<T>::remove(run, uid);
         UidOf::<T>::remove(run, &hotkey);

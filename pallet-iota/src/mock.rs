@@ -6,6 +6,7 @@ use iota_protocol::{
     ids::{Epoch, Hash, RunId, Stage, Uid},
     params::{
         DataParams, MergeParams, ModelParams, PhaseParams, RunParams, StageParams, TrainParams, WireCodec,
+        MAX_MEMBERS,
     },
     phase::{Phase, Schedule},
     price::PriceParams,
@@ -16,8 +17,10 @@ use iota_protocol::{
 };
 use polkadot_sdk::{
     frame_support::{
-        self, assert_ok, derive_impl, parameter_types,
-        traits::{ConstU128, ConstU32, Hooks},
+        self, assert_ok, derive_impl,
+        pallet_prelude::DispatchResult,
+        parameter_types,
+        traits::{ConstU128, ConstU32, ConstU8, Hooks},
         PalletId,
     },
     frame_system::{self, EnsureRoot},
@@ -38,6 +41,9 @@ pub const PRICE: u128 = 1_000;
 pub const MIN_BOND: u128 = 5_000;
 pub const RICH: u128 = 1_000_000;
 pub const VEST: u32 = 4;
+pub const UNBOND_DELAY: u32 = 20;
+pub const SWAP_COOLDOWN: u32 = 90;
+pub const COLDKEY_DELAY: u32 = 40;
 
 #[frame_support::runtime]
 mod runtime {
@@ -100,6 +106,11 @@ impl crate::Config for Test {
     type RegistrationPricing = RegistrationPricing;
     type VestEpochs = ConstU32<VEST>;
     type MinAuditRate = ConstU32<400_000>;
+    type ImmunityPeriod = ConstU32<30>;
+    type UnbondDelay = ConstU32<UNBOND_DELAY>;
+    type MaxMissedReveals = ConstU8<2>;
+    type SwapCooldown = ConstU32<SWAP_COOLDOWN>;
+    type ColdkeyDelay = ConstU32<COLDKEY_DELAY>;
     type MinValidatorBond = ConstU128<MIN_BOND>;
     type MaxRuns = ConstU32<2>;
     type EpochHistory = ConstU32<4>;
@@ -218,6 +229,29 @@ pub fn whole_epoch() {
 /// An epoch in which nobody does anything; nothing is minted at its end.
 pub fn idle_epoch() {
     run_to_close();
+}
+
+/// Members of coldkey 39 take all seats that are free; they never do anything.
+pub fn fill_run() {
+    let owner = coldkey(39);
+    enrich(39);
+    for index in 0..=u8::MAX {
+        if Members::<Test>::iter_prefix(RUN).count() == usize::try_from(MAX_MEMBERS).unwrap() {
+            return;
+        }
+        let pair = pair(4, index);
+        let hotkey = AccountId32::from(pair.public());
+        let payload = register_payload(&Iota::genesis_hash(), RUN, &key(&owner), &key(&hotkey));
+        let (proof, most) = (pair.sign(&payload.0).0, u128::MAX);
+        assert_ok!(Iota::register(signed(owner.clone()), RUN, hotkey, Role::Miner, proof, most));
+    }
+}
+
+/// Registers without expecting a seat at once.
+pub fn try_register(owner: u8, index: u8) -> DispatchResult {
+    let owner = coldkey(owner);
+    let proof = proof(&owner, index);
+    Iota::register(signed(owner), RUN, hotkey(index), Role::Miner, proof, u128::MAX)
 }
 
 /// Gives a coldkey what an epoch's pay is measured in.

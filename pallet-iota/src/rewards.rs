@@ -63,6 +63,7 @@ impl<T: Config> Pallet<T> {
         let scores = Self::scores_view(run, epoch);
         meter.read(scores.len().saturating_add(2));
         meter.steps(snapshot.miners.len().saturating_mul(scores.len().saturating_add(1)));
+        Self::count_reveals(run, snapshot, &scores, meter);
         let minted_before = TotalMinted::<T>::get();
         let mut settlement = settle(params, &snapshot.view(), &scores, minted_before);
         settlement.split.burned = Burned::<T>::take(run);

@@ -145,7 +145,7 @@ pub struct Member {
     pub weight: u32,
     /// Held on its coldkey, smallest units.
     pub bond: u128,
-    /// Block of registration.
+    /// Block in which it took its seat: that of its registration, unless the run was full.
     pub registered_at: u32,
     /// The epoch of its last `serve`; `None` while nobody can reach it.
     pub served_in: Option<Epoch>,
@@ -157,6 +157,10 @@ pub struct Member {
     pub leaving: bool,
     /// What it was paid for an epoch, on average; `None` before its first pay.
     pub standing: Option<Standing>,
+    /// Scored epochs in a row in which it was permitted and did not reveal.
+    pub missed_reveals: u8,
+    /// Block in which it last asked for another hotkey.
+    pub swapped_at: Option<u32>,
 }
 
 impl Member {
@@ -330,6 +334,50 @@ impl Score {
             report_root: self.row.as_ref().map(|row| row.report_root),
         }
     }
+}
+
+/// A newcomer, and the seat that it takes.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, MaxEncodedLen, TypeInfo)]
+pub struct Arrival {
+    /// Its seat.
+    pub uid: Uid,
+    /// Its registration count.
+    pub incarnation: Incarnation,
+    /// Signs work.
+    pub hotkey: AccountKey,
+    /// Owns and receives.
+    pub coldkey: AccountKey,
+    /// Miner or validator.
+    pub role: Role,
+}
+
+/// A change of a hotkey that waits for the next `Close`.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, MaxEncodedLen, TypeInfo)]
+pub struct Swap {
+    /// The member.
+    pub uid: Uid,
+    /// Its incarnation.
+    pub incarnation: Incarnation,
+    /// Its hotkey from the next epoch on.
+    pub hotkey: AccountKey,
+}
+
+/// A change of a coldkey that was announced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, MaxEncodedLen, TypeInfo)]
+pub struct Handover {
+    /// Who may take the member over.
+    pub to: AccountKey,
+    /// From this block on.
+    pub ready_at: u32,
+}
+
+/// What was unbonded and is still on hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, MaxEncodedLen, TypeInfo)]
+pub struct Unbonding {
+    /// Smallest units.
+    pub amount: u128,
+    /// Block from which it can be withdrawn.
+    pub free_at: u32,
 }
 
 /// What a member has to lose: pay that has not vested, and the hold that it started with.

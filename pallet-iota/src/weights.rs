@@ -85,10 +85,14 @@ pub fn create_run<T: Config>() -> Weight {
     call::<T>(2, 4, PARAMS_KIB, 0)
 }
 
-/// Run, clock, uid maps, price, mean pay, two accounts, holds; writes the member and its indices.
+/// Largest encoded `Member`, bytes, over 1024: 256 of them are read when a run is full.
+const MEMBERS_KIB: u64 = 64;
+
+/// Run, clock, uid maps, arrivals, swaps, price, mean pay, two accounts, holds and, in a full run,
+/// all 256 members; writes the newcomer with its indices and who makes room for it.
 #[must_use]
 pub fn register<T: Config>() -> Weight {
-    call::<T>(14, 12, PARAMS_KIB, 1)
+    call::<T>(18 + 256, 18, PARAMS_KIB.saturating_add(MEMBERS_KIB), 1)
 }
 
 /// Member, account, holds.
@@ -103,10 +107,10 @@ pub fn serve<T: Config>() -> Weight {
     call::<T>(4, 2, 1, 2)
 }
 
-/// Clock, member and, before the run starts, its indices and account.
+/// Clock, member and, before the run starts, its indices, account, vesting and unbonding.
 #[must_use]
 pub fn leave<T: Config>() -> Weight {
-    call::<T>(6, 6, PARAMS_KIB, 0)
+    call::<T>(10, 9, PARAMS_KIB.saturating_add(VESTING_KIB), 0)
 }
 
 /// Run, clock, uid, member, merge; checked twice, once to see whether it is free.
@@ -146,4 +150,40 @@ const VESTING_KIB: u64 = 2;
 #[must_use]
 pub fn release<T: Config>() -> Weight {
     call::<T>(6, 4, PARAMS_KIB.saturating_add(VESTING_KIB), 0)
+}
+
+/// Clock, member, unbonding.
+#[must_use]
+pub fn unbond<T: Config>() -> Weight {
+    call::<T>(3, 2, 1, 0)
+}
+
+/// Unbonding, account, holds.
+#[must_use]
+pub fn withdraw<T: Config>() -> Weight {
+    call::<T>(3, 3, 1, 0)
+}
+
+/// Clock, uid, member; checked twice, once to see whether it is free.
+#[must_use]
+pub fn resume<T: Config>() -> Weight {
+    call::<T>(3, 1, 1, 0)
+}
+
+/// Clock, member, uid, arrivals, swaps, two accounts; before the start the member's indices too.
+#[must_use]
+pub fn swap_hotkey<T: Config>() -> Weight {
+    call::<T>(8, 7, 8, 1)
+}
+
+/// Clock, member, announcement.
+#[must_use]
+pub fn announce_coldkey<T: Config>() -> Weight {
+    call::<T>(3, 1, 1, 0)
+}
+
+/// Clock, member, announcement, vesting, two accounts and their holds.
+#[must_use]
+pub fn take_over<T: Config>() -> Weight {
+    call::<T>(8, 7, VESTING_KIB, 0)
 }

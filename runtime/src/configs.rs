@@ -274,6 +274,16 @@ impl pallet_iota::Config for Runtime {
     // With one miner in eight audited each epoch, being caught costs nine epochs' pay for one gained.
     type VestEpochs = ConstU32<16>;
     type MinAuditRate = ConstU32<125_000>;
+    // Two hours: four epochs of half an hour, one more than it takes to be paid.
+    type ImmunityPeriod = ConstU32<7_200>;
+    // Four hours: an epoch, its scoring and time to contest it, several times over.
+    type UnbondDelay = ConstU32<14_400>;
+    // One miss may be an outage and two a long one; three void epochs are a short standstill.
+    type MaxMissedReveals = ConstU8<3>;
+    // A day: a key is lost or stolen rarely, and each change costs an endpoint for some blocks.
+    type SwapCooldown = ConstU32<86_400>;
+    // Five days in which an owner can notice a change that it did not mean.
+    type ColdkeyDelay = ConstU32<432_000>;
     // A hundred tokens: one epoch's whole emission.
     type MinValidatorBond = ConstU128<{ 100 * UNIT }>;
     type MaxRuns = ConstU32<4>;

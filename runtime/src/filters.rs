@@ -38,12 +38,16 @@ const SAFE_MODE: Allowed = &[
             "commit_root",
             "commit_scores",
             "reveal_scores",
+            "resume",
         ]),
     ),
 ];
 
 /// What a machine that looks after members needs: no transfer, and nothing that changes an owner.
-const MEMBERS: Allowed = &[("Iota", Calls::These(&["register", "bond", "leave", "claim", "release"]))];
+const MEMBERS: Allowed = &[(
+    "Iota",
+    Calls::These(&["register", "bond", "leave", "claim", "release", "unbond", "withdraw", "resume"]),
+)];
 
 /// Rewards go to their owner whoever claims them.
 const CLAIM: Allowed = &[("Iota", Calls::These(&["claim", "release"]))];
@@ -166,6 +170,7 @@ mod tests {
             "Iota.commit_root",
             "Iota.commit_scores",
             "Iota.reveal_scores",
+            "Iota.resume",
             "Multisig.as_multi_threshold_1",
             "Multisig.as_multi",
             "Multisig.approve_as_multi",
@@ -183,7 +188,16 @@ mod tests {
     fn exactly_these_calls_of_the_metadata_pass_through_a_bounded_proxy() {
         assert_eq!(
             passing(MEMBERS),
-            ["Iota.register", "Iota.bond", "Iota.leave", "Iota.claim", "Iota.release"]
+            [
+                "Iota.register",
+                "Iota.bond",
+                "Iota.leave",
+                "Iota.claim",
+                "Iota.release",
+                "Iota.unbond",
+                "Iota.withdraw",
+                "Iota.resume"
+            ]
         );
         assert_eq!(passing(CLAIM), ["Iota.claim", "Iota.release"]);
     }

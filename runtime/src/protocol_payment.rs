@@ -75,7 +75,7 @@ enum Slot {
 /// The call's run and epoch, and the member if it is another than the signer's.
 fn named(call: &Call) -> Option<(RunId, Option<Epoch>, Option<Uid>)> {
     match call {
-        Call::serve { run, .. } => Some((*run, None, None)),
+        Call::serve { run, .. } | Call::resume { run } => Some((*run, None, None)),
         Call::commit_work { run, epoch, .. }
         | Call::attest { run, epoch, .. }
         | Call::blind_merge { run, epoch, .. }

@@ -35,6 +35,13 @@ fn one_of_each() -> Vec<(u8, Call<Test>)> {
         (12, Call::claim { account: coldkey(0) }),
         // Membership and money: 20 to 39.
         (20, Call::release { run, incarnation: Incarnation(0) }),
+        (21, Call::unbond { run, uid: Uid(4), amount: 1 }),
+        (22, Call::withdraw { run, incarnation: Incarnation(4), coldkey: coldkey(4) }),
+        (23, Call::resume { run }),
+        (24, Call::swap_hotkey { run, uid: Uid(0), hotkey: hotkey(20), proof: [0; 64] }),
+        (25, Call::announce_coldkey { run, uid: Uid(0), to: coldkey(20) }),
+        (26, Call::cancel_coldkey { run, uid: Uid(0) }),
+        (27, Call::take_over { run, uid: Uid(0) }),
     ]
 }
 

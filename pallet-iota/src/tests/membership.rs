@@ -2,7 +2,6 @@
 
 use iota_protocol::{
     ids::{Incarnation, RunId, Uid},
-    params::MAX_MEMBERS,
     work::Role,
 };
 use polkadot_sdk::{
@@ -109,19 +108,6 @@ fn registration_is_refused_for_a_reason() {
 }
 
 #[test]
-fn a_full_run_takes_nobody() {
-    with_run(params(), || {
-        let owner = coldkey(0);
-        let most = u16::try_from(MAX_MEMBERS).unwrap();
-        NextUid::<Test>::insert(RUN, most);
-        let full =
-            Iota::register(signed(owner.clone()), RUN, hotkey(0), Role::Miner, proof(&owner, 0), PRICE);
-        assert_eq!(full, Err(E::RunFull.into()));
-        NextUid::<Test>::insert(RUN, 0);
-    });
-}
-
-#[test]
 fn a_bond_is_held_on_the_coldkey_of_a_validator() {
     with_run(params(), || {
         register(0, Role::Miner);
@@ -185,7 +171,6 @@ fn leaving_is_refused_for_a_reason_and_takes_effect_at_close() {
         assert_noop!(Iota::leave(signed(hotkey(0)), RunId(9), Uid(0)), E::UnknownRun);
         assert_noop!(leave(hotkey(0), Uid(99)), E::NotMember);
         assert_noop!(leave(hotkey(1), uid(0)), E::NotOwner);
-        assert_noop!(leave(hotkey(4), uid(4)), E::NotMiner);
         assert_ok!(leave(coldkey(0), uid(0)));
         assert_noop!(leave(coldkey(0), uid(0)), E::AlreadyLeaving);
         merge_epoch(&[0, 1, 2, 3]);

@@ -1,10 +1,13 @@
 //! Tests by topic; all of them drive a chain through `mock`.
 
+mod bonds;
 mod calls;
 mod epochs;
 mod feeless;
+mod keys;
 mod membership;
 mod merge;
 mod money;
 mod scores;
+mod seats;
 mod vesting;

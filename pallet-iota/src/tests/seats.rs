@@ -1,0 +1,188 @@
+//! A full run: who makes room, when, and what the newcomer gets.
+
+use iota_protocol::{
+    ids::{Epoch, RunId, Uid},
+    params::RunParams,
+    phase::Phase,
+    work::{Role, ScoreEntry},
+};
+use polkadot_sdk::{
+    frame_support::{assert_noop, assert_ok, traits::fungible::Inspect},
+    sp_runtime::TokenError,
+};
+
+use crate::{mock::*, pallet::*, seats::MAX_ARRIVALS};
+
+type E = Error<Test>;
+
+/// Six members that work and 250 that do not, all registered by block 2, in the first block of
+/// epoch 1, when nobody is immune and nobody was paid.
+fn with_full_run(epochs: u32, test: impl FnOnce()) {
+    with_epoch(RunParams { epochs, ..params() }, || {
+        fill_run();
+        whole_epoch();
+        assert_eq!(clock().epoch, Epoch(1));
+        test();
+    });
+}
+
+#[test]
+fn a_full_run_of_the_immune_takes_nobody_and_charges_nothing() {
+    with_epoch(params(), || {
+        fill_run();
+        assert_eq!(Iota::next_seat(RUN), None);
+        assert_noop!(try_register(20, 20), E::RunFull);
+        // The six registered in block 1 and are immune for 30 blocks, the others in block 2.
+        run_to(30);
+        assert_noop!(try_register(20, 20), E::RunFull);
+        run_to(31);
+        assert_eq!(Iota::next_seat(RUN), Some(Uid(0)));
+        assert_ok!(try_register(20, 20));
+    });
+}
+
+#[test]
+fn before_the_start_a_newcomer_is_seated_at_once() {
+    with_run(params(), || {
+        fill_run();
+        run_to(31);
+        let first = Members::<Test>::get(RUN, Uid(0)).unwrap();
+        assert_ok!(try_register(20, 20));
+        assert_eq!(uid(20), Uid(0));
+        assert!(member(20).incarnation > first.incarnation);
+        assert!(!UidOf::<Test>::contains_key(RUN, crate::types::account(&first.hotkey)));
+        assert_eq!(Members::<Test>::iter_prefix(RUN).count(), 256);
+    });
+}
+
+#[test]
+fn a_newcomer_waits_for_close_and_who_makes_room_is_paid_for_its_epoch() {
+    with_full_run(9, || {
+        assert_eq!(Iota::next_seat(RUN), Some(Uid(0)), "nobody earned, it is among the first and the lowest");
+        let (victim, providers) = (member(0), System::providers(&hotkey(20)));
+        assert_ok!(try_register(20, 20));
+        assert!(member(0).leaving);
+        assert_eq!(Iota::next_seat(RUN), Some(Uid(1)));
+        assert!(!UidOf::<Test>::contains_key(RUN, hotkey(20)), "no seat yet");
+        assert_eq!(System::providers(&hotkey(20)), providers + 1);
+        assert_noop!(try_register(20, 20), E::AlreadyRegistered);
+        assert_noop!(try_register(21, 20), E::AlreadyRegistered);
+        let (endpoint, signature) = endpoint(20);
+        assert_noop!(Iota::serve(signed(hotkey(20)), RUN, endpoint, signature), E::NotMember);
+        assert_noop!(Iota::leave(signed(hotkey(0)), RUN, Uid(0)), E::AlreadyLeaving);
+        whole_epoch();
+        assert_eq!(uid(20), Uid(0));
+        assert!(!UidOf::<Test>::contains_key(RUN, hotkey(0)));
+        assert!(member(20).incarnation > victim.incarnation);
+        assert_eq!((member(20).stage, member(20).standing), (None, None));
+        assert!(deposited(|event| matches!(event, Event::Seated { uid: Uid(0), .. })));
+        // Epoch 0 was paid in the Close that unseated it; epoch 1 is paid in the next.
+        let paid_once = owed(0);
+        assert!(paid_once > 0);
+        score_epoch(&[4, 5]);
+        run_to_close();
+        assert_eq!(owed(0), 2 * paid_once);
+        assert_eq!(owed(20), 0);
+    });
+}
+
+#[test]
+fn who_was_paid_keeps_its_seat_before_who_was_not() {
+    with_full_run(9, || {
+        whole_epoch();
+        assert_eq!(Iota::next_seat(RUN), Some(Uid(6)), "the first of those that never worked");
+        let standing = |index| member(index).standing.unwrap().average;
+        assert!(standing(0) > 0 && standing(4) > standing(0));
+        enrich(20);
+        assert_ok!(try_register(20, 20));
+        assert!(!member(0).leaving);
+    });
+}
+
+#[test]
+fn who_leaves_anyway_makes_room_first() {
+    with_full_run(9, || {
+        assert_ok!(Iota::leave(signed(hotkey(3)), RUN, uid(3)));
+        assert_eq!(Iota::next_seat(RUN), Some(Uid(3)));
+        assert_ok!(try_register(20, 20));
+        assert_eq!(Iota::next_seat(RUN), Some(Uid(0)));
+        whole_epoch();
+        assert_eq!(uid(20), Uid(3));
+        assert_eq!(uid(0), Uid(0));
+    });
+}
+
+#[test]
+fn a_sniper_inherits_nothing_in_any_phase() {
+    for phase in [Phase::Train, Phase::Commit, Phase::Attest, Phase::Blind, Phase::Open, Phase::Root] {
+        with_full_run(9, || {
+            run_to_phase(phase);
+            assert_eq!(Iota::next_seat(RUN), Some(Uid(0)), "{phase:?}");
+            assert_ok!(try_register(20, 20));
+            let sniper = NextIncarnation::<Test>::get(RUN).0 - 1;
+            run_to_close();
+            assert_eq!((uid(20), member(20).incarnation.0), (Uid(0), sniper), "{phase:?}");
+            // It can neither score nor be scored for the epoch in which it came.
+            let epoch = Epoch(1);
+            run_to(schedule().score_commit().start);
+            let mut reveal = reveal_of(epoch, 65_535);
+            let entry = ScoreEntry { uid: Uid(0), incarnation: member(20).incarnation, score: 65_535 };
+            reveal.entries = vec![entry].try_into().unwrap();
+            commit_scores(4, epoch, &reveal);
+            run_to(schedule().score_reveal().start);
+            let sent = Iota::reveal_scores(signed(hotkey(20)), RUN, epoch, uid(4), reveal);
+            assert_eq!(sent, Err(E::UnknownMiner.into()), "{phase:?}");
+            run_to_close();
+            assert_eq!(owed(20), 0, "{phase:?}");
+            assert!(Endpoints::<Test>::get(RUN, Uid(0)).is_none(), "{phase:?}");
+        });
+    }
+}
+
+#[test]
+fn no_more_come_in_one_epoch_than_may() {
+    with_full_run(9, || {
+        enrich(38);
+        let arrivals = u8::try_from(MAX_ARRIVALS).unwrap();
+        for index in 0..arrivals {
+            assert_ok!(try_register(38, 100 + index));
+        }
+        assert_noop!(try_register(38, 200), E::RunFull);
+        run_to_close();
+        assert_eq!(Members::<Test>::iter_prefix(RUN).count(), 256);
+        for index in 0..arrivals {
+            assert_eq!(uid(100 + index), Uid(index.into()));
+        }
+        // Those that were unseated had the lowest uids; the seated are immune.
+        assert_eq!(Iota::next_seat(RUN), Some(Uid(arrivals.into())));
+        assert_ok!(try_register(38, 200));
+    });
+}
+
+#[test]
+fn nobody_comes_to_a_full_run_that_only_settles() {
+    with_full_run(1, || {
+        assert!(Iota::next_seat(RUN).is_some());
+        assert_noop!(try_register(20, 20), E::RunFull);
+    });
+}
+
+#[test]
+fn who_cannot_pay_unseats_nobody() {
+    with_full_run(9, || {
+        let before = storage_digest();
+        let poor = polkadot_sdk::frame_support::storage::with_storage_layer(|| try_register(200, 20));
+        assert_eq!(poor, Err(TokenError::FundsUnavailable.into()));
+        assert_eq!(storage_digest(), before);
+        assert_eq!(Balances::balance(&coldkey(200)), 0);
+    });
+}
+
+#[test]
+fn the_view_of_an_unknown_run_names_nobody() {
+    with_run(params(), || {
+        assert_eq!(Iota::next_seat(RunId(9)), None);
+        register(0, Role::Miner);
+        assert_eq!(Iota::next_seat(RUN), None, "immune");
+    });
+}
