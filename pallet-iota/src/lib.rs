@@ -3,11 +3,41 @@
 //!
 //! The pallet sees roots, counters, bitmaps and scores, never a tensor. Everything that two parties
 //! must agree on is computed by `iota-protocol`; this crate stores, checks and pays. Calls stand
-//! here and are thin, their bodies are in [`membership`], [`work`] and [`scores`], the clock is in
-//! [`epoch`], money in [`rewards`].
+//! here and are thin, their bodies are in [`membership`], [`seats`], [`bonds`], [`keys`], [`work`] and
+//! [`scores`], the clock is in [`epoch`], money in [`rewards`] and [`vesting`].
 //!
-//! Not here yet: unbonding, verdicts and vesting, a moving registration price, replacement of the
-//! lowest earner in a full run, a second scoring of void epochs, benchmarked weights.
+//! # Membership and money
+//!
+//! **Price.** A registration burns a price that halves every `half_life` blocks and rises by
+//! `bump_ppm` with each registration, between a least and a greatest, computed when asked
+//! (`iota_protocol::price`). The caller names the most that it would pay. One price serves all runs.
+//!
+//! **Seats.** A run has 256. Who registers in a full one takes the seat of the lowest earner that is
+//! not immune, at the next `Close`; all immune, or 32 newcomers waiting, is `RunFull` before anything
+//! is charged. `next_to_prune` shows whose turn it is. The newcomer has a new incarnation and inherits
+//! nothing; who leaves keeps what it was paid, what vests, and the pay of its last epoch.
+//!
+//! **Bonds.** Holds on the coldkey. What is unbonded counts no longer and is free after `UnbondDelay`
+//! blocks. A validator that misses `MaxMissedReveals` reveals in a row has no permit until its hotkey
+//! calls `resume`; so a vanished majority of stake voids that many epochs and no more.
+//!
+//! **Vesting.** Miners' pay vests in equal parts over the `VestEpochs` epochs after it was credited.
+//! A newcomer to a run that pays holds half of that many epochs' mean pay from the start. Who is found
+//! guilty forfeits both to the treasury ([`Pallet::forfeit`]). `integrity_test` holds
+//! `MinAuditRate * (1 + VestEpochs / 2) > 1`.
+//!
+//! **Claims.** Anybody may `claim` for an account and `release` what has vested of a member; the owner
+//! receives. The member's next pay releases too.
+//!
+//! **Keys.** A hotkey changes at the next `Close`, with the new key's consent, and no more often than
+//! every `SwapCooldown` blocks. A coldkey changes `ColdkeyDelay` blocks after its announcement, when the
+//! new owner takes over; until then the old one may cancel.
+//!
+//! **What always holds** is listed and checked in `invariants`: after every block and every step of a
+//! random sequence in the tests, and by `try-runtime` on a live state.
+//!
+//! Not here yet: verdicts that call `forfeit`, a second scoring of void epochs, benchmarked weights, a
+//! migration of members that a chain of an earlier version stored.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(
     not(test),

@@ -86,7 +86,7 @@ pub async fn register(
     submitter.submit_finalized(&call).await?;
     find_member(chain, run, identity.public())
         .await?
-        .context("registered, but the chain does not list the hotkey")
+        .context("registered, but without a seat yet: the run is full, and a member makes room when its epoch closes; run again then")
 }
 
 fn check_same(member: &MemberView, role: Role, coldkey: AccountKey) -> anyhow::Result<()> {

@@ -1,0 +1,286 @@
+//! The known ways in which pallets lose money or stop chains, one test for each that this pallet's
+//! membership and money could fall into. The number is the row of the list that the project keeps.
+//!
+//! Rows whose test stands elsewhere: 1 and 6 arbitrary bytes, `calls`; 2 and 17 conservation, `fuzz`;
+//! 8 `calls::a_refused_call_changes_nothing` and every `assert_noop`, which call without a storage
+//! layer; 11 `seats::a_sniper_inherits_nothing_in_any_phase`; 15 the tests with two deposits in
+//! `vesting`, `bonds` and `keys`. Rows of the runtime and the node (18 to 21, 23 to 27, 29, 31) are
+//! tested there.
+
+use iota_protocol::{
+    hash::register_payload,
+    ids::{Epoch, Hash, Incarnation, RunId, Uid},
+    params::RunParams,
+    work::Role,
+};
+use polkadot_sdk::{
+    frame_support::{
+        assert_noop, assert_ok,
+        traits::{
+            fungible::{Inspect, InspectHold, Mutate},
+            tokens::Preservation,
+            StorageInfoTrait,
+        },
+    },
+    sp_core::Pair,
+    sp_runtime::{traits::Dispatchable, DispatchError, TokenError},
+};
+
+use crate::{mock::*, pallet::*};
+
+type E = Error<Test>;
+
+#[test]
+fn row_03_the_largest_numbers_are_refused_and_wrap_nothing() {
+    with_epoch(params(), || {
+        let bond = |amount| Iota::bond(signed(coldkey(4)), RUN, uid(4), amount);
+        assert_noop!(bond(u128::MAX), TokenError::FundsUnavailable);
+        assert_noop!(bond(u128::MAX - MIN_BOND), TokenError::FundsUnavailable);
+        assert_noop!(Iota::unbond(signed(coldkey(4)), RUN, uid(4), u128::MAX), E::BadAmount);
+        let (run, uid) = (RunId(u32::MAX), Uid(u16::MAX));
+        assert_noop!(Iota::unbond(signed(coldkey(4)), RUN, uid, 1), E::NotMember);
+        assert_noop!(Iota::release(signed(coldkey(4)), run, Incarnation(u32::MAX)), E::NothingVested);
+        assert_eq!(Iota::forfeit(run, uid, Incarnation(u32::MAX)), 0);
+        // A quote from the end of time and a block before it.
+        RegistrationPrice::<Test>::put(iota_protocol::price::Quote { price: u128::MAX, block: u32::MAX });
+        assert_eq!(Iota::price_now(), RegistrationPricing::get().max);
+    });
+}
+
+#[test]
+fn row_05_every_stored_value_has_a_bound() {
+    for item in Iota::storage_info() {
+        let name = String::from_utf8(item.storage_name).unwrap();
+        assert!(item.max_size.is_some(), "{name} has no largest size");
+    }
+}
+
+/// Who sends a call.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Who {
+    Nobody,
+    Root,
+    Stranger,
+    MinerHotkey,
+    MinerColdkey,
+    ValidatorHotkey,
+    ValidatorColdkey,
+}
+
+const EVERYBODY: [Who; 7] = [
+    Who::Nobody,
+    Who::Root,
+    Who::Stranger,
+    Who::MinerHotkey,
+    Who::MinerColdkey,
+    Who::ValidatorHotkey,
+    Who::ValidatorColdkey,
+];
+
+impl Who {
+    fn origin(self) -> RuntimeOrigin {
+        match self {
+            Self::Nobody => RuntimeOrigin::none(),
+            Self::Root => RuntimeOrigin::root(),
+            Self::Stranger => signed(coldkey(30)),
+            Self::MinerHotkey => signed(hotkey(0)),
+            Self::MinerColdkey => signed(coldkey(0)),
+            Self::ValidatorHotkey => signed(hotkey(4)),
+            Self::ValidatorColdkey => signed(coldkey(4)),
+        }
+    }
+}
+
+/// Calls of membership and money about miner 0 or validator 4, ready to be accepted, and who may
+/// send them.
+fn ready_calls() -> Vec<(Call<Test>, Vec<Who>)> {
+    use Who::*;
+    let anyone = vec![Stranger, MinerHotkey, MinerColdkey, ValidatorHotkey, ValidatorColdkey];
+    let (run, miner, validator) = (RUN, uid(0), uid(4));
+    let consent = proof(&coldkey(0), 20);
+    let (endpoint, peer_signature) = endpoint(0);
+    let unbonding = Call::withdraw { run, incarnation: member(5).incarnation, coldkey: coldkey(5) };
+    vec![
+        (Call::create_run { params: params() }, vec![Root]),
+        // Only the coldkey to which the hotkey consented.
+        (
+            Call::register {
+                run,
+                hotkey: hotkey(20),
+                role: Role::Miner,
+                proof: proof(&coldkey(30), 20),
+                max_price: u128::MAX,
+            },
+            vec![Stranger],
+        ),
+        (Call::bond { run, uid: validator, amount: 1 }, vec![ValidatorColdkey]),
+        (Call::serve { run, endpoint, peer_signature }, vec![MinerHotkey]),
+        (Call::leave { run, uid: miner }, vec![MinerHotkey, MinerColdkey]),
+        (Call::claim { account: coldkey(4) }, anyone.clone()),
+        (Call::release { run, incarnation: member(0).incarnation }, anyone.clone()),
+        (Call::unbond { run, uid: validator, amount: MIN_BOND }, vec![ValidatorColdkey]),
+        (unbonding, anyone),
+        (Call::resume { run }, vec![ValidatorHotkey]),
+        (Call::swap_hotkey { run, uid: miner, hotkey: hotkey(20), proof: consent }, vec![MinerColdkey]),
+        (Call::announce_coldkey { run, uid: miner, to: coldkey(21) }, vec![MinerColdkey]),
+        (Call::cancel_coldkey { run, uid: miner }, vec![MinerColdkey]),
+        (Call::take_over { run, uid: miner }, vec![Stranger]),
+    ]
+}
+
+/// Epoch 0 was paid, validator 5 unbonded, validator 4 lost its permit, and the stranger may take
+/// miner 0 over.
+fn make_ready() {
+    (0..2).for_each(|_| whole_epoch());
+    enrich(30);
+    assert_ok!(Iota::unbond(signed(coldkey(5)), RUN, uid(5), MIN_BOND));
+    assert_ok!(Iota::announce_coldkey(signed(coldkey(0)), RUN, uid(0), coldkey(30)));
+    run_to(System::block_number() + COLDKEY_DELAY);
+    Members::<Test>::mutate(RUN, uid(4), |member| member.as_mut().unwrap().missed_reveals = 2);
+}
+
+#[test]
+fn row_07_every_call_rejects_every_wrong_origin() {
+    with_epoch(RunParams { epochs: 9, ..params() }, || {
+        make_ready();
+        for (call, may) in ready_calls() {
+            for who in EVERYBODY {
+                let refused = polkadot_sdk::frame_support::storage::with_transaction(|| {
+                    let done = RuntimeCall::Iota(call.clone()).dispatch(who.origin());
+                    let done = done.map(|_| ()).map_err(|refused| refused.error);
+                    polkadot_sdk::sp_runtime::TransactionOutcome::Rollback(Ok::<_, DispatchError>(done))
+                })
+                .unwrap();
+                assert_eq!(refused.is_ok(), may.contains(&who), "{call:?} by {who:?}: {refused:?}");
+                if matches!(who, Who::Nobody | Who::Root) && !may.contains(&who) {
+                    assert_eq!(refused, Err(DispatchError::BadOrigin), "{call:?} by {who:?}");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn row_09_nobody_pays_more_than_it_said() {
+    with_run(params(), || {
+        let (owner, most) = (coldkey(1), Iota::price_now());
+        let call =
+            |most| Iota::register(signed(owner.clone()), RUN, hotkey(1), Role::Miner, proof(&owner, 1), most);
+        register(0, Role::Miner);
+        assert_noop!(call(most), E::PriceTooHigh);
+        assert_ok!(call(Iota::price_now()));
+    });
+}
+
+#[test]
+fn row_10_a_consent_is_good_for_one_chain_one_run_and_one_owner() {
+    with_run(params(), || {
+        let (owner, hot) = (coldkey(0), hotkey(0));
+        let sign = |genesis: Hash, run, owner: &polkadot_sdk::sp_runtime::AccountId32| {
+            let payload =
+                register_payload(&genesis, run, &crate::types::key(owner), &crate::types::key(&hot));
+            hotkey_pair(0).sign(&payload.0).0
+        };
+        let call = |who: u8, proof| {
+            Iota::register(signed(coldkey(who)), RUN, hot.clone(), Role::Miner, proof, u128::MAX)
+        };
+        let genesis = Iota::genesis_hash();
+        assert_noop!(call(0, sign(Hash([7; 32]), RUN, &owner)), E::BadProof);
+        assert_noop!(call(0, sign(genesis, RunId(1), &owner)), E::BadProof);
+        assert_noop!(call(0, sign(genesis, RUN, &coldkey(1))), E::BadProof);
+        let good = sign(genesis, RUN, &owner);
+        assert_noop!(call(1, good), E::BadProof);
+        assert_ok!(call(0, good));
+        assert_noop!(call(0, good), E::AlreadyRegistered);
+        // After it left, the same owner may use it again: it is the same consent.
+        assert_ok!(Iota::leave(signed(owner.clone()), RUN, uid(0)));
+        assert_noop!(call(1, good), E::BadProof);
+        assert_ok!(call(0, good));
+    });
+}
+
+/// Keys in storage, without events and what the blocks write.
+fn keys_of_pallet() -> usize {
+    let prefix = polkadot_sdk::sp_io::hashing::twox_128(b"Iota");
+    let mut key = prefix.to_vec();
+    let mut count = 0;
+    while let Some(next) = polkadot_sdk::sp_io::storage::next_key(&key) {
+        if !next.starts_with(&prefix) {
+            break;
+        }
+        count += 1;
+        key = next;
+    }
+    count
+}
+
+#[test]
+fn row_14_coming_and_going_costs_the_price_and_leaves_nothing_behind() {
+    with_run(params(), || {
+        register(0, Role::Miner);
+        assert_ok!(Iota::leave(signed(coldkey(0)), RUN, uid(0)));
+        let (before, issuance) = (keys_of_pallet(), Balances::total_issuance());
+        let mut burned = 0;
+        for index in 1..20 {
+            burned += Iota::price_now();
+            let uid = register(index, Role::Miner);
+            serve(index);
+            assert_ok!(Iota::announce_coldkey(signed(coldkey(index)), RUN, uid, coldkey(30)));
+            assert_ok!(Iota::leave(signed(hotkey(index)), RUN, uid));
+        }
+        assert_eq!(keys_of_pallet(), before);
+        assert_eq!(Balances::total_issuance(), issuance - burned);
+        assert!(burned >= 19 * PRICE);
+    });
+}
+
+#[test]
+fn row_16_what_is_on_hold_cannot_be_sent_away() {
+    with_epoch(params(), || {
+        let (owner, all) = (coldkey(4), Balances::total_balance(&coldkey(4)));
+        let send = |amount| Balances::transfer(&owner, &coldkey(30), amount, Preservation::Expendable);
+        assert!(send(all).is_err());
+        assert!(send(all - MIN_BOND + 1).is_err());
+        assert_ok!(send(all - MIN_BOND - ED));
+        assert_eq!(Balances::balance_on_hold(&HoldReason::Bond.into(), &owner), MIN_BOND);
+        // Unbonding is on hold as before.
+        assert_ok!(Iota::unbond(signed(owner.clone()), RUN, uid(4), MIN_BOND));
+        assert!(send(ED + 1).is_err());
+    });
+}
+
+#[test]
+fn row_22_keys_that_users_choose_are_hashed_against_crowding() {
+    let by_account = ["UidOf", "Rewards", "Unbondings"];
+    for entry in Iota::storage_metadata().entries {
+        let described = format!("{:?}", entry.ty);
+        let Some((_, rest)) = described.split_once("hashers: [") else { continue };
+        let hashers: Vec<&str> = rest.split(']').next().unwrap().split(", ").collect();
+        let sound = |hasher: &&str| ["Blake2_128Concat", "Twox64Concat"].contains(hasher);
+        assert!(hashers.iter().all(sound), "{}: {hashers:?}", entry.name);
+        if by_account.contains(&entry.name) {
+            assert!(hashers.contains(&"Blake2_128Concat"), "{}: {hashers:?}", entry.name);
+        }
+    }
+}
+
+#[test]
+fn row_28_a_close_deposits_a_bounded_number_of_events() {
+    with_epoch(RunParams { epochs: 9, ..params() }, || {
+        whole_epoch();
+        score_epoch(&[4, 5]);
+        merge_to_root();
+        System::reset_events();
+        run_to_close();
+        // Six payments, a settlement, two roots, the start, and at most one more for each member.
+        assert!(System::events().len() <= 6 + 1 + 2 + 1 + 6, "{}", System::events().len());
+        assert_eq!(clock().epoch, Epoch(2));
+    });
+}
+
+fn merge_to_root() {
+    let miners = [0, 1, 2, 3];
+    run_to_phase(iota_protocol::phase::Phase::Commit);
+    miners.iter().for_each(|index| commit(*index));
+    run_to(schedule().close() - 1);
+}
