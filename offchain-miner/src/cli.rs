@@ -1,6 +1,6 @@
 //! Command line: what an operator types, and what each command does with it.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,6 +22,8 @@ use iota_worker::{onboard, supervise};
 
 use crate::config::MinerConfig;
 use crate::fault::Fault;
+use crate::gauges::Gauges;
+use crate::{doctor, view};
 
 /// Trains one stage of a model that the whole network trains, and is paid for it.
 ///
@@ -51,6 +53,8 @@ enum Command {
     Run(RunArgs),
     /// Show what the chain knows of this miner.
     Status(Target),
+    /// Look at everything that `run` needs: key, device, memory, disk, chain, data set, ports, peers.
+    Doctor(Doctor),
     /// Prepare a data set from a UTF-8 text file.
     #[command(subcommand)]
     Data(Data),
@@ -95,6 +99,15 @@ struct Register {
 }
 
 #[derive(Args)]
+struct Doctor {
+    #[command(flatten)]
+    run: RunArgs,
+    /// Print the findings as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
 struct RunArgs {
     #[command(flatten)]
     target: Target,
@@ -116,6 +129,12 @@ struct RunArgs {
     /// Run at the lowest scheduling priority.
     #[arg(long)]
     nice: bool,
+    /// Port on this machine for Prometheus (`/metrics`) and JSON (`/status`); 0 takes a free one.
+    #[arg(long)]
+    metrics_port: Option<u16>,
+    /// Write log lines, as without a terminal, instead of the live view.
+    #[arg(long)]
+    no_view: bool,
     /// Misbehave on purpose (adversary tests only).
     #[arg(long, hide = true)]
     fault: Option<Fault>,
@@ -159,7 +178,15 @@ struct Claim {
 /// With what failed and what to do about it.
 pub fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
-    telemetry::init(if cli.json_log { Format::Json } else { Format::Auto }, None)?;
+    let gauges = Gauges::default();
+    let viewed = match &cli.command {
+        Command::Run(args) if is_viewed(args, cli.json_log) => Some(resolve(cli.config.as_deref(), args)?.0),
+        _ => None,
+    };
+    match &viewed {
+        Some(config) => log_beside_view(&config.data_dir)?,
+        None => telemetry::init(if cli.json_log { Format::Json } else { Format::Auto }, None)?,
+    }
     if matches!(&cli.command, Command::Run(args) if args.nice) {
         // Before any thread is started: on Linux each thread inherits it from its parent.
         iota_service::priority::lower().context("lowering the priority")?;
@@ -169,17 +196,41 @@ pub fn main() -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("starting the async runtime")?;
-    runtime.block_on(dispatch(cli))
+    if viewed.is_some() {
+        let gauges = gauges.clone();
+        std::thread::spawn(move || view::show(&gauges));
+    }
+    let result = runtime.block_on(dispatch(cli, gauges));
+    if viewed.is_some() {
+        ratatui::restore();
+    }
+    result
 }
 
-async fn dispatch(cli: Cli) -> anyhow::Result<()> {
+/// A person looks at a terminal, and has not asked for lines.
+fn is_viewed(args: &RunArgs, json_log: bool) -> bool {
+    let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    terminal && !args.no_view && !json_log
+}
+
+/// The view has the terminal, so that the log goes to a file.
+fn log_beside_view(data_dir: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(data_dir).with_context(|| format!("creating {}", data_dir.display()))?;
+    let path = data_dir.join("miner.log");
+    let file = std::fs::File::options().create(true).append(true).open(&path);
+    let file = file.with_context(|| format!("opening the log {}", path.display()))?;
+    Ok(telemetry::init_file(file, None)?)
+}
+
+async fn dispatch(cli: Cli, gauges: Gauges) -> anyhow::Result<()> {
     match cli.command {
         Command::Keys(keys) => keys.run(),
         Command::Register(args) => register(cli.config.as_deref(), args).await,
         Command::Run(args) => {
             let config = resolve(cli.config.as_deref(), &args)?.0;
-            supervise("miner", crate::run::run(config)).await
+            supervise("miner", crate::run::run(config, gauges)).await
         }
+        Command::Doctor(args) => doctor(cli.config.as_deref(), &args).await,
         Command::Status(target) => status(cli.config.as_deref(), target).await,
         Command::Data(Data::Prepare { text, out, seq_len, license }) => {
             prepare(&text, &out, seq_len, &license)
@@ -213,6 +264,9 @@ fn resolve(file: Option<&Path>, args: &RunArgs) -> anyhow::Result<(MinerConfig, 
     if let Some(threads) = args.threads {
         flags.insert("threads".into(), i64::from(threads).into());
     }
+    if let Some(port) = args.metrics_port {
+        flags.insert("metrics_port".into(), i64::from(port).into());
+    }
     if !args.listen.is_empty() {
         flags.insert("listen".into(), args.listen.clone().into());
     }
@@ -228,6 +282,21 @@ async fn register(file: Option<&Path>, args: Register) -> anyhow::Result<()> {
         onboard::register(&chain, &identity, RunId(config.run), Role::Miner, coldkey, args.max_price).await?;
     println!("registered as uid {} (incarnation {}) in run {}", member.uid, member.incarnation, config.run);
     Ok(())
+}
+
+async fn doctor(file: Option<&Path>, args: &Doctor) -> anyhow::Result<()> {
+    let (config, _) = resolve(file, &args.run)?;
+    let findings = doctor::examine(&config).await;
+    let healthy = if args.json {
+        println!("{}", serde_json::to_string_pretty(&findings)?);
+        findings.iter().all(|finding| finding.level != doctor::Level::Fail)
+    } else {
+        doctor::tell(&findings)
+    };
+    if healthy {
+        return Ok(());
+    }
+    bail!("this machine cannot mine yet; each line marked FAIL says what to do")
 }
 
 async fn status(file: Option<&Path>, target: Target) -> anyhow::Result<()> {

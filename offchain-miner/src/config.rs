@@ -26,6 +26,8 @@ pub struct MinerConfig {
     pub listen: Vec<String>,
     /// libtorch threads.
     pub threads: u32,
+    /// Port on this machine for `/metrics` and `/status`; none when absent.
+    pub metrics_port: Option<u16>,
     /// Misbehave on purpose (adversary tests only).
     pub fault: Option<Fault>,
 }
@@ -41,6 +43,7 @@ impl Default for MinerConfig {
             dataset: PathBuf::from("dataset"),
             listen: vec!["/ip4/0.0.0.0/tcp/0".into(), "/ip4/0.0.0.0/udp/0/quic-v1".into()],
             threads: 1,
+            metrics_port: None,
             fault: None,
         }
     }

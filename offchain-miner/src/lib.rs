@@ -2,17 +2,21 @@
 //!
 //! `run` is the whole program; `main` parses flags and calls it. One task owns an epoch's samples
 //! (`train`), one thread owns libtorch (`trainer`), one task answers fetch requests (`serve`);
-//! they share only the `store`.
+//! they share only the `store`. `observe` follows the chain for the operator, `view` draws what it and
+//! the others told `gauges`.
 
 pub mod cli;
 pub mod commit;
 pub mod config;
+pub mod doctor;
 pub mod fault;
 pub mod flight;
+pub mod gauges;
 pub mod join;
 pub mod journal;
 pub mod merge;
 pub mod meter;
+pub mod observe;
 pub mod recall;
 pub mod root;
 pub mod run;
@@ -20,3 +24,4 @@ pub mod serve;
 pub mod store;
 pub mod train;
 pub mod trainer;
+pub mod view;

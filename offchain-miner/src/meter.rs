@@ -29,6 +29,13 @@ impl WireMeter {
         *count = count.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
     }
 
+    /// Bytes so far, by boundary.
+    #[must_use]
+    pub fn totals(&self) -> Vec<(u16, u64)> {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.iter().map(|(boundary, bytes)| (*boundary, *bytes)).collect()
+    }
+
     /// Writes the counts.
     ///
     /// # Errors

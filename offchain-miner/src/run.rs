@@ -15,15 +15,19 @@ use iota_protocol::view::{MemberView, RunState};
 use iota_protocol::wire::{self, TrainReply, TrainRequest};
 use iota_protocol::work::Role;
 use iota_service::keys::Hotkey;
+use iota_service::metrics::Endpoint;
+use iota_service::tasks::Shutdown;
 use iota_worker::identity::{bind_folder, peer_key, Identity};
 use iota_worker::session::{RunSnapshot, Session};
 use iota_worker::{listen, onboard};
 use tokio::sync::{mpsc, watch, Semaphore};
 
 use crate::config::MinerConfig;
+use crate::gauges::Gauges;
 use crate::join::{self, Wanted};
 use crate::journal::{EpochJournal, Record};
 use crate::meter::WireMeter;
+use crate::observe::Observer;
 use crate::serve::{Past, Server};
 use crate::store::Store;
 use crate::train::{EpochContext, TrainEpoch, Trained};
@@ -48,6 +52,7 @@ struct Miner {
     inbox: mpsc::Receiver<Inbound>,
     past: watch::Sender<Vec<Past>>,
     meter: WireMeter,
+    gauges: Gauges,
     peer: PeerKey,
     served_in: Option<Epoch>,
 }
@@ -56,11 +61,12 @@ struct Miner {
 ///
 /// # Errors
 /// With what failed and what to do about it.
-pub async fn run(config: MinerConfig) -> anyhow::Result<()> {
+pub async fn run(config: MinerConfig, gauges: Gauges) -> anyhow::Result<()> {
     if let Some(fault) = config.fault {
         tracing::warn!(?fault, "THIS MINER MISBEHAVES ON PURPOSE");
     }
-    let mut miner = start(config).await?;
+    gauges.doing("connecting to the node");
+    let mut miner = start(config, gauges).await?;
     // Published at the start; the finalized view learns of it a few blocks later.
     miner.served_in = Some(miner.session.current().await?.epoch());
     loop {
@@ -77,6 +83,7 @@ pub async fn run(config: MinerConfig) -> anyhow::Result<()> {
                 }
             }
             _ => {
+                miner.gauges.doing(why_idle(&view, &miner));
                 miner.keep_served(&view).await?;
                 miner.refuse_once().await?;
             }
@@ -84,11 +91,31 @@ pub async fn run(config: MinerConfig) -> anyhow::Result<()> {
     }
 }
 
+/// Why there is nothing to train now.
+fn why_idle(view: &RunSnapshot, miner: &Miner) -> String {
+    if view.clock.state == RunState::Waiting {
+        return "waiting: the run begins when every stage has enough miners that can be reached".into();
+    }
+    if miner.session.params.is_settling(view.epoch()) {
+        return "waiting: nothing is trained in the last epoch, it settles the pay of the one before".into();
+    }
+    "waiting for a stage: they are given when an epoch closes, to miners that can be reached".into()
+}
+
+/// Opens the local port, if one is asked for.
+async fn serve_metrics(port: Option<u16>, gauges: &Gauges) -> anyhow::Result<()> {
+    let Some(port) = port else { return Ok(()) };
+    let endpoint = Endpoint::bind(port, gauges.registry()).await?;
+    tracing::info!(address = %endpoint.address()?, "metrics at /metrics, status at /status");
+    tokio::spawn(endpoint.serve(Shutdown::new()));
+    Ok(())
+}
+
 fn assigned(view: &RunSnapshot, member: &MemberView) -> Option<Stage> {
     view.member(member.uid).filter(|m| m.incarnation == member.incarnation).and_then(|m| m.stage)
 }
 
-async fn start(config: MinerConfig) -> anyhow::Result<Miner> {
+async fn start(config: MinerConfig, gauges: Gauges) -> anyhow::Result<Miner> {
     let run = RunId(config.run);
     let genesis = config.genesis.as_deref().map(parse_genesis).transpose()?;
     // Before the network: what is wrong on this machine shows at once, node or no node.
@@ -120,10 +147,19 @@ async fn start(config: MinerConfig) -> anyhow::Result<Miner> {
     let trainer = Trainer::start(config.threads, Arc::clone(&store))?;
     tracing::info!(uid = %member.uid, hotkey = %member.hotkey, "miner ready");
     let meter = WireMeter::open(&config.data_dir);
+    serve_metrics(config.metrics_port, &gauges).await?;
+    let observer = Observer {
+        session: session.clone(),
+        me: member.clone(),
+        gauges: gauges.clone(),
+        meter: meter.clone(),
+    };
+    tokio::spawn(observer.run());
     Ok(Miner {
         served_in: None,
         peer,
         meter,
+        gauges,
         config,
         session,
         network,
@@ -180,6 +216,7 @@ impl Miner {
         self.keep_served(view).await?;
         let run = self.session.run;
         let params = Arc::clone(&self.session.params);
+        self.gauges.doing(format!("fetching and verifying the weights of stage {stage}"));
         let wanted = Wanted { run, params: &params, epoch, stage, me: self.member.uid };
         let state = join::obtain(&wanted, &mut self.session, &self.network, &self.store).await?;
         let ctx = self.context(view, stage);
@@ -188,17 +225,21 @@ impl Miner {
         commit::reload(&self.store, &ctx);
         let (mut journal, records) = self.train_and_commit(&ctx, &state, journal, records).await?;
         self.meter.save(&self.config.data_dir)?;
+        self.gauges.open(0);
+        self.gauges.doing(format!("merging what the miners of stage {stage} learned"));
         let merged = {
             let participate =
                 merge::take_part(&ctx, &mut self.session, &self.submitter, &state, &mut journal, &records);
             refusing(participate, &mut self.inbox, epoch.0).await
         };
         merged?;
+        self.gauges.doing("applying the merged step and reporting its root");
         let applied = {
             let apply = root::apply_and_report(&ctx, &mut self.session, &self.submitter, &state);
             refusing(apply, &mut self.inbox, epoch.0).await
         };
         applied?;
+        self.gauges.doing("done for this epoch; the next begins when it closes");
         self.refuse_until_after(view).await
     }
 
@@ -232,6 +273,7 @@ impl Miner {
             dataset: self.dataset.clone(),
             fault: self.config.fault,
             meter: self.meter.clone(),
+            gauges: self.gauges.clone(),
         }
     }
 
@@ -304,6 +346,7 @@ impl Miner {
         ctx: &EpochContext,
         work: &iota_protocol::work::WorkCommit,
     ) -> anyhow::Result<()> {
+        self.gauges.doing("committing to the work of this epoch");
         let submit = commit::submit(ctx, &mut self.session, &self.submitter, work);
         let included = refusing(submit, &mut self.inbox, ctx.epoch.0).await?;
         if included {
@@ -321,6 +364,7 @@ impl Miner {
         journal: EpochJournal,
         records: &[Record],
     ) -> anyhow::Result<Trained> {
+        self.gauges.doing("training: samples pass through, as many at once as the run allows");
         let mut training = TrainEpoch::new(ctx.clone(), journal);
         training.begin(state, records, &mut self.trainer).await?;
         tracing::info!(epoch = %ctx.epoch, stage = %ctx.stage, "training");

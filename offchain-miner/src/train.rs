@@ -35,6 +35,7 @@ use tokio::task::JoinSet;
 use self::outbound::Answer;
 use crate::fault::Fault;
 use crate::flight::{Flight, Patience};
+use crate::gauges::Gauges;
 use crate::journal::{EpochJournal, Record};
 use crate::meter::WireMeter;
 use crate::store::Store;
@@ -80,6 +81,8 @@ pub struct EpochContext {
     pub fault: Option<Fault>,
     /// Bytes sent at each boundary.
     pub meter: WireMeter,
+    /// What the operator sees.
+    pub gauges: Gauges,
 }
 
 impl EpochContext {

@@ -27,6 +27,7 @@ impl TrainEpoch {
         sends: &mut JoinSet<Answer>,
         trainer: &mut Trainer,
     ) -> anyhow::Result<()> {
+        self.ctx.gauges.open(self.open());
         self.retry()?;
         self.probe_silent(sends);
         self.start_samples(view, trainer).await

@@ -213,6 +213,7 @@ impl TrainEpoch {
         }
         let took = flight.sent_at.elapsed();
         self.patience.served(took);
+        self.ctx.gauges.served(self.patience.median());
         self.record(&Record::Arrived(hop.clone()))?;
         let answer = self.accept(&header);
         self.begin_backward(hop, trainer).await?;

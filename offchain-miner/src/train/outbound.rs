@@ -215,6 +215,7 @@ impl TrainEpoch {
         }
         let (silent, patience) = (flight.heard.elapsed(), self.patience.limit());
         tracing::info!(%sample, %to, ?silent, ?patience, "downstream lost the sample; starting again at the next in its order");
+        self.ctx.gauges.rerouted();
         flight.attempt = flight.attempt.next();
         flight.stand = Stand::Sending;
         flight.skip(to, SkipCause::Unreachable, &order);

@@ -37,6 +37,7 @@ impl TrainEpoch {
     /// Appends to the event log; a backward pass counts as a sample.
     pub(super) fn log_event(&mut self, event: LogEvent) {
         self.log.push(event);
+        self.ctx.gauges.event(&event);
         if matches!(event, LogEvent::Backward { .. }) {
             self.samples = self.samples.saturating_add(1);
         }

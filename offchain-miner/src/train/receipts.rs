@@ -29,6 +29,7 @@ impl TrainEpoch {
         if let Some(loss) = receipt.loss_micro {
             self.loss_sum += f64::from(loss) / 1e6;
             self.loss_count = self.loss_count.saturating_add(1);
+            self.ctx.gauges.loss(f64::from(loss) / 1e6);
         }
         self.receipts.push(receipt);
     }

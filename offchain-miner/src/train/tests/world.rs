@@ -24,6 +24,7 @@ use tempfile::TempDir;
 use super::super::outbound::Answer;
 use super::super::{EpochContext, Outgoing, TrainEpoch};
 use crate::flight::Stand;
+use crate::gauges::Gauges;
 use crate::journal::{EpochJournal, Record};
 use crate::meter::WireMeter;
 use crate::store::Store;
@@ -97,6 +98,7 @@ impl World {
             dataset: Some(Arc::clone(&self.dataset)),
             fault: None,
             meter: WireMeter::default(),
+            gauges: Gauges::default(),
         }
     }
 

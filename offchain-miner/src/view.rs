@@ -1,0 +1,354 @@
+//! The live view of a running miner on a terminal: draws what `gauges` knows, twice a second.
+//!
+//! It owns the terminal and nothing else. Ctrl-C and `q` reach the program as the signal that a shell
+//! would have sent, so that it stops in the same order as without a view.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::symbols::Marker;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{
+    Axis, Block, Chart, Dataset, Gauge as Bar, GraphType, Paragraph, Row, Sparkline, Table, Wrap,
+};
+use ratatui::Frame;
+use serde_json::Value;
+
+use crate::gauges::Gauges;
+
+/// Between two pictures; also the longest wait for a key.
+const FRAME: Duration = Duration::from_millis(500);
+/// Throughput points kept: one a second for as many columns as a wide terminal has.
+const COLUMNS: usize = 200;
+/// Pictures between two throughput points.
+const FRAMES_PER_POINT: u32 = 2;
+/// Smallest units of one token.
+const UNIT: f64 = 1e9;
+
+/// What one picture needs beside the newest status.
+#[derive(Debug, Default)]
+struct View {
+    status: Value,
+    /// Backward passes per second, oldest first, in thousandths.
+    rate: VecDeque<u64>,
+    passes: u64,
+    frames: u32,
+}
+
+/// Draws until the program ends. Blocks its thread.
+///
+/// # Errors
+/// When the terminal cannot be drawn on.
+pub fn show(gauges: &Gauges) -> io::Result<()> {
+    let mut terminal = ratatui::try_init()?;
+    let mut view = View::default();
+    let result = loop {
+        view.update(gauges.status());
+        if let Err(error) = terminal.draw(|frame| view.draw(frame)) {
+            break Err(error);
+        }
+        match wants_to_stop() {
+            Ok(false) => {}
+            Ok(true) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    ratatui::restore();
+    interrupt();
+    result
+}
+
+/// Waits for a key for the length of a frame; whether it asks to stop.
+fn wants_to_stop() -> io::Result<bool> {
+    if !event::poll(FRAME)? {
+        return Ok(false);
+    }
+    let Event::Key(key) = event::read()? else { return Ok(false) };
+    let control_c = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
+    Ok(control_c || key.code == KeyCode::Char('q'))
+}
+
+/// What Ctrl-C does on a terminal that is not in raw mode.
+fn interrupt() {
+    #[expect(unsafe_code, reason = "the standard library sends no signals")]
+    // SAFETY: a signal to ourselves; no memory is involved.
+    unsafe {
+        libc::raise(libc::SIGINT);
+    }
+}
+
+impl View {
+    fn update(&mut self, status: Value) {
+        self.status = status;
+        self.frames += 1;
+        let passes = self.metric("iota_backward_passes_total") as u64;
+        if !self.frames.is_multiple_of(FRAMES_PER_POINT) {
+            return;
+        }
+        let seconds = FRAME.as_secs_f64() * f64::from(FRAMES_PER_POINT);
+        let more = passes.saturating_sub(self.passes) as f64;
+        self.passes = passes;
+        self.rate.push_back((more / seconds * 1_000.0) as u64);
+        if self.rate.len() > COLUMNS {
+            self.rate.pop_front();
+        }
+    }
+
+    fn fact(&self, name: &str) -> &Value {
+        &self.status["facts"][name]
+    }
+
+    fn text(&self, name: &str) -> String {
+        match self.fact(name) {
+            Value::String(text) => text.clone(),
+            Value::Null => "-".into(),
+            other => other.to_string(),
+        }
+    }
+
+    fn metric(&self, name: &str) -> f64 {
+        self.status["metrics"][name].as_f64().unwrap_or_default()
+    }
+
+    fn draw(&self, frame: &mut Frame<'_>) {
+        let rows = Layout::vertical([
+            Constraint::Length(1),
+            Constraint::Length(3),
+            Constraint::Length(2),
+            Constraint::Min(6),
+            Constraint::Length(11),
+        ]);
+        let [head, epoch, doing, middle, earnings] = rows.areas(frame.area());
+        frame.render_widget(self.head(), head);
+        self.draw_epoch(frame, epoch);
+        frame.render_widget(self.doing(), doing);
+        let [left, right] = Layout::horizontal([Constraint::Min(30), Constraint::Length(38)]).areas(middle);
+        self.draw_curve(frame, left);
+        frame.render_widget(self.pipeline(), right);
+        self.draw_earnings(frame, earnings);
+    }
+
+    fn head(&self) -> Line<'static> {
+        let bold = Style::new().add_modifier(Modifier::BOLD);
+        let stage = match self.fact("stage").as_u64() {
+            Some(stage) => format!("stage {stage} (of {})", self.text("stages")),
+            None => "no stage yet".into(),
+        };
+        Line::from(vec![
+            Span::styled("IOTA miner", bold),
+            Span::raw(format!("  run {}  uid {}  {stage}   ", self.text("run"), self.text("uid"))),
+            Span::styled("q or Ctrl-C stops", Style::new().fg(Color::DarkGray)),
+        ])
+    }
+
+    fn draw_epoch(&self, frame: &mut Frame<'_>, area: Rect) {
+        let left = self.fact("epoch_blocks_left").as_f64().unwrap_or_default();
+        let (epoch, block) = (self.metric("iota_epoch"), self.metric("iota_block"));
+        let settling = if self.fact("settling") == &Value::Bool(true) { " (settling)" } else { "" };
+        let title = format!(
+            " epoch {epoch:.0} of {}{settling}: {}, {} blocks left; block {block:.0} ",
+            self.text("epochs"),
+            self.text("phase"),
+            self.text("phase_blocks_left"),
+        );
+        // The share of the epoch that is over, as far as this view has seen it begin.
+        let length = self.fact("epoch_length").as_f64().unwrap_or(left).max(left).max(1.0);
+        let bar = Bar::default()
+            .block(Block::bordered().title(title))
+            .gauge_style(Style::new().fg(Color::Cyan))
+            .ratio(((length - left) / length).clamp(0.0, 1.0))
+            .label(format!("{left:.0} blocks until the epoch closes"));
+        frame.render_widget(bar, area);
+    }
+
+    fn doing(&self) -> Paragraph<'static> {
+        Paragraph::new(format!("now: {}", self.text("doing"))).wrap(Wrap { trim: true })
+    }
+
+    /// Loss where this stage sees it, throughput elsewhere.
+    fn draw_curve(&self, frame: &mut Frame<'_>, area: Rect) {
+        let losses: Vec<(f64, f64)> = self
+            .fact("losses")
+            .as_array()
+            .map(|points| points.iter().filter_map(Value::as_f64).enumerate().collect::<Vec<_>>())
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(place, loss)| (place as f64, loss))
+            .collect();
+        if losses.len() < 2 {
+            return self.draw_rate(frame, area);
+        }
+        let (low, high) = bounds(losses.iter().map(|(_, loss)| *loss));
+        let line = Dataset::default()
+            .marker(Marker::Braille)
+            .graph_type(GraphType::Line)
+            .style(Style::new().fg(Color::Yellow))
+            .data(&losses);
+        let last = losses.last().map_or(0.0, |(_, loss)| *loss);
+        let chart = Chart::new(vec![line])
+            .block(Block::bordered().title(format!(" loss {last:.3} nats per token ")))
+            .x_axis(Axis::default().bounds([0.0, (losses.len() - 1) as f64]))
+            .y_axis(Axis::default().bounds([low, high]).labels([format!("{low:.2}"), format!("{high:.2}")]));
+        frame.render_widget(chart, area);
+    }
+
+    fn draw_rate(&self, frame: &mut Frame<'_>, area: Rect) {
+        let width = usize::from(area.width.saturating_sub(2));
+        let skip = self.rate.len().saturating_sub(width);
+        let data: Vec<u64> = self.rate.iter().skip(skip).copied().collect();
+        let now = data.last().copied().unwrap_or_default() as f64 / 1_000.0;
+        let line = Sparkline::default()
+            .block(
+                Block::bordered()
+                    .title(format!(" samples per second: {now:.1} (the last stage sees the loss) ")),
+            )
+            .style(Style::new().fg(Color::Green))
+            .data(data);
+        frame.render_widget(line, area);
+    }
+
+    fn pipeline(&self) -> Paragraph<'static> {
+        let sent: f64 = self.status["metrics"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(name, _)| name.starts_with("iota_sent_bytes_total"))
+            .filter_map(|(_, value)| value.as_f64())
+            .sum();
+        let replicas: Vec<String> =
+            self.fact("replicas").as_array().into_iter().flatten().map(Value::to_string).collect();
+        let lines = vec![
+            format!("samples in flight  {:.0}", self.metric("iota_samples_in_flight")),
+            format!("forward passes     {:.0}", self.metric("iota_forward_passes_total")),
+            format!("backward passes    {:.0}", self.metric("iota_backward_passes_total")),
+            format!("local steps        {:.0}", self.metric("iota_local_steps_total")),
+            format!("next stage takes   {:.2} s", self.metric("iota_downstream_seconds")),
+            format!("started elsewhere  {:.0}", self.metric("iota_reroutes_total")),
+            format!("sent               {:.1} MB", sent / 1e6),
+            format!("miners by stage    {}", replicas.join(" / ")),
+            format!("merge partners     {}", self.text("partners")),
+        ];
+        let lines: Vec<Line<'_>> = lines.into_iter().map(Line::from).collect();
+        Paragraph::new(lines).block(Block::bordered().title(" pipeline "))
+    }
+
+    fn draw_earnings(&self, frame: &mut Frame<'_>, area: Rect) {
+        let owed: f64 = self.text("owed").parse().unwrap_or_default();
+        let rows: Vec<Row<'_>> =
+            self.fact("history").as_array().into_iter().flatten().map(history_row).collect();
+        let title = format!(" earnings: {:.3} tokens to claim for {} ", owed / UNIT, self.text("coldkey"));
+        let widths =
+            [Constraint::Length(7), Constraint::Length(10), Constraint::Length(16), Constraint::Min(24)];
+        let header = Row::new(["epoch", "samples", "paid, tokens", "score by validator (most 65535)"])
+            .style(Style::new().add_modifier(Modifier::BOLD));
+        frame.render_widget(
+            Table::new(rows, widths).header(header).block(Block::bordered().title(title)),
+            area,
+        );
+    }
+}
+
+fn history_row(epoch: &Value) -> Row<'static> {
+    let paid: f64 = epoch["paid"].as_str().and_then(|text| text.parse().ok()).unwrap_or_default();
+    let scores: Vec<String> =
+        epoch["scores"].as_array().into_iter().flatten().map(Value::to_string).collect();
+    let scores = match (epoch["void"].as_bool(), scores.is_empty()) {
+        (Some(true), _) => "void: too little stake revealed".into(),
+        (_, true) => "no longer on chain".into(),
+        _ => scores.join(", "),
+    };
+    let samples = epoch["samples"].as_u64().map_or("-".into(), |samples| samples.to_string());
+    Row::new([epoch["epoch"].to_string(), samples, format!("{:.3}", paid / UNIT), scores])
+}
+
+/// Lowest and highest value with a margin, never equal.
+fn bounds(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    let (low, high) = values
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
+    let margin = ((high - low) * 0.05).max(0.01);
+    (low - margin, high + margin)
+}
+
+#[cfg(test)]
+mod tests {
+    use iota_protocol::ids::{Attempt, Hash, Sample, Version};
+    use iota_protocol::receipt::LogEvent;
+    use ratatui::backend::TestBackend;
+    use ratatui::Terminal;
+    use serde_json::json;
+
+    use super::*;
+
+    fn picture(view: &View, width: u16, height: u16) -> String {
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+        terminal.draw(|frame| view.draw(frame)).unwrap();
+        terminal.backend().to_string()
+    }
+
+    #[test]
+    fn a_training_miner_shows_where_it_stands_and_what_it_earned() {
+        let gauges = Gauges::default();
+        gauges.doing("training");
+        gauges.fact("uid", json!(3));
+        gauges.fact("stage", json!(1));
+        gauges.fact("stages", json!(3));
+        gauges.fact("phase", json!("Train"));
+        gauges.fact("phase_blocks_left", json!(12));
+        gauges.fact("owed", json!("26298700000"));
+        let paid = json!([{ "epoch": 0, "void": false, "paid": "1500000000", "samples": 77, "scores": [65535, 60000] }]);
+        gauges.fact("history", paid);
+        (0..40).for_each(|sample| gauges.loss(3.0 - f64::from(sample) / 40.0));
+        let mut view = View::default();
+        view.update(gauges.status());
+        let picture = picture(&view, 110, 34);
+        for expected in [
+            "uid 3",
+            "stage 1 (of 3)",
+            "Train, 12 blocks left",
+            "now: training",
+            "26.299",
+            "1.500",
+            "77",
+            "65535, 60000",
+            "loss 2.",
+        ] {
+            assert!(picture.contains(expected), "{expected:?} is missing in\n{picture}");
+        }
+    }
+
+    #[test]
+    fn nothing_known_and_a_tiny_terminal_still_give_a_picture() {
+        let mut view = View::default();
+        view.update(Gauges::default().status());
+        assert!(picture(&view, 80, 24).contains("no stage yet"));
+        for (width, height) in [(1, 1), (20, 5), (40, 10)] {
+            assert!(!picture(&view, width, height).is_empty());
+        }
+    }
+
+    #[test]
+    fn throughput_is_per_second() {
+        let gauges = Gauges::default();
+        let mut view = View::default();
+        for _ in 0..FRAMES_PER_POINT {
+            view.update(gauges.status());
+        }
+        assert_eq!(view.rate, [0]);
+        let backward = LogEvent::Backward {
+            sample: Sample(1),
+            attempt: Attempt(0),
+            version: Version(0),
+            input: Hash::ZERO,
+            output: Hash::ZERO,
+        };
+        (0..3).for_each(|_| gauges.event(&backward));
+        for _ in 0..FRAMES_PER_POINT {
+            view.update(gauges.status());
+        }
+        assert_eq!(view.rate, [0, 3_000], "three samples in the second that two frames take");
+    }
+}
