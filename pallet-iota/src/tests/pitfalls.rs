@@ -7,6 +7,7 @@
 //! `vesting`, `bonds` and `keys`. Rows of the runtime and the node (18 to 21, 23 to 27, 29, 31) are
 //! tested there.
 
+use codec::MaxEncodedLen;
 use iota_protocol::{
     hash::register_payload,
     ids::{Epoch, Hash, Incarnation, RunId, Uid},
@@ -26,7 +27,11 @@ use polkadot_sdk::{
     sp_runtime::{traits::Dispatchable, DispatchError, TokenError},
 };
 
-use crate::{mock::*, pallet::*};
+use crate::{
+    mock::*,
+    pallet::*,
+    types::{Member, Vesting},
+};
 
 type E = Error<Test>;
 
@@ -44,6 +49,28 @@ fn row_03_the_largest_numbers_are_refused_and_wrap_nothing() {
         // A quote from the end of time and a block before it.
         RegistrationPrice::<Test>::put(iota_protocol::price::Quote { price: u128::MAX, block: u32::MAX });
         assert_eq!(Iota::price_now(), RegistrationPricing::get().max);
+    });
+}
+
+#[test]
+fn row_04_stored_records_are_no_larger_than_weights_assume() {
+    // 256 members of 256 bytes are the 64 KiB that a registration in a full run reads.
+    assert!(Member::max_encoded_len() <= 256, "{}", Member::max_encoded_len());
+    assert!(Vesting::max_encoded_len() <= 2 * 1024, "{}", Vesting::max_encoded_len());
+}
+
+#[test]
+fn row_04_a_close_of_a_full_run_weighs_less_than_a_quarter_of_a_block() {
+    // Of 500 ms of the runtime, by the hand-made estimates: 256 members, of whom six are paid.
+    with_epoch(RunParams { epochs: 9, ..params() }, || {
+        fill_run();
+        whole_epoch();
+        score_epoch(&[4, 5]);
+        merge_to_root();
+        let weight = Iota::advance_runs(System::block_number() + 1);
+        assert_eq!(clock().epoch, Epoch(2), "that was the close");
+        println!("{weight:?}");
+        assert!(weight.ref_time() < 125_000_000_000, "{weight:?}");
     });
 }
 
