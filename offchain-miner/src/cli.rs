@@ -10,7 +10,7 @@ use iota_chain::{Call, Chain, Submitter};
 use iota_compute::layout::StageLayout;
 use iota_compute::outer::OuterState;
 use iota_compute::{checkpoint, data, generate};
-use iota_protocol::ids::{AccountKey, RunId, Stage};
+use iota_protocol::ids::{AccountKey, Incarnation, RunId, Stage};
 use iota_protocol::params::RunParams;
 use iota_protocol::work::Role;
 use iota_service::keys::Hotkey;
@@ -170,6 +170,12 @@ struct Claim {
     /// Key file of the account that is owed; it also signs and pays the fee.
     #[arg(long)]
     coldkey: PathBuf,
+    /// Release first what has vested of this member's pay; only needed for one that is paid no more.
+    #[arg(long, requires = "run")]
+    incarnation: Option<u32>,
+    /// The run of that member.
+    #[arg(long, requires = "incarnation")]
+    run: Option<u32>,
 }
 
 /// Parses flags and runs the command.
@@ -391,11 +397,17 @@ async fn claim(args: Claim) -> anyhow::Result<()> {
     let chain = Chain::connect(&args.node, None).await?;
     let coldkey = Hotkey::load(&args.coldkey)?;
     let account = AccountKey(coldkey.public());
+    let submitter = Submitter::new(Arc::clone(&chain), coldkey_signer(coldkey));
+    if let (Some(run), Some(incarnation)) = (args.run, args.incarnation) {
+        submitter.submit_finalized(&Call::release(RunId(run), Incarnation(incarnation))).await?;
+    }
     let owed = chain.at_finalized().await?.owed(account).await?;
     if owed == 0 {
-        bail!("{} is owed nothing", ss58::encode(&account.0));
+        bail!(
+            "{} may claim nothing now; a miner's pay vests over epochs, see --incarnation for one that is paid no more",
+            ss58::encode(&account.0)
+        );
     }
-    let submitter = Submitter::new(Arc::clone(&chain), coldkey_signer(coldkey));
     submitter.submit_finalized(&Call::claim(account)).await?;
     println!("paid {owed} to {}", ss58::encode(&account.0));
     Ok(())

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{bail, Context};
 use clap::{Args, Parser, Subcommand};
 use iota_chain::{Call, Chain, Submitter};
-use iota_protocol::ids::{AccountKey, RunId};
+use iota_protocol::ids::{AccountKey, Incarnation, RunId};
 use iota_protocol::work::Role;
 use iota_service::keys::Hotkey;
 use iota_service::telemetry::Format;
@@ -43,6 +43,13 @@ enum Command {
     Register(Funded),
     /// Add to the bond; a validator's bond is its stake in consensus.
     Bond(Bond),
+    /// Take from the bond; the amount stays on hold for a delay, see `withdraw`.
+    Unbond(Bond),
+    /// Take off hold what was unbonded, once the delay is over.
+    Withdraw(Withdraw),
+    /// Ask for the permit that was lost by missing reveals. Start the validator first: the next miss
+    /// takes it again.
+    Resume(Target),
     /// Validate until the run ends.
     Run(RunArgs),
     /// Print the newest report, or that of one epoch, as JSON.
@@ -72,6 +79,18 @@ struct Bond {
     /// How much, in the smallest unit.
     #[arg(long)]
     amount: u128,
+}
+
+#[derive(Args)]
+struct Withdraw {
+    #[command(flatten)]
+    target: Target,
+    /// Coldkey file; it receives, signs and pays the fee.
+    #[arg(long)]
+    coldkey: PathBuf,
+    /// The member's incarnation, which `register` printed.
+    #[arg(long)]
+    incarnation: u32,
 }
 
 #[derive(Args)]
@@ -129,7 +148,10 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Keys(keys) => keys.run(),
         Command::Register(args) => register(file, args).await,
-        Command::Bond(args) => bond(file, args).await,
+        Command::Bond(args) => bond(file, args, Side::Add).await,
+        Command::Unbond(args) => bond(file, args, Side::Take).await,
+        Command::Withdraw(args) => withdraw(file, args).await,
+        Command::Resume(target) => resume(file, target).await,
         Command::Run(args) => {
             let config = resolve(file, &args)?;
             supervise("validator", crate::run::run(config)).await
@@ -169,7 +191,14 @@ async fn register(file: Option<&Path>, args: Funded) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn bond(file: Option<&Path>, args: Bond) -> anyhow::Result<()> {
+/// Whether a bond grows or shrinks.
+#[derive(Clone, Copy)]
+enum Side {
+    Add,
+    Take,
+}
+
+async fn bond(file: Option<&Path>, args: Bond, side: Side) -> anyhow::Result<()> {
     let (chain, config) = connect(file, &args.target).await?;
     let run = RunId(config.run);
     let hotkey = AccountKey(Hotkey::load(&config.hotkey)?.public());
@@ -177,8 +206,32 @@ async fn bond(file: Option<&Path>, args: Bond) -> anyhow::Result<()> {
         bail!("hotkey {hotkey} is not registered in run {run}; register it first");
     };
     let submitter = Submitter::new(Arc::clone(&chain), coldkey_signer(Hotkey::load(&args.coldkey)?));
-    submitter.submit_finalized(&Call::bond(run, member.uid, args.amount)).await?;
-    println!("bonded {} for uid {}", args.amount, member.uid);
+    let (call, done) = match side {
+        Side::Add => (Call::bond(run, member.uid, args.amount), "bonded"),
+        Side::Take => (Call::unbond(run, member.uid, args.amount), "unbonding"),
+    };
+    submitter.submit_finalized(&call).await?;
+    println!("{done} {} for uid {} (incarnation {})", args.amount, member.uid, member.incarnation);
+    Ok(())
+}
+
+async fn withdraw(file: Option<&Path>, args: Withdraw) -> anyhow::Result<()> {
+    let (chain, config) = connect(file, &args.target).await?;
+    let coldkey = Hotkey::load(&args.coldkey)?;
+    let account = AccountKey(coldkey.public());
+    let submitter = Submitter::new(Arc::clone(&chain), coldkey_signer(coldkey));
+    let call = Call::withdraw(RunId(config.run), Incarnation(args.incarnation), account);
+    submitter.submit_finalized(&call).await?;
+    println!("withdrew what incarnation {} unbonded", args.incarnation);
+    Ok(())
+}
+
+async fn resume(file: Option<&Path>, target: Target) -> anyhow::Result<()> {
+    let (chain, config) = connect(file, &target).await?;
+    // The hotkey's seed signs extrinsics just as a coldkey's does.
+    let submitter = Submitter::new(Arc::clone(&chain), coldkey_signer(Hotkey::load(&config.hotkey)?));
+    submitter.submit_finalized(&Call::resume(RunId(config.run))).await?;
+    println!("permitted again from the next epoch's snapshot on");
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Calls of `pallet-iota`, encoded from the protocol's types.
 
 use codec::Encode;
-use iota_protocol::ids::{AccountKey, Epoch, Hash, RunId, Uid};
+use iota_protocol::ids::{AccountKey, Epoch, Hash, Incarnation, RunId, Uid};
 use iota_protocol::work::{Bitmap, Endpoint, Role, ScoreReveal, ShardHashes, WorkCommit};
 use subxt::ext::scale_encode::{EncodeAsFields, Error, FieldIter, TypeResolver};
 use subxt::transactions::Payload;
@@ -121,6 +121,32 @@ impl Call {
     pub fn claim(account: AccountKey) -> Self {
         Self::new("claim", &account)
     }
+
+    // Membership and money.
+
+    /// Makes claimable what has vested of a member's pay.
+    #[must_use]
+    pub fn release(run: RunId, incarnation: Incarnation) -> Self {
+        Self::new("release", &(run, incarnation))
+    }
+
+    /// Takes from a validator's bond; the amount is free after a delay.
+    #[must_use]
+    pub fn unbond(run: RunId, uid: Uid, amount: u128) -> Self {
+        Self::new("unbond", &(run, uid, amount))
+    }
+
+    /// Takes off hold what `coldkey` unbonded from a member.
+    #[must_use]
+    pub fn withdraw(run: RunId, incarnation: Incarnation, coldkey: AccountKey) -> Self {
+        Self::new("withdraw", &(run, incarnation, coldkey))
+    }
+
+    /// Asks for the permit that the signing validator lost by missing reveals.
+    #[must_use]
+    pub fn resume(run: RunId) -> Self {
+        Self::new("resume", &run)
+    }
 }
 
 #[cfg(test)]
@@ -144,6 +170,11 @@ mod tests {
             &format!("0100000002000000{root}"),
         );
         check(&Call::claim(AccountKey([5; 32])), "claim", &root);
+        check(&Call::release(run, Incarnation(3)), "release", "0100000003000000");
+        check(&Call::unbond(run, Uid(3), 4), "unbond", "01000000030004000000000000000000000000000000");
+        let withdraw = Call::withdraw(run, Incarnation(3), AccountKey([5; 32]));
+        check(&withdraw, "withdraw", &format!("0100000003000000{root}"));
+        check(&Call::resume(run), "resume", "01000000");
         let work = WorkCommit {
             entry_root: Hash([5; 32]),
             log_root: Hash([5; 32]),
