@@ -12,7 +12,7 @@ use iota_protocol::merge::{merge_shard, shard_hash, EntryShard};
 use iota_protocol::phase::Phase;
 use iota_protocol::shard::Shards;
 use iota_protocol::view::{CommitView, MemberView, MergeView};
-use iota_protocol::work::ShardStatus;
+use iota_protocol::work::{counted_tokens, ShardStatus};
 use iota_worker::fetch::{self, EntryRange};
 use iota_worker::session::Session;
 use tokio::time::Instant;
@@ -129,8 +129,8 @@ async fn apply(
 /// Training tokens after this epoch, as the chain will record them at `Close`.
 async fn tokens_after(ctx: &EpochContext, session: &Session) -> anyhow::Result<u64> {
     let first = commit::read_stage(ctx, session, Stage(0)).await?;
-    let samples: u64 = first.commits.iter().map(|commit| u64::from(commit.work.samples)).sum();
-    Ok(ctx.tokens.saturating_add(samples.saturating_mul(u64::from(ctx.params.tokens_per_sample()))))
+    let samples: Vec<u32> = first.commits.iter().map(|commit| commit.work.samples).collect();
+    Ok(ctx.tokens.saturating_add(counted_tokens(&samples, ctx.params.tokens_per_sample())))
 }
 
 /// What one shard does to the state.

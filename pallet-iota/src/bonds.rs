@@ -14,7 +14,7 @@
 
 use iota_protocol::{
     ids::{Incarnation, RunId, Uid},
-    view::ScoreView,
+    view::{ScoreView, SnapshotView},
     work::Role,
 };
 use polkadot_sdk::{
@@ -28,7 +28,7 @@ use polkadot_sdk::{
 
 use crate::{
     pallet::{Clocks, Config, Error, Event, HoldReason, Members, Pallet, Unbondings},
-    types::{account, key, Member, Snapshot, State, Unbonding},
+    types::{account, key, Member, State, Unbonding},
     weights::Meter,
 };
 
@@ -93,7 +93,12 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Counts reveals and misses of those that were permitted in the epoch just scored.
-    pub(crate) fn count_reveals(run: RunId, snapshot: &Snapshot, scores: &[ScoreView], meter: &mut Meter) {
+    pub(crate) fn count_reveals(
+        run: RunId,
+        snapshot: &SnapshotView,
+        scores: &[ScoreView],
+        meter: &mut Meter,
+    ) {
         for validator in &snapshot.validators {
             meter.read(1);
             let (uid, incarnation) = (validator.uid, validator.incarnation);

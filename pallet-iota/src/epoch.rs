@@ -5,7 +5,7 @@ use alloc::{
     vec::Vec,
 };
 use iota_protocol::{
-    emission::Settlement,
+    emission::{carried, Settlement, Terms},
     fixed::mul_div,
     hash::{hash_of, Domain},
     ids::{Epoch, Hash, Incarnation, RunId, Stage, Uid},
@@ -16,7 +16,7 @@ use iota_protocol::{
     position::next_base,
     seed::run_seed,
     shard::Shards as ShardMap,
-    work::{Bitmap, ShardStatus},
+    work::{counted_tokens, Bitmap, ShardStatus},
 };
 use polkadot_sdk::{
     frame_support::{defensive, traits::Get, weights::Weight, BoundedVec},
@@ -26,9 +26,11 @@ use polkadot_sdk::{
 
 use crate::{
     pallet::{
-        ActiveRuns, Clocks, Config, Event, Merges, Pallet, Payouts, Reports, Runs, Scores, Shards, Snapshots,
+        ActiveRuns, Clocks, Config, Controls, Event, Gated, Merges, Pallet, Payouts, Reports, Runs, Scores,
+        Seeds, Shards, Snapshots, TotalMinted,
     },
     types::{Clock, Merge, MinerRecord, Snapshot, State, MAX_VALIDATORS},
+    verdicts::VERDICT_EPOCHS,
     weights::Meter,
     work::chunks,
 };
@@ -57,7 +59,7 @@ impl<T: Config> Pallet<T> {
             match clock.state {
                 State::Waiting => Self::try_start(run, &params, clock, now, &mut meter),
                 State::Running => Self::step(run, &params, clock, now, &mut meter),
-                State::Ended => {}
+                State::Paused | State::Ended => {}
             }
         }
         meter.weight::<T>()
@@ -131,10 +133,11 @@ impl<T: Config> Pallet<T> {
     fn fix_seed(run: RunId, mut clock: Clock, schedule: &Schedule, meter: &mut Meter) {
         let seed = Self::hash_of_block(schedule.seed_block());
         clock.seed = Some(seed);
+        Seeds::<T>::insert((run, clock.epoch), seed);
         Self::deposit_event(Event::SeedFixed { run, epoch: clock.epoch, seed });
         Clocks::<T>::insert(run, clock);
         meter.read(1);
-        meter.write(1);
+        meter.write(2);
     }
 
     fn fix_entries(run: RunId, params: &RunParams, epoch: Epoch, meter: &mut Meter) {
@@ -167,6 +170,9 @@ impl<T: Config> Pallet<T> {
     /// The one block of `Close`: pays the epoch before, records this one, starts the next.
     fn close(run: RunId, params: &RunParams, mut clock: Clock, schedule: &Schedule, meter: &mut Meter) {
         let epoch = clock.epoch;
+        if let Some(judged) = epoch.0.checked_sub(VERDICT_EPOCHS).map(Epoch) {
+            Self::forget_judged(run, judged, meter);
+        }
         let paid = epoch.previous().and_then(|scored| Self::pay(run, params, &mut clock, scored, meter));
         if params.is_settling(epoch) {
             Self::end(run, clock, meter);
@@ -186,7 +192,21 @@ impl<T: Config> Pallet<T> {
         clock.extensions = 0;
         clock.train_seed = seed;
         clock.seed = None;
-        Self::start_epoch(run, clock, meter);
+        meter.read(2);
+        meter.write(3);
+        if Self::apply_changes(run) {
+            clock.state = State::Paused;
+            Self::deposit_event(Event::RunPaused { run, epoch: next });
+            Clocks::<T>::insert(run, clock);
+        } else {
+            Self::start_epoch(run, clock, meter);
+        }
+    }
+
+    /// Ends everything that is still open about an epoch: held pay first, because a gate decides it.
+    fn forget_judged(run: RunId, epoch: Epoch, meter: &mut Meter) {
+        Self::close_evidence(run, epoch, meter);
+        Self::close_verdicts(run, epoch, meter);
     }
 
     /// Settles `scored`; what its members were paid for, unless the epoch is void.
@@ -198,12 +218,48 @@ impl<T: Config> Pallet<T> {
         meter: &mut Meter,
     ) -> Option<PaidWork> {
         let snapshot = Snapshots::<T>::get((run, scored)).unwrap_or_default();
-        meter.read(1);
-        let settlement = Self::settle_epoch(run, params, clock, scored, &snapshot, meter);
+        meter.read(2);
+        if let Some(void) = Self::waits_for_second_scoring(run, scored) {
+            let old = Snapshots::<T>::get((run, void)).unwrap_or_default();
+            let terms = Self::terms(run, void, scored, meter);
+            let both = carried(&old.view(), &snapshot.view());
+            Self::settle_epoch(run, params, clock, void, &both, terms, meter);
+        }
+        let terms = Self::terms(run, scored, scored, meter);
+        let settlement = Self::settle_epoch(run, params, clock, scored, &snapshot.view(), terms, meter);
         (!settlement.void).then(|| paid_work(&snapshot, &settlement))
     }
 
+    /// The epoch before `scored` if it was void and has not been scored a second time.
+    pub(crate) fn waits_for_second_scoring(run: RunId, scored: Epoch) -> Option<Epoch> {
+        let before = scored.previous()?;
+        let report = Reports::<T>::get((run, before))?;
+        (report.void && report.terms.scored_by == before).then_some(before)
+    }
+
+    /// What besides snapshot, rows and bonds decides how `epoch` is settled now.
+    fn terms(run: RunId, epoch: Epoch, scored_by: Epoch, meter: &mut Meter) -> Terms {
+        meter.read(3);
+        // Transcripts are paid with the epoch whose rows they came with.
+        let transcripts = if epoch == scored_by {
+            Self::opened_transcripts(run, epoch, meter)
+        } else {
+            BoundedVec::default()
+        };
+        Terms {
+            minted_before: TotalMinted::<T>::get(),
+            share_ppm: Controls::<T>::get(run).share_ppm,
+            scored_by,
+            gated: Gated::<T>::get((run, epoch)),
+            transcripts,
+        }
+    }
+
     fn end(run: RunId, mut clock: Clock, meter: &mut Meter) {
+        if let Some(last) = clock.epoch.previous() {
+            Self::forget_judged(run, last, meter);
+        }
+        Self::release_run(run);
         clock.state = State::Ended;
         Clocks::<T>::insert(run, clock);
         ActiveRuns::<T>::mutate(|active| active.retain(|other| *other != run));
@@ -254,9 +310,11 @@ impl<T: Config> Pallet<T> {
                 Shards::<T>::remove((run, old, stage));
             }
             Snapshots::<T>::remove((run, old));
+            Seeds::<T>::remove((run, old));
+            Self::drop_transcripts(run, old, meter);
             let removed = Scores::<T>::clear_prefix((run, old), MAX_VALIDATORS, None);
             meter.read(usize::try_from(removed.loops).unwrap_or(usize::MAX));
-            let writes = params.stages.len().saturating_mul(2).saturating_add(1);
+            let writes = params.stages.len().saturating_mul(2).saturating_add(2);
             meter.write(writes.saturating_add(usize::try_from(removed.unique).unwrap_or(usize::MAX)));
         }
         if let Some(old) = epoch.0.checked_sub(T::EpochHistory::get()).map(Epoch) {
@@ -269,6 +327,8 @@ impl<T: Config> Pallet<T> {
     /// Relations between constants that the rules rely on.
     pub(crate) fn check_constants() {
         assert!(T::HistoryDepth::get() >= 2, "scores of an epoch are paid one epoch later");
+        assert!(T::HistoryDepth::get() > VERDICT_EPOCHS, "an epoch is judged by its snapshot");
+        assert!(T::AccusationDeposit::get() > 0, "an accusation without a deposit costs nothing");
         assert!(T::EpochHistory::get() >= T::HistoryDepth::get(), "reports outlive what they were made from");
         assert!(T::MaxRuns::get() >= 1, "at least one run must fit");
         assert!(T::MinValidatorBond::get() > 0, "a validator without a bond has nothing to lose");
@@ -316,8 +376,7 @@ fn majority_root(merge: &Merge) -> Option<Hash> {
 fn count_work(params: &RunParams, clock: &mut Clock, merge: &Merge) {
     let started: Vec<u32> = merge.commits.iter().map(|commit| commit.work.started).collect();
     clock.data_base = next_base(clock.data_base, clock.stage0, &started);
-    let samples =
-        merge.commits.iter().fold(0u64, |sum, commit| sum.saturating_add(u64::from(commit.work.samples)));
-    let tokens = samples.saturating_mul(u64::from(params.tokens_per_sample()));
+    let samples: Vec<u32> = merge.commits.iter().map(|commit| commit.work.samples).collect();
+    let tokens = counted_tokens(&samples, params.tokens_per_sample());
     clock.tokens = clock.tokens.saturating_add(tokens);
 }

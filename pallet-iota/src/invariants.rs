@@ -5,9 +5,10 @@
 //! 2. Uids and hotkeys of a run map to each other one to one; uids given out are members or free.
 //! 3. Incarnations are unique in a run and below the next one.
 //! 4. Only miners hold stages, which exist; only validators hold bonds.
-//! 5. What is on hold on a coldkey is the sum of its members' bonds and of what it unbonded.
-//! 6. `TotalOwed` is the sum of `Rewards` and `Vestings`, and the pot holds at least as much; what
-//!    newcomers put on hold is on hold on the coldkeys of their records, and no record is empty.
+//! 5. What is on hold on a coldkey is the sum of its members' bonds, of what it unbonded, of its open
+//!    accusations and of its runs.
+//! 6. `TotalOwed` is the sum of `Rewards` and `Vestings`, `TotalHeld` that of `HeldPay`, and the pot holds
+//!    both; what newcomers put on hold is on hold on the coldkeys of their records, and no record is empty.
 //! 7. What the runs minted sums to `TotalMinted`, at most the supply.
 //! 8. Reports add up, void ones minted nothing, and payouts match sums and roots.
 //! 9. Commits ascend by uid; bitmaps name committers; who opened had blinded.
@@ -16,12 +17,16 @@
 //! 12. Nothing is kept beyond the history.
 //! 13. Arrivals wait for seats that leaving members hold, each for another; arriving and new hotkeys
 //!     are nobody's yet; who changes owner is a member.
+//! 14. Gates ascend; accusations and requests are of epochs that are judged; shares of active runs sum
+//!     to at most the whole, and ended runs have none.
+//! 15. Bonds between validators and miners ascend by miner, and those of one miner sum to one whole.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use iota_protocol::{
+    consensus::bonds::BOND_ONE,
     emission::{payouts_root, MAX_SUPPLY},
-    ids::{AccountKey, RunId},
-    params::MAX_MEMBERS,
+    ids::{AccountKey, Epoch, Incarnation, RunId, Uid},
+    params::{MAX_MEMBERS, PPM},
     work::{Bitmap, Role},
 };
 use polkadot_sdk::{
@@ -37,11 +42,13 @@ use polkadot_sdk::{
 
 use crate::{
     pallet::{
-        ActiveRuns, Arrivals, Clocks, Config, FreeUids, Handovers, HoldReason, Members, Merges,
-        NextIncarnation, NextRun, NextUid, Pallet, Payouts, Reports, Rewards, Runs, Scores, Shards,
-        Snapshots, Swaps, TotalMinted, TotalOwed, UidOf, Unbondings, Vestings,
+        Accusations, ActiveRuns, Arrivals, Clocks, Config, Controls, EvidenceRequests, FreeUids, Gated,
+        Handovers, HeldPay, HoldReason, Members, Merges, NextIncarnation, NextRun, NextUid, Pallet, Payouts,
+        Reports, Rewards, Runs, Scores, Shards, Snapshots, Supports, Swaps, TotalHeld, TotalMinted,
+        TotalOwed, UidOf, Unbondings, Vestings,
     },
     types::{account, key, Merge, State},
+    verdicts::VERDICT_EPOCHS,
 };
 
 type Check = Result<(), TryRuntimeError>;
@@ -63,7 +70,27 @@ impl<T: Config> Pallet<T> {
         Self::check_reports()?;
         Self::check_merges()?;
         Self::check_scores()?;
-        Self::check_history()
+        Self::check_history()?;
+        Self::check_supports()?;
+        Self::check_verdicts()
+    }
+
+    fn check_verdicts() -> Check {
+        for (_, gated) in Gated::<T>::iter() {
+            ensure!(ascending(gated.iter()), "14: gates do not ascend");
+        }
+        let judged = |(run, epoch): (RunId, Epoch)| {
+            Clocks::<T>::get(run)
+                .is_some_and(|clock| clock.state != State::Ended && epoch.0 + VERDICT_EPOCHS >= clock.epoch.0)
+        };
+        ensure!(Accusations::<T>::iter_keys().all(|(at, _)| judged(at)), "14: an accusation is too old");
+        ensure!(EvidenceRequests::<T>::iter_keys().all(|(at, _)| judged(at)), "14: a request is too old");
+        ensure!(HeldPay::<T>::iter_keys().all(|(at, _)| judged(at)), "14: pay is held for too long");
+        let active = ActiveRuns::<T>::get();
+        let shares: u32 = active.iter().map(|run| Controls::<T>::get(run).share_ppm).sum();
+        ensure!(shares <= PPM, "14: runs share more than the whole emission");
+        ensure!(Controls::<T>::iter_keys().all(|run| active.contains(&run)), "14: an ended run has controls");
+        Ok(())
     }
 
     fn check_run(run: RunId) -> Check {
@@ -142,6 +169,13 @@ impl<T: Config> Pallet<T> {
         for (coldkey, bond) in bonds {
             let held = T::Currency::balance_on_hold(&HoldReason::Bond.into(), &account(&coldkey));
             ensure!(held == bond, "5: what is on hold is not the sum of bonds");
+            let held = T::Currency::balance_on_hold(&HoldReason::Accusation.into(), &account(&coldkey));
+            ensure!(held == Self::deposited_by(&coldkey), "5: deposits are not those of open accusations");
+        }
+        for control in Controls::<T>::iter_values().filter(|control| control.owner.is_some()) {
+            let owner = control.owner.map(|owner| account(&owner)).ok_or("5: a run lost its owner")?;
+            let held = T::Currency::balance_on_hold(&HoldReason::Run.into(), &owner);
+            ensure!(held >= control.deposit, "5: a run's deposit is not on hold");
         }
         Ok(())
     }
@@ -150,7 +184,9 @@ impl<T: Config> Pallet<T> {
         let vesting: u128 = Vestings::<T>::iter_values().map(|record| record.tranches.total()).sum();
         let owed = Rewards::<T>::iter_values().sum::<u128>() + vesting;
         ensure!(owed == TotalOwed::<T>::get(), "6: rewards and vesting pay are not the total owed");
-        ensure!(T::Currency::balance(&Self::pot()) >= owed, "6: the pot holds less than is owed");
+        let held: u128 = HeldPay::<T>::iter_values().map(|payment| payment.amount).sum();
+        ensure!(held == TotalHeld::<T>::get(), "6: the sum of held pay is not the total held");
+        ensure!(T::Currency::balance(&Self::pot()) >= owed + held, "6: the pot holds less than is owed");
         let mut entries = BTreeMap::<AccountKey, u128>::new();
         for (run, incarnation, record) in Vestings::<T>::iter() {
             ensure!(!record.tranches.is_empty() || record.entry > 0, "6: a record of nothing is kept");
@@ -217,6 +253,19 @@ impl<T: Config> Pallet<T> {
             let ordered = score.row.is_none_or(|row| ascending(row.entries.iter().map(|entry| entry.uid)));
             ensure!(ordered, "11: a row does not ascend");
         }
+        Ok(())
+    }
+
+    fn check_supports() -> Check {
+        let mut wholes = BTreeMap::<(RunId, Uid, Incarnation), u64>::new();
+        for (run, _, support) in Supports::<T>::iter() {
+            ensure!(ascending(support.bonds.iter().map(|bond| bond.uid)), "15: bonds do not ascend");
+            for bond in &support.bonds {
+                *wholes.entry((run, bond.uid, bond.incarnation)).or_default() += u64::from(bond.part);
+            }
+        }
+        let whole = wholes.values().all(|sum| *sum == u64::from(BOND_ONE));
+        ensure!(whole, "15: bonds of a miner are not one whole");
         Ok(())
     }
 

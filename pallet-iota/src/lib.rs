@@ -55,8 +55,12 @@
 
 extern crate alloc;
 
+pub mod evidence;
+pub mod runs;
 pub mod runtime_api;
+pub mod transcripts;
 pub mod types;
+pub mod verdicts;
 pub mod weights;
 
 mod assignment;
@@ -75,6 +79,7 @@ mod mock;
 mod rewards;
 mod scores;
 mod seats;
+mod supports;
 #[cfg(test)]
 mod tests;
 mod vesting;
@@ -97,11 +102,16 @@ use polkadot_sdk::frame_support;
 pub mod pallet {
     use alloc::{string::String, vec::Vec};
     use iota_protocol::{
+        consensus::bonds::BondRow,
+        equivocation::Equivocation,
         ids::{AccountKey, Epoch, Hash, Incarnation, RunId, Stage, Uid},
         params::{RunParams, MAX_MEMBERS},
         price::{PriceParams, Quote},
-        view::{ClockView, EpochReportView, MemberView, MergeView, OwedView, ScoreView, SnapshotView},
-        work::{Bitmap, Endpoint, Role, ScoreReveal, ShardHashes, WorkCommit},
+        view::{
+            AgreementView, ClockView, EpochReportView, MemberView, MergeView, OwedView, Payout, ScoreView,
+            SnapshotView,
+        },
+        work::{Bitmap, Endpoint, Role, ScoreReveal, ShardHashes, Transcripts, WorkCommit},
     };
     use polkadot_sdk::{
         frame_support::{
@@ -118,10 +128,14 @@ pub mod pallet {
     };
 
     use crate::{
+        evidence::EvidenceRequest,
+        runs::Control,
+        transcripts::AuditWork,
         types::{
-            Arrival, Clock, Handover, Member, Merge, Payouts as PayoutTable, Report, Score,
-            Shards as ShardTable, Snapshot, Swap, Unbonding, Vesting,
+            Arrival, Clock, Handover, Member, Merge, Payment, Payouts as PayoutTable, Report, Score,
+            Shards as ShardTable, Snapshot, Support, Swap, Unbonding, Vesting,
         },
+        verdicts::Accusation,
         weights,
     };
 
@@ -184,6 +198,13 @@ pub mod pallet {
         /// Most runs that have not ended; each costs reads in every block.
         #[pallet::constant]
         type MaxRuns: Get<u32>;
+        // Verdicts and runs.
+        /// What an accusation puts on hold out of the accuser's bond, smallest units.
+        #[pallet::constant]
+        type AccusationDeposit: Get<u128>;
+        /// What a run made by anybody puts on hold on its maker until it ends, smallest units.
+        #[pallet::constant]
+        type RunDeposit: Get<u128>;
         /// Reports and payout tables kept for each run, in epochs.
         #[pallet::constant]
         type EpochHistory: Get<u32>;
@@ -199,6 +220,10 @@ pub mod pallet {
         Bond,
         /// What a newcomer has to lose before it was paid.
         Entry,
+        /// The deposit behind an accusation.
+        Accusation,
+        /// The deposit behind a run.
+        Run,
     }
 
     /// Id of the next run.
@@ -270,6 +295,68 @@ pub mod pallet {
     // Twox: all parts are counted by the pallet.
     #[pallet::storage]
     pub type Scores<T> = StorageDoubleMap<_, Twox64Concat, (RunId, Epoch), Twox64Concat, Uid, Score>;
+
+    /// Who holds which part of which miner after the last settled epoch, by validator: at most
+    /// `MAX_VALIDATORS` rows for each run; rows of validators without a permit go at `Close`.
+    // Twox: run ids and uids are counted by the pallet.
+    #[pallet::storage]
+    pub type Supports<T> = StorageDoubleMap<_, Twox64Concat, RunId, Twox64Concat, Uid, Support>;
+
+    // ---- Verdicts, evidence, transcripts and runs ----
+
+    /// Accusations about an epoch, by miner and segment: at most `MAX_ACCUSATIONS`, gone with the
+    /// `Close` of the second epoch after it.
+    // Twox: run and epoch are counted by the pallet; uid and segment by a validator with a deposit, and
+    // the entries under one prefix are few.
+    #[pallet::storage]
+    pub type Accusations<T> =
+        StorageDoubleMap<_, Twox64Concat, (RunId, Epoch), Twox64Concat, (Uid, u32), Accusation>;
+
+    /// Miners that are not paid for an epoch, ascending; gone with the accusations.
+    // Twox: both parts are counted by the pallet.
+    #[pallet::storage]
+    pub type Gated<T> = StorageMap<
+        _,
+        Twox64Concat,
+        (RunId, Epoch),
+        BoundedVec<(Uid, Incarnation), ConstU32<MAX_MEMBERS>>,
+        ValueQuery,
+    >;
+
+    /// Requests for evidence about miners of an epoch, at most `MAX_MEMBERS`; gone like accusations.
+    // Twox: all parts are counted by the pallet.
+    #[pallet::storage]
+    pub type EvidenceRequests<T> =
+        StorageDoubleMap<_, Twox64Concat, (RunId, Epoch), Twox64Concat, Uid, EvidenceRequest>;
+
+    /// Pay that waits for evidence, at most `MAX_MEMBERS` for an epoch; decided one epoch later.
+    // Twox: all parts are counted by the pallet.
+    #[pallet::storage]
+    pub type HeldPay<T> = StorageDoubleMap<_, Twox64Concat, (RunId, Epoch), Twox64Concat, Uid, Payment>;
+
+    /// Sum of `HeldPay`, which lies in the pot beside what is owed.
+    #[pallet::storage]
+    pub type TotalHeld<T> = StorageValue<_, u128, ValueQuery>;
+
+    /// Audit transcripts of an epoch by validator, at most `MAX_VALIDATORS`; kept like scores.
+    // Twox: all parts are counted by the pallet.
+    #[pallet::storage]
+    pub type AuditWorks<T> = StorageDoubleMap<_, Twox64Concat, (RunId, Epoch), Twox64Concat, Uid, AuditWork>;
+
+    /// Who may change a run, its share of the emission and what changes next; gone when it ends.
+    // Twox: ids are counted by the pallet.
+    #[pallet::storage]
+    pub type Controls<T> = StorageMap<_, Twox64Concat, RunId, Control, ValueQuery>;
+
+    /// Parameters that a run has from its next epoch on.
+    // Twox: ids are counted by the pallet.
+    #[pallet::storage]
+    pub type Pending<T> = StorageMap<_, Twox64Concat, RunId, RunParams>;
+
+    /// Seeds of epochs, which name the owners of each shard; kept for `HistoryDepth` epochs.
+    // Twox: both parts are counted by the pallet.
+    #[pallet::storage]
+    pub type Seeds<T> = StorageMap<_, Twox64Concat, (RunId, Epoch), Hash>;
 
     /// What scored epochs minted; kept for `EpochHistory` epochs.
     // Twox: both parts are counted by the pallet.
@@ -367,7 +454,7 @@ pub mod pallet {
         fn build(&self) {
             Pallet::<T>::fund_own_accounts();
             for params in &self.runs {
-                let created = Pallet::<T>::do_create_run(params.clone());
+                let created = Pallet::<T>::do_create_own_run(params.clone());
                 assert!(
                     created.is_ok(),
                     "genesis run {}: {created:?}",
@@ -494,6 +581,69 @@ pub mod pallet {
         ColdkeyCanceled { run: RunId, uid: Uid, incarnation: Incarnation },
         /// A member has another owner.
         ColdkeyChanged { run: RunId, uid: Uid, incarnation: Incarnation, from: AccountId32, to: AccountId32 },
+        // ---- Verdicts, evidence, transcripts and runs ----
+        /// A validator accuses a miner behind a deposit.
+        Accused {
+            run: RunId,
+            epoch: Epoch,
+            uid: Uid,
+            incarnation: Incarnation,
+            segment: u32,
+            accuser: Uid,
+            evidence: Hash,
+        },
+        /// A validator voted on an accusation.
+        Voted { run: RunId, epoch: Epoch, uid: Uid, segment: u32, voter: Uid, guilty: bool },
+        /// Two thirds of the permitted stake agree: guilty, the miner is not paid; or not, and the
+        /// deposit went to the treasury.
+        VerdictReached {
+            run: RunId,
+            epoch: Epoch,
+            uid: Uid,
+            incarnation: Incarnation,
+            segment: u32,
+            guilty: bool,
+        },
+        /// An accusation ended without a verdict; its deposit returned.
+        AccusationLapsed { run: RunId, epoch: Epoch, uid: Uid, incarnation: Incarnation, segment: u32 },
+        /// Somebody proved that a miner signed two bodies for one key; it is not paid for the epoch.
+        Equivocated { run: RunId, epoch: Epoch, uid: Uid, incarnation: Incarnation },
+        /// A validator asks for evidence that it cannot get; `quorum` of the stake has asked by now.
+        EvidenceRequested {
+            run: RunId,
+            epoch: Epoch,
+            uid: Uid,
+            incarnation: Incarnation,
+            asker: Uid,
+            wanted: Hash,
+            quorum: bool,
+        },
+        /// A miner answered with the root of what it serves.
+        EvidenceAnswered { run: RunId, epoch: Epoch, uid: Uid, incarnation: Incarnation, root: Hash },
+        /// Pay waits for evidence.
+        PayHeld { run: RunId, epoch: Epoch, uid: Uid, incarnation: Incarnation, amount: u128 },
+        /// Held pay went to the treasury.
+        PayLapsed { run: RunId, epoch: Epoch, uid: Uid, incarnation: Incarnation, amount: u128 },
+        /// A validator committed to audit transcripts.
+        TranscriptsCommitted { run: RunId, epoch: Epoch, uid: Uid, hash: Hash },
+        /// A validator opened audit transcripts.
+        TranscriptsOpened { run: RunId, epoch: Epoch, uid: Uid, transcripts: Transcripts },
+        /// Somebody made a run behind a deposit.
+        RunSponsored { run: RunId, owner: AccountId32, deposit: u128 },
+        /// A run's share of the emission changes at its next `Close`.
+        RunShareScheduled { run: RunId, share_ppm: u32 },
+        /// A run's parameters change at its next `Close`.
+        ParamsScheduled { run: RunId },
+        /// A run has new parameters.
+        ParamsApplied { run: RunId },
+        /// A run pauses at its next `Close`.
+        RunPausing { run: RunId },
+        /// A run paused before `epoch`.
+        RunPaused { run: RunId, epoch: Epoch },
+        /// A run goes on, or will not pause.
+        RunResumed { run: RunId },
+        /// A run ends after `last` has been settled.
+        RunEnding { run: RunId, last: Epoch },
     }
 
     /// Why a call was refused. Variants are only ever added at the end: workers know them by index.
@@ -594,6 +744,45 @@ pub mod pallet {
         NotAnnounced,
         /// The delay of the announcement is not over.
         TooEarly,
+        // ---- Verdicts, evidence, transcripts and runs ----
+        /// The window for commits of this epoch's scores has closed.
+        CommitTooLate,
+        /// Rows are revealed only after the window for commits.
+        RevealTooEarly,
+        /// The window for reveals has closed; the author counts as silent for this epoch.
+        RevealTooLate,
+        /// The author committed another validator's hash, which nothing of its own opens.
+        CopiedCommit,
+        /// This segment of this miner has been accused already.
+        AlreadyAccused,
+        /// As many accusations of this epoch are open as are judged at once.
+        TooManyAccusations,
+        /// Nobody accused this miner of this segment.
+        NoAccusation,
+        /// There is a verdict already.
+        AlreadyDecided,
+        /// This validator voted already.
+        AlreadyVoted,
+        /// The two headers do not contradict each other.
+        NoEquivocation,
+        /// The miner is not paid for this epoch already.
+        AlreadyGated,
+        /// This validator asked already.
+        AlreadyAsked,
+        /// Evidence is asked for a second time only where pay is held.
+        NothingHeld,
+        /// Nobody asked this miner for evidence of this epoch.
+        NoRequest,
+        /// The miner answered already.
+        AlreadyAnswered,
+        /// A submission without any transcript.
+        NoTranscript,
+        /// The next epoch's parameters and shares are fixed from `Attest` on.
+        Frozen,
+        /// Other runs have more of the emission than this would leave.
+        ShareTaken,
+        /// The run is not paused.
+        NotPaused,
     }
 
     #[pallet::hooks]
@@ -622,7 +811,7 @@ pub mod pallet {
         #[pallet::weight(weights::create_run::<T>())]
         pub fn create_run(origin: OriginFor<T>, params: RunParams) -> DispatchResult {
             T::AdminOrigin::ensure_origin(origin)?;
-            Self::do_create_run(params)?;
+            Self::do_create_own_run(params)?;
             Ok(())
         }
 
@@ -786,7 +975,7 @@ pub mod pallet {
         /// (`iota_protocol::work::scores_hash`). Free once.
         ///
         /// # Errors
-        /// `UnknownRun`, `NotRunning`, `WrongEpoch`, `WrongPhase`, `NotMember`, `NotValidator`,
+        /// `UnknownRun`, `NotRunning`, `WrongEpoch`, `CommitTooLate`, `NotMember`, `NotValidator`,
         /// `AlreadyCommitted`.
         #[pallet::call_index(10)]
         #[pallet::weight(weights::commit_scores::<T>())]
@@ -802,8 +991,8 @@ pub mod pallet {
         /// Reveals the row that `author` committed to; anyone may send it. Free when it matches.
         ///
         /// # Errors
-        /// `UnknownRun`, `NotRunning`, `WrongEpoch`, `WrongPhase`, `NoCommit`, `AlreadyRevealed`,
-        /// `NotMember`, `HashMismatch`, `Unsorted`, `UnknownMiner`.
+        /// `UnknownRun`, `NotRunning`, `WrongEpoch`, `RevealTooEarly`, `RevealTooLate`, `NoCommit`,
+        /// `AlreadyRevealed`, `NotMember`, `CopiedCommit`, `HashMismatch`, `Unsorted`, `UnknownMiner`.
         #[pallet::call_index(11)]
         #[pallet::weight(weights::reveal_scores::<T>())]
         #[pallet::feeless_if(|origin: &OriginFor<T>, run: &RunId, epoch: &Epoch, author: &Uid, reveal: &ScoreReveal| -> bool {
@@ -948,6 +1137,194 @@ pub mod pallet {
             let who = ensure_signed(origin)?;
             Self::do_take_over(run, uid, &who)
         }
+
+        // ---- Verdicts, evidence, transcripts and runs: 40 to 59 ----
+
+        /// Accuses a miner of one segment of an epoch that closed, behind a deposit out of the sender's
+        /// bond. The sender, a validator that had a permit in that epoch, votes guilty by it.
+        ///
+        /// # Errors
+        /// `UnknownRun`, `NotRunning`, `WrongEpoch`, `NotMember`, `NotValidator`, `UnknownMiner`,
+        /// `AlreadyAccused`, `TooManyAccusations`, `BondTooLow`.
+        #[pallet::call_index(40)]
+        #[pallet::weight(weights::accuse::<T>())]
+        pub fn accuse(
+            origin: OriginFor<T>,
+            run: RunId,
+            epoch: Epoch,
+            uid: Uid,
+            incarnation: Incarnation,
+            segment: u32,
+            evidence: Hash,
+        ) -> DispatchResult {
+            let hotkey = ensure_signed(origin)?;
+            Self::do_accuse(&hotkey, run, epoch, (uid, incarnation), segment, evidence)
+        }
+
+        /// Votes on an accusation; sent by a validator that had a permit in the accused epoch.
+        ///
+        /// # Errors
+        /// `UnknownRun`, `NotRunning`, `WrongEpoch`, `NotMember`, `NotValidator`, `NoAccusation`,
+        /// `AlreadyDecided`, `AlreadyVoted`.
+        #[pallet::call_index(41)]
+        #[pallet::weight(weights::accuse::<T>())]
+        pub fn vote(
+            origin: OriginFor<T>,
+            run: RunId,
+            epoch: Epoch,
+            uid: Uid,
+            segment: u32,
+            guilty: bool,
+        ) -> DispatchResult {
+            let hotkey = ensure_signed(origin)?;
+            Self::do_vote(&hotkey, run, epoch, uid, segment, guilty)
+        }
+
+        /// Asks a miner for evidence of an epoch that closed; `wanted` names it. In `Train` only.
+        ///
+        /// # Errors
+        /// `UnknownRun`, `NotRunning`, `WrongEpoch`, `WrongPhase`, `NotMember`, `NotValidator`,
+        /// `UnknownMiner`, `NothingHeld`, `AlreadyAsked`.
+        #[pallet::call_index(42)]
+        #[pallet::weight(weights::evidence::<T>())]
+        pub fn request_evidence(
+            origin: OriginFor<T>,
+            run: RunId,
+            epoch: Epoch,
+            uid: Uid,
+            incarnation: Incarnation,
+            wanted: Hash,
+        ) -> DispatchResult {
+            let hotkey = ensure_signed(origin)?;
+            Self::do_request_evidence(&hotkey, run, epoch, (uid, incarnation), wanted)
+        }
+
+        /// Answers all requests about the sender, a miner, with the root of what it serves.
+        ///
+        /// # Errors
+        /// `UnknownRun`, `NotRunning`, `WrongEpoch`, `NotMember`, `NoRequest`, `AlreadyAnswered`.
+        #[pallet::call_index(43)]
+        #[pallet::weight(weights::evidence::<T>())]
+        pub fn answer_evidence(origin: OriginFor<T>, run: RunId, epoch: Epoch, root: Hash) -> DispatchResult {
+            let hotkey = ensure_signed(origin)?;
+            Self::do_answer_evidence(&hotkey, run, epoch, root)
+        }
+
+        /// Commits to audit transcripts of the epoch before the current
+        /// (`iota_protocol::work::transcripts_hash`), while score rows are committed.
+        ///
+        /// # Errors
+        /// `UnknownRun`, `NotRunning`, `WrongEpoch`, `CommitTooLate`, `NotMember`, `NotValidator`,
+        /// `AlreadyCommitted`.
+        #[pallet::call_index(44)]
+        #[pallet::weight(weights::commit_scores::<T>())]
+        pub fn commit_transcripts(
+            origin: OriginFor<T>,
+            run: RunId,
+            epoch: Epoch,
+            hash: Hash,
+        ) -> DispatchResult {
+            let hotkey = ensure_signed(origin)?;
+            Self::do_commit_transcripts(&hotkey, run, epoch, hash)
+        }
+
+        /// Opens the sender's transcripts, while score rows are revealed.
+        ///
+        /// # Errors
+        /// `UnknownRun`, `NotRunning`, `WrongEpoch`, `RevealTooEarly`, `RevealTooLate`, `NotMember`,
+        /// `NoCommit`, `AlreadyRevealed`, `HashMismatch`, `NoTranscript`, `Unsorted`, `UnknownMiner`.
+        #[pallet::call_index(45)]
+        #[pallet::weight(weights::commit_scores::<T>())]
+        pub fn submit_transcripts(
+            origin: OriginFor<T>,
+            run: RunId,
+            epoch: Epoch,
+            salt: [u8; 32],
+            transcripts: Transcripts,
+        ) -> DispatchResult {
+            let hotkey = ensure_signed(origin)?;
+            Self::do_submit_transcripts(&hotkey, run, epoch, &salt, transcripts)
+        }
+
+        /// Proves that a miner signed two contradicting headers; anyone may send it, and who is right
+        /// pays no fee.
+        ///
+        /// # Errors
+        /// `NoEquivocation`, `UnknownRun`, `NotRunning`, `WrongEpoch`, `NotMember`, `BadProof`,
+        /// `AlreadyGated`.
+        #[pallet::call_index(46)]
+        #[pallet::weight(weights::report_equivocation::<T>())]
+        pub fn report_equivocation(origin: OriginFor<T>, proof: Equivocation) -> DispatchResultWithPostInfo {
+            ensure_signed(origin)?;
+            Self::do_report_equivocation(&proof)?;
+            Ok(Pays::No.into())
+        }
+
+        /// Makes a run behind a deposit, without a share of the emission.
+        ///
+        /// # Errors
+        /// `InvalidParams`, `TooManyRuns`, or what the token answers when the sender has less.
+        #[pallet::call_index(47)]
+        #[pallet::weight(weights::change_run::<T>())]
+        pub fn sponsor_run(origin: OriginFor<T>, params: RunParams) -> DispatchResult {
+            let owner = ensure_signed(origin)?;
+            Self::do_sponsor_run(&owner, params)
+        }
+
+        /// Gives a run a share of the chain's emission from its next `Close` on; the admin origin's.
+        ///
+        /// # Errors
+        /// `UnknownRun`, `NotRunning` (ended), `Frozen`, `ShareTaken`.
+        #[pallet::call_index(48)]
+        #[pallet::weight(weights::change_run::<T>())]
+        pub fn set_run_share(origin: OriginFor<T>, run: RunId, share_ppm: u32) -> DispatchResult {
+            T::AdminOrigin::ensure_origin(origin)?;
+            Self::do_set_run_share(run, share_ppm)
+        }
+
+        /// Sets parameters that the run has from its next epoch on; the admin origin's or the owner's.
+        ///
+        /// # Errors
+        /// `NotOwner`, `UnknownRun`, `NotRunning` (ended), `Frozen`, `InvalidParams`.
+        #[pallet::call_index(49)]
+        #[pallet::weight(weights::change_run::<T>())]
+        pub fn schedule_params(origin: OriginFor<T>, run: RunId, params: RunParams) -> DispatchResult {
+            Self::ensure_controls(origin, run)?;
+            Self::do_schedule_params(run, params)
+        }
+
+        /// Pauses a run after its current epoch; the admin origin's or the owner's.
+        ///
+        /// # Errors
+        /// `NotOwner`, `UnknownRun`, `NotRunning`, `Frozen`.
+        #[pallet::call_index(50)]
+        #[pallet::weight(weights::change_run::<T>())]
+        pub fn pause_run(origin: OriginFor<T>, run: RunId) -> DispatchResult {
+            Self::ensure_controls(origin, run)?;
+            Self::do_pause_run(run)
+        }
+
+        /// Starts the next epoch of a paused run in the next block, or takes a pause back.
+        ///
+        /// # Errors
+        /// `NotOwner`, `UnknownRun`, `NotPaused`.
+        #[pallet::call_index(51)]
+        #[pallet::weight(weights::change_run::<T>())]
+        pub fn resume_run(origin: OriginFor<T>, run: RunId) -> DispatchResult {
+            Self::ensure_controls(origin, run)?;
+            Self::do_resume_run(run)
+        }
+
+        /// Makes the current epoch the last that trains; it is settled and the run ends.
+        ///
+        /// # Errors
+        /// `NotOwner`, `UnknownRun`, `NotRunning` (ended), `Frozen`.
+        #[pallet::call_index(52)]
+        #[pallet::weight(weights::change_run::<T>())]
+        pub fn end_run(origin: OriginFor<T>, run: RunId) -> DispatchResult {
+            Self::ensure_controls(origin, run)?;
+            Self::do_end_run(run)
+        }
     }
 
     // View functions: the same reads as the runtime API, described in the metadata, for clients that
@@ -972,6 +1349,21 @@ pub mod pallet {
         /// The merge of one stage in one epoch, for the last few epochs.
         pub fn merge(run: RunId, epoch: Epoch, stage: Stage) -> Option<MergeView> {
             Self::merge_view(run, epoch, stage)
+        }
+
+        /// Which pairs of a stage's committers agreed in one epoch, for the last few epochs.
+        pub fn agreement(run: RunId, epoch: Epoch, stage: Stage) -> Option<AgreementView> {
+            Self::agreement_view(run, epoch, stage)
+        }
+
+        /// Pay of an epoch that waits for evidence.
+        pub fn held(run: RunId, epoch: Epoch) -> Vec<Payout> {
+            Self::held_view(run, epoch)
+        }
+
+        /// Bonds of a run after its last settled epoch, in uid order of the validators.
+        pub fn bonds(run: RunId) -> Vec<BondRow> {
+            Self::supports_view(run)
         }
 
         /// Everyone who may be paid for an epoch, for the last few epochs.

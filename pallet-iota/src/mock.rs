@@ -39,6 +39,10 @@ pub const RUN: RunId = RunId(0);
 pub const ED: u128 = 10;
 pub const PRICE: u128 = 1_000;
 pub const MIN_BOND: u128 = 5_000;
+/// Behind an accusation.
+pub const DEPOSIT: u128 = 500;
+/// Behind a run.
+pub const RUN_DEPOSIT: u128 = 70_000;
 pub const RICH: u128 = 1_000_000;
 pub const VEST: u32 = 4;
 pub const UNBOND_DELAY: u32 = 20;
@@ -113,6 +117,8 @@ impl crate::Config for Test {
     type ColdkeyDelay = ConstU32<COLDKEY_DELAY>;
     type MinValidatorBond = ConstU128<MIN_BOND>;
     type MaxRuns = ConstU32<2>;
+    type AccusationDeposit = ConstU128<DEPOSIT>;
+    type RunDeposit = ConstU128<RUN_DEPOSIT>;
     type EpochHistory = ConstU32<4>;
     type HistoryDepth = ConstU32<3>;
 }

@@ -3,11 +3,11 @@
 //! Pay of validators is claimable as soon as it is credited, pay of miners when it has vested.
 
 use iota_protocol::{
-    emission::{payouts_root, settle, Settlement},
+    emission::{payouts_root, settle, Settlement, Terms},
     ids::{AccountKey, Epoch, RunId},
     params::RunParams,
     seat::Standing,
-    view::Payout,
+    view::{Payout, SnapshotView},
 };
 use polkadot_sdk::{
     frame_support::{
@@ -28,7 +28,7 @@ use crate::{
         Burned, Config, Error, Event, MeanPay, Members, Pallet, Payouts, Reports, Rewards, TotalMinted,
         TotalOwed,
     },
-    types::{account, key, Clock, Payment, Report, Snapshot},
+    types::{account, key, Clock, Payment, Report},
     weights::Meter,
 };
 
@@ -57,21 +57,36 @@ impl<T: Config> Pallet<T> {
         params: &RunParams,
         clock: &mut Clock,
         epoch: Epoch,
-        snapshot: &Snapshot,
+        snapshot: &SnapshotView,
+        terms: Terms,
         meter: &mut Meter,
     ) -> Settlement {
-        let scores = Self::scores_view(run, epoch);
+        let scores = Self::scores_view(run, terms.scored_by);
         meter.read(scores.len().saturating_add(2));
         meter.steps(snapshot.miners.len().saturating_mul(scores.len().saturating_add(1)));
-        Self::count_reveals(run, snapshot, &scores, meter);
-        let minted_before = TotalMinted::<T>::get();
-        let mut settlement = settle(params, &snapshot.view(), &scores, minted_before);
-        settlement.split.burned = Burned::<T>::take(run);
+        if terms.scored_by == epoch {
+            Self::count_reveals(run, snapshot, &scores, meter);
+        }
+        let supports = Self::supports_view(run);
+        let mut settlement = settle(params, snapshot, &scores, &supports, &terms);
+        // A void epoch that is scored again keeps what its first report counted.
+        let counted = Reports::<T>::get((run, epoch)).map_or(0, |report| report.split.burned);
+        settlement.split.burned = Burned::<T>::take(run).saturating_add(counted);
         if !settlement.void && Self::mint(&settlement) {
             clock.minted = clock.minted.saturating_add(settlement.split.minted);
-            Self::credit(run, epoch, clock.epoch, snapshot, &settlement, meter);
+            // The last epoch of a run has no next one in which to ask again.
+            let may_hold = terms.scored_by == epoch && !params.is_settling(clock.epoch);
+            let rest = if may_hold {
+                Self::hold_pay(run, epoch, &settlement.payouts, meter)
+            } else {
+                settlement.payouts.clone()
+            };
+            Self::credit(run, epoch, clock.epoch, snapshot, &rest, meter);
+            Self::keep_mean_pay(run, snapshot, &settlement);
         }
-        Self::keep_report(run, epoch, &settlement, minted_before);
+        Self::keep_supports(run, &settlement.bonds, meter);
+        Self::keep_report(run, epoch, &settlement, terms);
+        meter.read(supports.len().saturating_add(1));
         meter.write(6);
         settlement
     }
@@ -93,22 +108,21 @@ impl<T: Config> Pallet<T> {
         true
     }
 
-    fn credit(
+    /// Credits what was minted for an epoch: to miners as pay that vests from epoch `now` on.
+    pub(crate) fn credit(
         run: RunId,
         epoch: Epoch,
         now: Epoch,
-        snapshot: &Snapshot,
-        settlement: &Settlement,
+        snapshot: &SnapshotView,
+        payouts: &[Payout],
         meter: &mut Meter,
     ) {
-        let payouts = &settlement.payouts;
-        let (mut sum, mut miners) = (0u128, 0u128);
+        let mut sum = 0u128;
         for payout in payouts {
             let (uid, incarnation, amount) = (payout.uid, payout.incarnation, payout.amount);
             let coldkey = account(&payout.coldkey);
-            if snapshot.miners.iter().any(|m| m.uid == uid && m.incarnation == incarnation) {
+            if is_miner(snapshot, payout) {
                 Self::pay_vesting(run, now, payout);
-                miners = miners.saturating_add(1);
             } else {
                 Self::make_claimable(&coldkey, amount);
             }
@@ -117,12 +131,17 @@ impl<T: Config> Pallet<T> {
             Self::deposit_event(Event::Rewarded { run, epoch, uid, incarnation, coldkey, amount });
         }
         TotalOwed::<T>::mutate(|owed| *owed = owed.saturating_add(sum));
-        if let Some(mean) = settlement.split.miners.checked_div(miners) {
-            MeanPay::<T>::insert(run, mean);
-        }
         // Vesting, rewards and member.
         meter.read(payouts.len().saturating_mul(3));
         meter.write(payouts.len().saturating_mul(3).saturating_add(1));
+    }
+
+    fn keep_mean_pay(run: RunId, snapshot: &SnapshotView, settlement: &Settlement) {
+        let miners = settlement.payouts.iter().filter(|payout| is_miner(snapshot, payout)).count();
+        let miners = u128::try_from(miners).unwrap_or(u128::MAX);
+        if let Some(mean) = settlement.split.miners.checked_div(miners) {
+            MeanPay::<T>::insert(run, mean);
+        }
     }
 
     /// Adds to what an account may claim. Its caller accounts for `TotalOwed`.
@@ -141,11 +160,17 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    fn keep_report(run: RunId, epoch: Epoch, settlement: &Settlement, minted_before: u128) {
+    fn keep_report(run: RunId, epoch: Epoch, settlement: &Settlement, terms: Terms) {
         let root = payouts_root(&settlement.payouts);
         let split = settlement.split;
-        let report =
-            Report { block: Self::now(), void: settlement.void, minted_before, split, payouts_root: root };
+        let report = Report {
+            block: Self::now(),
+            void: settlement.void,
+            terms,
+            split,
+            payouts_root: root,
+            bonds_root: settlement.bonds_root(),
+        };
         let payments = settlement.payouts.iter().map(Payment::new).collect();
         Reports::<T>::insert((run, epoch), report);
         Payouts::<T>::insert((run, epoch), BoundedVec::truncate_from(payments));
@@ -181,4 +206,8 @@ impl<T: Config> Pallet<T> {
     pub fn pot_key() -> AccountKey {
         key(&Self::pot())
     }
+}
+
+fn is_miner(snapshot: &SnapshotView, payout: &Payout) -> bool {
+    snapshot.miners.iter().any(|m| m.uid == payout.uid && m.incarnation == payout.incarnation)
 }

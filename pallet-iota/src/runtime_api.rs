@@ -3,9 +3,12 @@
 
 use alloc::vec::Vec;
 use iota_protocol::{
+    consensus::bonds::BondRow,
     ids::{AccountKey, Epoch, RunId, Stage},
     params::RunParams,
-    view::{ClockView, EpochReportView, MemberView, MergeView, ScoreView, SnapshotView},
+    view::{
+        AgreementView, ClockView, EpochReportView, MemberView, MergeView, Payout, ScoreView, SnapshotView,
+    },
 };
 use polkadot_sdk::sp_api;
 
@@ -22,12 +25,18 @@ sp_api::decl_runtime_apis! {
         fn members(run: RunId) -> Vec<MemberView>;
         /// The merge of one stage in one epoch, for the last few epochs.
         fn merge(run: RunId, epoch: Epoch, stage: Stage) -> Option<MergeView>;
+        /// Which pairs of a stage's committers agreed in one epoch, for the last few epochs.
+        fn agreement(run: RunId, epoch: Epoch, stage: Stage) -> Option<AgreementView>;
+        /// Pay of an epoch that waits for evidence.
+        fn held(run: RunId, epoch: Epoch) -> Vec<Payout>;
         /// Everyone who may be paid for an epoch, for the last few epochs.
         fn snapshot(run: RunId, epoch: Epoch) -> Option<SnapshotView>;
         /// Commits and reveals for a scored epoch in uid order, for the last few epochs.
         fn scores(run: RunId, epoch: Epoch) -> Vec<ScoreView>;
         /// What a scored epoch minted and paid.
         fn report(run: RunId, epoch: Epoch) -> Option<EpochReportView>;
+        /// Bonds of a run after its last settled epoch, in uid order of the validators.
+        fn bonds(run: RunId) -> Vec<BondRow>;
         /// What an account may claim.
         fn owed(account: AccountKey) -> u128;
         /// What a registration burns now.

@@ -3,7 +3,8 @@
 use iota_protocol::{
     ids::{Epoch, Hash, RunId, Uid},
     params::RunParams,
-    work::{scores_hash, Role, ScoreReveal},
+    phase::Schedule,
+    work::{scores_hash, Role, ScoreEntry, ScoreReveal},
 };
 use polkadot_sdk::{
     frame_support::{ensure, pallet_prelude::DispatchResult},
@@ -17,7 +18,7 @@ use crate::{
 
 impl<T: Config> Pallet<T> {
     /// Parameters and clock of a run in which `epoch` is the one being scored.
-    fn scoring(run: RunId, epoch: Epoch) -> Result<(RunParams, Clock), Error<T>> {
+    pub(crate) fn scoring(run: RunId, epoch: Epoch) -> Result<(RunParams, Clock), Error<T>> {
         let (params, clock) = Self::run_of(run)?;
         ensure!(clock.state == State::Running, Error::<T>::NotRunning);
         ensure!(clock.epoch.previous() == Some(epoch), Error::<T>::WrongEpoch);
@@ -31,7 +32,7 @@ impl<T: Config> Pallet<T> {
     ) -> Result<(Uid, Score), Error<T>> {
         let (params, clock) = Self::scoring(run, epoch)?;
         let open = clock.schedule(&params).score_commit().contains(&Self::now());
-        ensure!(open, Error::<T>::WrongPhase);
+        ensure!(open, Error::<T>::CommitTooLate);
         let (uid, member) = Self::member_of(run, who)?;
         ensure!(member.role == Role::Validator, Error::<T>::NotValidator);
         let snapshot = Snapshots::<T>::get((run, epoch)).unwrap_or_default();
@@ -61,8 +62,7 @@ impl<T: Config> Pallet<T> {
         reveal: &ScoreReveal,
     ) -> Result<Score, Error<T>> {
         let (params, clock) = Self::scoring(run, epoch)?;
-        let open = clock.schedule(&params).score_reveal().contains(&Self::now());
-        ensure!(open, Error::<T>::WrongPhase);
+        Self::check_reveal_window(&clock.schedule(&params))?;
         let score = Scores::<T>::get((run, epoch), author).ok_or(Error::<T>::NoCommit)?;
         ensure!(score.row.is_none(), Error::<T>::AlreadyRevealed);
         let snapshot = Snapshots::<T>::get((run, epoch)).unwrap_or_default();
@@ -70,21 +70,27 @@ impl<T: Config> Pallet<T> {
             snapshot.validators.iter().find(|v| v.uid == author && v.incarnation == score.incarnation);
         let hotkey = validator.map(|v| v.hotkey).ok_or(Error::<T>::NotMember)?;
         let found = scores_hash(&Self::genesis_hash(), run, &hotkey, score.incarnation, epoch, reveal);
-        ensure!(found == score.commit, Error::<T>::HashMismatch);
+        if found != score.commit {
+            let mut others = Scores::<T>::iter_prefix((run, epoch)).filter(|(uid, _)| *uid != author);
+            let copied = others.any(|(_, other)| other.commit == score.commit);
+            return Err(if copied { Error::<T>::CopiedCommit } else { Error::<T>::HashMismatch });
+        }
         let ascending = reveal.entries.iter().zip(reveal.entries.iter().skip(1)).all(|(a, b)| a.uid < b.uid);
         ensure!(ascending, Error::<T>::Unsorted);
-        ensure!(Self::all_known(&snapshot, reveal), Error::<T>::UnknownMiner);
+        // Miners that left with a void epoch are scored by the rows of the next.
+        let void = Self::waits_for_second_scoring(run, epoch);
+        let void = void.and_then(|void| Snapshots::<T>::get((run, void))).unwrap_or_default();
+        let known = |entry: &ScoreEntry| stands_in(&snapshot, entry) || stands_in(&void, entry);
+        ensure!(reveal.entries.iter().all(known), Error::<T>::UnknownMiner);
         Ok(score)
     }
 
-    /// Whether every scored miner stands in the snapshot; both are sorted by uid.
-    fn all_known(snapshot: &Snapshot, reveal: &ScoreReveal) -> bool {
-        reveal.entries.iter().all(|entry| {
-            let found = snapshot.miners.binary_search_by_key(&entry.uid, |miner| miner.uid).ok();
-            found
-                .and_then(|at| snapshot.miners.get(at))
-                .is_some_and(|miner| miner.incarnation == entry.incarnation)
-        })
+    /// Whether what was committed may be opened in this block.
+    pub(crate) fn check_reveal_window(schedule: &Schedule) -> Result<(), Error<T>> {
+        let (window, now) = (schedule.score_reveal(), Self::now());
+        ensure!(now >= window.start, Error::<T>::RevealTooEarly);
+        ensure!(now < window.end, Error::<T>::RevealTooLate);
+        Ok(())
     }
 
     pub(crate) fn do_reveal_scores(
@@ -101,4 +107,10 @@ impl<T: Config> Pallet<T> {
         Self::deposit_event(Event::ScoresRevealed { run, epoch, uid: author, entries: scored, report_root });
         Ok(())
     }
+}
+
+/// Whether a scored miner stands in a snapshot, which is sorted by uid.
+fn stands_in(snapshot: &Snapshot, entry: &ScoreEntry) -> bool {
+    let found = snapshot.miners.binary_search_by_key(&entry.uid, |miner| miner.uid).ok();
+    found.and_then(|at| snapshot.miners.get(at)).is_some_and(|miner| miner.incarnation == entry.incarnation)
 }

@@ -3,7 +3,8 @@
 use alloc::vec::Vec;
 use codec::{Decode, Encode, MaxEncodedLen};
 use iota_protocol::{
-    emission::EmissionSplit,
+    consensus::bonds::Bond,
+    emission::{EmissionSplit, Terms},
     ids::{AccountKey, Epoch, Hash, Incarnation, RunId, Stage, Uid},
     params::{RunParams, MAX_GROUP, MAX_MEMBERS},
     phase::Schedule,
@@ -55,6 +56,8 @@ pub enum State {
     Running,
     /// The settling epoch has closed.
     Ended,
+    /// Between two epochs, until somebody resumes it.
+    Paused,
 }
 
 /// The clock of a run.
@@ -113,6 +116,7 @@ impl Clock {
                 State::Waiting => RunState::Waiting,
                 State::Running => RunState::Running,
                 State::Ended => RunState::Ended,
+                State::Paused => RunState::Paused,
             },
             epoch: self.epoch,
             start: self.start,
@@ -313,6 +317,15 @@ pub struct Row {
     pub report_root: Hash,
 }
 
+/// What a validator holds of the miners that it supported (`iota_protocol::consensus::bonds`).
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, MaxEncodedLen, TypeInfo)]
+pub struct Support {
+    /// The validator's incarnation.
+    pub incarnation: Incarnation,
+    /// Strictly ascending by uid.
+    pub bonds: BoundedVec<Bond, ConstU32<MAX_MEMBERS>>,
+}
+
 /// A validator's commit and reveal for one epoch.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, MaxEncodedLen, TypeInfo)]
 pub struct Score {
@@ -436,7 +449,7 @@ impl Payment {
         }
     }
 
-    fn view(&self) -> Payout {
+    pub(crate) fn view(&self) -> Payout {
         Payout { uid: self.uid, incarnation: self.incarnation, coldkey: self.coldkey, amount: self.amount }
     }
 }
@@ -448,12 +461,14 @@ pub struct Report {
     pub block: u32,
     /// Too little stake revealed: nothing was minted.
     pub void: bool,
-    /// Minted by the chain before this report.
-    pub minted_before: u128,
+    /// What besides snapshot, rows and bonds decided it.
+    pub terms: Terms,
     /// What was minted and where it went.
     pub split: EmissionSplit,
     /// Hash over the payout table.
     pub payouts_root: Hash,
+    /// Hash over the run's bonds after it.
+    pub bonds_root: Hash,
 }
 
 impl Report {
@@ -462,9 +477,10 @@ impl Report {
             epoch,
             block: self.block,
             void: self.void,
-            minted_before: self.minted_before,
+            terms: self.terms.clone(),
             split: self.split,
             payouts_root: self.payouts_root,
+            bonds_root: self.bonds_root,
             payouts: payouts.iter().map(Payment::view).collect::<Vec<_>>(),
         }
     }

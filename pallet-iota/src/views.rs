@@ -4,13 +4,19 @@ use alloc::vec::Vec;
 use iota_protocol::{
     ids::{Epoch, RunId, Stage},
     params::RunParams,
-    view::{ClockView, EpochReportView, MemberView, MergeView, ScoreView, SnapshotView},
+    shard::Shards as ShardMap,
+    view::{
+        AgreementCell, AgreementView, ClockView, EpochReportView, MemberView, MergeView, ScoreView,
+        SnapshotView,
+    },
+    work::ShardStatus,
 };
 use polkadot_sdk::frame_support::traits::fungible::Inspect;
 
 use crate::pallet::{
-    Clocks, Config, Endpoints, Merges, Pallet, Payouts, Reports, Runs, Scores, Shards, Snapshots,
+    Clocks, Config, Endpoints, Merges, Pallet, Payouts, Reports, Runs, Scores, Seeds, Shards, Snapshots,
 };
+use crate::work::chunks;
 
 impl<T: Config> Pallet<T> {
     /// Parameters of a run.
@@ -33,6 +39,24 @@ impl<T: Config> Pallet<T> {
     pub fn merge_view(run: RunId, epoch: Epoch, stage: Stage) -> Option<MergeView> {
         let merge = Merges::<T>::get((run, epoch, stage))?;
         Some(merge.view(&Shards::<T>::get((run, epoch, stage))))
+    }
+
+    /// Which pairs of a stage's committers agreed in one epoch; `None` before shards are opened.
+    pub fn agreement_view(run: RunId, epoch: Epoch, stage: Stage) -> Option<AgreementView> {
+        let params = Runs::<T>::get(run)?;
+        let merge = Merges::<T>::get((run, epoch, stage))?;
+        let seed = Seeds::<T>::get((run, epoch))?;
+        let map = ShardMap::new(&seed, stage, merge.commits.len(), chunks(&params, stage))?;
+        let uid_at = |position: usize| merge.commits.get(position).map(|commit| commit.uid);
+        let statuses = Shards::<T>::get((run, epoch, stage));
+        let cell = |(shard, status): (u16, &ShardStatus)| {
+            let (low, high) = map.owners(shard)?;
+            Some(AgreementCell { shard, low: uid_at(low)?, high: uid_at(high)?, status: *status })
+        };
+        Some(AgreementView {
+            members: merge.commits.iter().map(|commit| (commit.uid, commit.incarnation)).collect(),
+            cells: (0u16..).zip(&statuses).filter_map(cell).collect(),
+        })
     }
 
     /// Everyone who may be paid for an epoch.

@@ -22,6 +22,8 @@ const MERGE_KIB: u64 = 14;
 const SHARDS_KIB: u64 = 129;
 /// Largest encoded `Snapshot`, KiB: 256 miners of 44 bytes and 64 validators of 86 bytes.
 const SNAPSHOT_KIB: u64 = 17;
+/// Largest encoded row of bonds, KiB: 256 bonds of 10 bytes.
+const SUPPORT_KIB: u64 = 3;
 /// Largest encoded score row, KiB: 256 entries of 8 bytes.
 const ROW_KIB: u64 = 3;
 
@@ -55,6 +57,13 @@ impl Meter {
         self.read(n);
         self.write(n);
         self.kib = self.kib.saturating_add(MERGE_KIB.saturating_mul(count(n)));
+    }
+
+    /// `n` more rows of bonds read and written whole.
+    pub fn supports(&mut self, n: usize) {
+        self.read(n);
+        self.write(n);
+        self.kib = self.kib.saturating_add(SUPPORT_KIB.saturating_mul(count(n)));
     }
 
     /// The weight of everything counted.
@@ -135,6 +144,32 @@ pub fn commit_scores<T: Config>() -> Weight {
 #[must_use]
 pub fn reveal_scores<T: Config>() -> Weight {
     call::<T>(5, 1, SNAPSHOT_KIB.saturating_add(PARAMS_KIB).saturating_add(ROW_KIB).saturating_mul(2), 0)
+}
+
+/// Run, clock, member, snapshot, account and holds twice, the accusations of the epoch.
+#[must_use]
+pub fn accuse<T: Config>() -> Weight {
+    let accusations = u64::from(crate::verdicts::MAX_ACCUSATIONS);
+    call::<T>(accusations.saturating_add(8), 6, SNAPSHOT_KIB.saturating_add(PARAMS_KIB), 0)
+}
+
+/// Run, clock, member, snapshot, request, held pay.
+#[must_use]
+pub fn evidence<T: Config>() -> Weight {
+    call::<T>(9, 1, SNAPSHOT_KIB.saturating_add(PARAMS_KIB).saturating_mul(2), 0)
+}
+
+/// Run, clock, member, gates; two signatures.
+#[must_use]
+pub fn report_equivocation<T: Config>() -> Weight {
+    call::<T>(4, 1, PARAMS_KIB, 2)
+}
+
+/// Parameters, clock, controls of every active run, an account; parameters twice where they change.
+#[must_use]
+pub fn change_run<T: Config>() -> Weight {
+    let runs = u64::from(T::MaxRuns::get());
+    call::<T>(runs.saturating_add(8), 7, PARAMS_KIB.saturating_mul(3), 0)
 }
 
 /// Rewards, sum, two accounts.

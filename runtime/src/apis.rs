@@ -2,9 +2,13 @@
 
 use alloc::vec::Vec;
 use iota_protocol::{
+    consensus::bonds::BondRow,
     ids::{AccountKey, Epoch, RunId, Stage},
     params::RunParams,
-    view::{ClockView, EpochReportView, MemberView, MergeView, ScoreView, SnapshotView, API_VERSION},
+    view::{
+        AgreementView, ClockView, EpochReportView, MemberView, MergeView, Payout, ScoreView, SnapshotView,
+        API_VERSION,
+    },
 };
 use polkadot_sdk::{
     frame_support::{
@@ -214,6 +218,14 @@ impl_runtime_apis! {
             Iota::merge_view(run, epoch, stage)
         }
 
+        fn agreement(run: RunId, epoch: Epoch, stage: Stage) -> Option<AgreementView> {
+            Iota::agreement_view(run, epoch, stage)
+        }
+
+        fn held(run: RunId, epoch: Epoch) -> Vec<Payout> {
+            Iota::held_view(run, epoch)
+        }
+
         fn snapshot(run: RunId, epoch: Epoch) -> Option<SnapshotView> {
             Iota::snapshot_view(run, epoch)
         }
@@ -224,6 +236,10 @@ impl_runtime_apis! {
 
         fn report(run: RunId, epoch: Epoch) -> Option<EpochReportView> {
             Iota::report_view(run, epoch)
+        }
+
+        fn bonds(run: RunId) -> Vec<BondRow> {
+            Iota::supports_view(run)
         }
 
         fn owed(account: AccountKey) -> u128 {

@@ -287,6 +287,10 @@ impl pallet_iota::Config for Runtime {
     // A hundred tokens: one epoch's whole emission.
     type MinValidatorBond = ConstU128<{ 100 * UNIT }>;
     type MaxRuns = ConstU32<4>;
+    // Ten tokens, a tenth of the least bond: a wrong accusation hurts, a right one costs nothing.
+    type AccusationDeposit = ConstU128<{ 10 * UNIT }>;
+    // A thousand tokens, ten epochs' whole emission: there is room for few runs.
+    type RunDeposit = ConstU128<{ 1_000 * UNIT }>;
     type EpochHistory = ConstU32<64>;
     type HistoryDepth = ConstU32<3>;
 }

@@ -79,7 +79,11 @@ pub struct LongEpochs;
 impl Contains<RuntimeCall> for LongEpochs {
     fn contains(call: &RuntimeCall) -> bool {
         match call {
-            RuntimeCall::Iota(pallet_iota::Call::create_run { params }) => {
+            RuntimeCall::Iota(
+                pallet_iota::Call::create_run { params }
+                | pallet_iota::Call::sponsor_run { params }
+                | pallet_iota::Call::schedule_params { params, .. },
+            ) => {
                 let epoch = Schedule::new(&params.phases, false, 0, 0).next_start();
                 epoch >= governance::LeastEpoch::<Runtime>::get()
             }

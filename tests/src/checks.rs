@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use iota_protocol::emission::{payouts_root, settle};
+use iota_protocol::emission::{carried, payouts_root, settle};
 use iota_protocol::ids::Epoch;
 use iota_protocol::work::Role;
 use serde::{Deserialize, Serialize};
@@ -76,17 +76,25 @@ fn paid_epochs<'a>(devnet: &Devnet, records: &'a Records) -> impl Iterator<Item 
     training_epochs(devnet, records)
 }
 
-/// Consensus, apportionment and schedule are run again from snapshot and revealed rows; every
-/// payout must be the same to the unit.
+/// Consensus, apportionment and schedule are run again from snapshot and revealed rows; bonds are
+/// carried along from the first epoch. Every payout must be the same to the unit.
 fn every_payment_rederived(devnet: &Devnet, records: &Records) -> bool {
     let mut minted = 0u128;
+    let mut bonds = Vec::new();
     let mut any = false;
-    for (_, record) in paid_epochs(devnet, records) {
+    for (epoch, record) in paid_epochs(devnet, records) {
         let (Some(report), Some(snapshot)) = (&record.report, &record.snapshot) else { return false };
-        let ours = settle(&devnet.params, snapshot, &record.scores, report.minted_before);
-        let same = report.minted_before == minted
+        // A void epoch that the next one's rows scored: that epoch's validators and rows.
+        let by = records.epochs.get(&report.terms.scored_by).unwrap_or(record);
+        let snapshot = match &by.snapshot {
+            Some(next) if report.terms.scored_by != epoch => carried(snapshot, next),
+            _ => snapshot.clone(),
+        };
+        let ours = settle(&devnet.params, &snapshot, &by.scores, &bonds, &report.terms);
+        let same = report.terms.minted_before == minted
             && ours.void == report.void
             && ours.payouts == report.payouts
+            && ours.bonds_root() == report.bonds_root
             && payouts_root(&ours.payouts) == report.payouts_root
             && (ours.split.minted, ours.split.miners, ours.split.validators, ours.split.treasury)
                 == (report.split.minted, report.split.miners, report.split.validators, report.split.treasury);
@@ -94,6 +102,7 @@ fn every_payment_rederived(devnet: &Devnet, records: &Records) -> bool {
             return false;
         }
         minted += report.split.minted;
+        bonds = ours.bonds;
         any = true;
     }
     any

@@ -111,7 +111,8 @@ impl Records {
                 }
             }
         }
-        if record.report.is_none() {
+        // A void report is replaced when the next epoch's rows have scored it.
+        if record.report.as_ref().is_none_or(|report| report.void) {
             if let Some(snapshot) = at.snapshot(RUN, epoch).await? {
                 record.snapshot = Some(snapshot);
             }

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codec::{Decode, Encode};
+use iota_protocol::consensus::bonds::BondRow;
 use iota_protocol::ids::{AccountKey, Epoch, Hash, RunId, Stage};
 use iota_protocol::params::RunParams;
 use iota_protocol::view::{
-    ClockView, EpochReportView, MemberView, MergeView, ScoreView, SnapshotView, API_VERSION,
+    AgreementView, ClockView, EpochReportView, MemberView, MergeView, Payout, ScoreView, SnapshotView,
+    API_VERSION,
 };
 use subxt::backend::LegacyBackend;
 use subxt::config::RpcConfigFor;
@@ -278,6 +280,27 @@ impl At {
         self.call("merge", &(run, epoch, stage)).await
     }
 
+    /// Which pairs of a stage's committers agreed in an epoch.
+    ///
+    /// # Errors
+    /// See [`ChainError`].
+    pub async fn agreement(
+        &self,
+        run: RunId,
+        epoch: Epoch,
+        stage: Stage,
+    ) -> Result<Option<AgreementView>, ChainError> {
+        self.call("agreement", &(run, epoch, stage)).await
+    }
+
+    /// Pay of an epoch that waits for evidence.
+    ///
+    /// # Errors
+    /// See [`ChainError`].
+    pub async fn held(&self, run: RunId, epoch: Epoch) -> Result<Vec<Payout>, ChainError> {
+        self.call("held", &(run, epoch)).await
+    }
+
     /// Who may be paid for an epoch.
     ///
     /// # Errors
@@ -300,6 +323,14 @@ impl At {
     /// See [`ChainError`].
     pub async fn report(&self, run: RunId, epoch: Epoch) -> Result<Option<EpochReportView>, ChainError> {
         self.call("report", &(run, epoch)).await
+    }
+
+    /// Bonds of a run after its last settled epoch, in uid order of the validators.
+    ///
+    /// # Errors
+    /// See [`ChainError`].
+    pub async fn bonds(&self, run: RunId) -> Result<Vec<BondRow>, ChainError> {
+        self.call("bonds", &run).await
     }
 
     /// Rewards that an account may claim, in the smallest unit.

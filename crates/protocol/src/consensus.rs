@@ -3,8 +3,13 @@
 //!
 //! Each row is normalised within each stage, clipped at the stake-weighted quantile, and the ranks
 //! are normalised within each stage. Clipping comes first, so that what a minority says beyond the
-//! majority is gone before shares are formed. There are no bonds: a validator earns for its stake
-//! and for how much of its row survived clipping.
+//! majority is gone before shares are formed. What a validator earns is in [`bonds`]: a moving
+//! average of who supported which miner, as in Yuma 2 (steps 9 to 12 of the reference). Left out
+//! are liquid alpha and Yuma 3, which are options there, and every float.
+//!
+//! Two rules differ from the reference. The quantile is taken over the stake of all permitted
+//! validators, not only of those that revealed, so that nobody gains weight by another's silence.
+//! And when nothing was scored nobody is paid by stake alone: the treasury is.
 
 use alloc::collections::BTreeMap;
 use alloc::vec;
@@ -14,6 +19,12 @@ use crate::emission::apportion;
 use crate::ids::{Incarnation, Stage, Uid};
 use crate::work::ScoreEntry;
 
+pub mod bonds;
+
+#[cfg(test)]
+mod cabal;
+#[cfg(test)]
+mod reference;
 #[cfg(test)]
 mod tests;
 
@@ -59,6 +70,8 @@ pub struct Outcome {
     pub trust: Vec<u64>,
     /// For each miner: the largest weight that at least half of the stake of all rows supports.
     pub consensus: Vec<u64>,
+    /// For each row, for each miner: the weight that survived clipping. Bonds are made from it.
+    pub clipped: Vec<Vec<u64>>,
 }
 
 /// Stakes shifted right by one common amount so that sums and products of a solve fit.
@@ -86,8 +99,13 @@ pub fn solve(n_stages: u16, miners: &[Miner], rows: &[Row<'_>]) -> Outcome {
         .map(|miner| Column::new(&stakes, weights.iter().map(|row| at(row, miner))))
         .collect();
     let consensus: Vec<u64> = columns.iter().map(|column| column.threshold).collect();
-    let trust = weights.iter().map(|row| trust_of(n_stages, row, &consensus)).collect();
-    Outcome { incentives: incentives(n_stages, miners, &columns), trust, consensus }
+    let clipped: Vec<Vec<u64>> = weights.iter().map(|row| clip(row, &consensus)).collect();
+    let trust = clipped.iter().map(|row| trust_of(n_stages, row)).collect();
+    Outcome { incentives: incentives(n_stages, miners, &columns), trust, consensus, clipped }
+}
+
+fn clip(row: &[u64], consensus: &[u64]) -> Vec<u64> {
+    row.iter().zip(consensus).map(|(weight, limit)| (*weight).min(*limit)).collect()
 }
 
 fn at(row: &[u64], miner: usize) -> u64 {
@@ -141,11 +159,8 @@ impl Column {
     }
 }
 
-fn trust_of(n_stages: u16, row: &[u64], consensus: &[u64]) -> u64 {
-    let kept = row
-        .iter()
-        .zip(consensus)
-        .fold(0u64, |sum, (weight, limit)| sum.saturating_add((*weight).min(*limit)));
+fn trust_of(n_stages: u16, clipped: &[u64]) -> u64 {
+    let kept = clipped.iter().fold(0u64, |sum, weight| sum.saturating_add(*weight));
     kept.checked_div(u64::from(n_stages)).unwrap_or(0)
 }
 

@@ -4,17 +4,21 @@
 //! every remainder has an owner: the largest remainders within an apportionment, the treasury for
 //! everything that nobody earned.
 
+use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
+use bounded_collections::{BoundedVec, ConstU32};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
+use crate::consensus::bonds::{bonds_root, dividends, renew, Bond, BondRow, Holder};
 use crate::consensus::{scaled_stakes, solve, Miner, Outcome, Row};
 use crate::fixed::{mul_div, mul_div_rem};
-use crate::hash::{hash_of, Domain};
-use crate::ids::{Hash, Stage};
-use crate::params::{RunParams, PPM};
+use crate::hash::Domain;
+use crate::ids::{Epoch, Hash, Incarnation, Stage, Uid};
+use crate::merkle::{self, leaf, prove_range, RangeProof};
+use crate::params::{RunParams, MAX_MEMBERS, PPM};
 use crate::view::{Payout, ScoreView, SnapshotValidator, SnapshotView};
 use crate::work::ScoreEntry;
 
@@ -43,6 +47,60 @@ pub struct Shares {
 /// Half to miners, who carry the training. Validators replay a part of that work, wait and hold a
 /// bond: two fifths. A tenth to the treasury, which pays for what nobody is scored for.
 pub const SHARES: Shares = Shares { miners_ppm: 500_000, validators_ppm: 400_000, treasury_ppm: 100_000 };
+
+/// Part of the validators' share that pays opened audit transcripts, in millionths: a tenth, so that
+/// an audit done is worth something to the smallest validator and dividends stay what counts.
+pub const AUDITS_PPM: u32 = 100_000;
+/// Transcripts that one validator is paid for in one epoch: its seeded choice, and the miner with the
+/// worst significant effect.
+pub const MAX_TRANSCRIPTS: u32 = 2;
+
+/// What besides snapshot, rows and bonds decides a settlement. Kept in the report, so that a stranger
+/// needs nothing else.
+#[derive(
+    Clone,
+    PartialEq,
+    Eq,
+    Debug,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
+)]
+pub struct Terms {
+    /// Minted by the chain before this settlement, smallest units.
+    pub minted_before: u128,
+    /// The run's share of the chain's emission, in millionths.
+    pub share_ppm: u32,
+    /// The epoch whose rows scored this one: itself, or the next after it was void.
+    pub scored_by: Epoch,
+    /// Miners that a verdict or a proof of equivocation stops from being paid, in uid order. What
+    /// they would have earned goes to the treasury, so that nobody gains by accusing.
+    pub gated: BoundedVec<(Uid, Incarnation), ConstU32<MAX_MEMBERS>>,
+    /// Validators that opened audit transcripts, in uid order, and how many.
+    pub transcripts: BoundedVec<(Uid, u32), ConstU32<MAX_MEMBERS>>,
+}
+
+impl Terms {
+    /// The whole emission, nobody gated, no transcripts.
+    #[must_use]
+    pub fn plain(scored_by: Epoch, minted_before: u128) -> Self {
+        Self {
+            minted_before,
+            share_ppm: PPM,
+            scored_by,
+            gated: BoundedVec::default(),
+            transcripts: BoundedVec::default(),
+        }
+    }
+
+    fn is_gated(&self, uid: Uid, incarnation: Incarnation) -> bool {
+        self.gated.contains(&(uid, incarnation))
+    }
+}
 
 /// Where an epoch's emission went. `minted = miners + validators + treasury`, exactly.
 #[derive(
@@ -82,6 +140,23 @@ pub struct Settlement {
     pub split: EmissionSplit,
     /// Payments above 0 in uid order.
     pub payouts: Vec<Payout>,
+    /// Bonds after this epoch, in the order of the snapshot's validators; those before it if it is void.
+    pub bonds: Vec<BondRow>,
+}
+
+impl Settlement {
+    /// Hash over the bonds after this epoch.
+    #[must_use]
+    pub fn bonds_root(&self) -> Hash {
+        bonds_root(&self.bonds)
+    }
+}
+
+/// What a void epoch is scored from, once, together with the next: its own miners, the next epoch's
+/// validators.
+#[must_use]
+pub fn carried(void: &SnapshotView, next: &SnapshotView) -> SnapshotView {
+    SnapshotView { miners: void.miners.clone(), validators: next.validators.clone() }
 }
 
 /// What the epoch mints when the run minted `minted_before` until now.
@@ -130,23 +205,27 @@ fn summable(weights: &[u128]) -> Vec<u128> {
     weights.iter().map(|weight| if fits { *weight } else { weight.wrapping_shr(bits) }).collect()
 }
 
-/// Settles one epoch from its snapshot and the revealed scores.
+/// Settles one epoch from its snapshot, the revealed scores, the bonds until now and the terms.
 ///
 /// Void unless validators with more than half of the snapshot's stake revealed. Otherwise each
-/// stage's share of the miners' part goes to its miners by incentive, and the validators' part to
-/// those who revealed, in proportion to stake times trust. Who did not reveal weighs against every
+/// stage's share of the miners' part goes to its miners by incentive. Of the validators' part a fixed
+/// share pays opened transcripts and the rest is dividends of those who revealed, in proportion to
+/// their bonds times what the bonded miners earn. Who did not reveal weighs against every
 /// miner: the clip is taken over the stake of the whole snapshot, and what it leaves without support
 /// goes to the treasury.
+///
+/// Bonds stand for validators of the snapshot only: who lost its permit loses its bonds.
 #[must_use]
 pub fn settle(
     params: &RunParams,
     snapshot: &SnapshotView,
     scores: &[ScoreView],
-    minted_before: u128,
+    bonds: &[BondRow],
+    terms: &Terms,
 ) -> Settlement {
     let reveals = reveals(snapshot, scores);
     if !has_quorum(&reveals) {
-        return Settlement { void: true, ..Settlement::default() };
+        return Settlement { void: true, bonds: bonds.to_vec(), ..Settlement::default() };
     }
     let rows: Vec<Row<'_>> = reveals
         .iter()
@@ -162,11 +241,48 @@ pub fn settle(
         .map(|miner| Miner { uid: miner.uid, incarnation: miner.incarnation, stage: miner.stage })
         .collect();
     let outcome = solve(params.n_stages(), &miners, &rows);
-    let minted = epoch_emission(minted_before);
+    let held = renew(&miners, &holders(&reveals, &outcome, bonds));
+    let minted = run_emission(terms);
     let part = |ppm: u32| mul_div(minted, u128::from(ppm), u128::from(PPM)).unwrap_or(0);
-    let to_miners = pay_miners(params, snapshot, &outcome, part(SHARES.miners_ppm));
-    let to_validators = pay_validators(&reveals, &outcome, part(SHARES.validators_ppm));
-    conclude(minted, to_miners, to_validators)
+    let to_miners = pay_miners(params, snapshot, &outcome, terms, part(SHARES.miners_ppm));
+    let weights = dividends(&held, &earnings(params, &miners, &outcome, terms));
+    let to_validators = pay_validators(&reveals, &weights, terms, part(SHARES.validators_ppm));
+    let bonds = reveals.iter().zip(held).map(|((own, _), bonds)| BondRow {
+        uid: own.uid,
+        incarnation: own.incarnation,
+        bonds,
+    });
+    Settlement { bonds: bonds.collect(), ..conclude(minted, to_miners, to_validators) }
+}
+
+/// The run's share of what the chain's schedule gives, rounded down; the rest is not minted.
+fn run_emission(terms: &Terms) -> u128 {
+    let whole = epoch_emission(terms.minted_before);
+    mul_div(whole, u128::from(terms.share_ppm.min(PPM)), u128::from(PPM)).unwrap_or(0)
+}
+
+fn holders<'a>(reveals: &[Reveal<'_>], outcome: &'a Outcome, bonds: &'a [BondRow]) -> Vec<Holder<'a>> {
+    let before = |own: &SnapshotValidator| -> &'a [Bond] {
+        let found = bonds.iter().find(|row| row.uid == own.uid && row.incarnation == own.incarnation);
+        found.map_or(&[], |row| row.bonds.as_slice())
+    };
+    reveals
+        .iter()
+        .zip(&outcome.clipped)
+        .map(|((own, _), clipped)| Holder { uid: own.uid, stake: own.stake, clipped, before: before(own) })
+        .collect()
+}
+
+/// What each miner earns, as a weight for dividends: its incentive times its stage's share; nothing
+/// if it is gated.
+fn earnings(params: &RunParams, miners: &[Miner], outcome: &Outcome, terms: &Terms) -> BTreeMap<Uid, u128> {
+    let share = |miner: &Miner| params.stage(miner.stage).map_or(0, |stage| u128::from(stage.share_ppm));
+    miners
+        .iter()
+        .zip(&outcome.incentives)
+        .filter(|(miner, _)| !terms.is_gated(miner.uid, miner.incarnation))
+        .map(|(miner, incentive)| (miner.uid, u128::from(*incentive).saturating_mul(share(miner))))
+        .collect()
 }
 
 /// A validator of the snapshot and its row, `None` if it did not reveal.
@@ -195,7 +311,14 @@ fn has_quorum(reveals: &[Reveal<'_>]) -> bool {
     revealed.saturating_mul(2) > total
 }
 
-fn pay_miners(params: &RunParams, snapshot: &SnapshotView, outcome: &Outcome, total: u128) -> Vec<Payout> {
+/// What a gated miner would have earned is paid to nobody here, and so goes to the treasury.
+fn pay_miners(
+    params: &RunParams,
+    snapshot: &SnapshotView,
+    outcome: &Outcome,
+    terms: &Terms,
+    total: u128,
+) -> Vec<Payout> {
     let shares: Vec<u128> = params.stages.iter().map(|stage| u128::from(stage.share_ppm)).collect();
     let mut payouts = Vec::new();
     for (stage, amount) in (0..=u16::MAX).map(Stage).zip(apportion(total, &shares)) {
@@ -210,24 +333,34 @@ fn pay_miners(params: &RunParams, snapshot: &SnapshotView, outcome: &Outcome, to
             Payout { uid: miner.uid, incarnation: miner.incarnation, coldkey: miner.coldkey, amount }
         }));
     }
+    payouts.retain(|payout| !terms.is_gated(payout.uid, payout.incarnation));
     payouts
 }
 
-/// Who did not reveal has no trust, hence no pay.
-fn pay_validators(reveals: &[Reveal<'_>], outcome: &Outcome, total: u128) -> Vec<Payout> {
-    let stakes = scaled_stakes(reveals.iter().map(|(validator, _)| validator.stake));
-    let weights: Vec<u128> = stakes
+/// Dividends of those who revealed, and what the transcripts that they opened pay.
+///
+/// A transcript is worth the audits' part over all that could have been opened, so that nobody gains
+/// by the idleness of others; what is left goes to the treasury.
+fn pay_validators(reveals: &[Reveal<'_>], weights: &[u128], terms: &Terms, total: u128) -> Vec<Payout> {
+    let audits = mul_div(total, u128::from(AUDITS_PPM), u128::from(PPM)).unwrap_or(0);
+    let most = u128::try_from(reveals.len()).unwrap_or(u128::MAX).saturating_mul(u128::from(MAX_TRANSCRIPTS));
+    let each = audits.checked_div(most).unwrap_or(0);
+    let active: Vec<u128> = reveals
         .iter()
-        .zip(&outcome.trust)
-        .map(|(stake, trust)| stake.saturating_mul(u128::from(*trust)))
+        .zip(weights)
+        .map(|((_, row), weight)| if row.is_some() { *weight } else { 0 })
         .collect();
-    let pay = |((validator, _), amount): (&Reveal<'_>, u128)| Payout {
-        uid: validator.uid,
-        incarnation: validator.incarnation,
-        coldkey: validator.coldkey,
-        amount,
+    let pay = |((validator, row), dividend): (&Reveal<'_>, u128)| {
+        let opened = terms.transcripts.iter().find(|(uid, _)| *uid == validator.uid && row.is_some());
+        let opened = opened.map_or(0, |(_, count)| u128::from((*count).min(MAX_TRANSCRIPTS)));
+        Payout {
+            uid: validator.uid,
+            incarnation: validator.incarnation,
+            coldkey: validator.coldkey,
+            amount: dividend.saturating_add(opened.saturating_mul(each)),
+        }
     };
-    reveals.iter().zip(apportion(total, &weights)).map(pay).collect()
+    reveals.iter().zip(apportion(total.saturating_sub(audits), &active)).map(pay).collect()
 }
 
 fn conclude(minted: u128, miners: Vec<Payout>, validators: Vec<Payout>) -> Settlement {
@@ -240,11 +373,35 @@ fn conclude(minted: u128, miners: Vec<Payout>, validators: Vec<Payout>) -> Settl
     payouts.retain(|payout| payout.amount > 0);
     payouts.sort_unstable_by_key(|payout| payout.uid);
     let split = EmissionSplit { minted, burned: 0, miners: to_miners, validators: to_validators, treasury };
-    Settlement { void: false, split, payouts }
+    Settlement { void: false, split, payouts, bonds: Vec::new() }
 }
 
-/// Hash over a payout table in uid order.
+/// Merkle root over a payout table in uid order; `Hash::ZERO` for an empty one. The root stands in the
+/// epoch's report, which is a storage value of the chain, so that one payment can be proven to
+/// whoever has a header: `prove_payout`, then a read proof of the report.
 #[must_use]
 pub fn payouts_root(payouts: &[Payout]) -> Hash {
-    hash_of(Domain::Payouts, &payouts)
+    merkle::root(&payout_leaves(payouts))
+}
+
+/// Proof that the payment at `position` of a table stands under its root; `None` beyond the end.
+#[must_use]
+pub fn prove_payout(payouts: &[Payout], position: usize) -> Option<RangeProof> {
+    prove_range(&payout_leaves(payouts), position, 1)
+}
+
+/// Whether `payout` is the one at `position` of a table of `total` payments under `root`.
+#[must_use]
+pub fn verify_payout(
+    root: &Hash,
+    total: usize,
+    position: usize,
+    payout: &Payout,
+    proof: &RangeProof,
+) -> bool {
+    proof.verify(root, total, position, &payout_leaves(core::slice::from_ref(payout)))
+}
+
+fn payout_leaves(payouts: &[Payout]) -> Vec<Hash> {
+    payouts.iter().map(|payout| leaf(&(Domain::Payouts.tag(), payout).encode())).collect()
 }

@@ -3,6 +3,7 @@
 //! The test compares; with `IOTA_BLESS=1` in the environment it writes the files anew, for a change
 //! that is meant.
 
+mod consensus;
 mod messages;
 mod rules;
 mod sheet;

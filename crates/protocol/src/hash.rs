@@ -39,10 +39,14 @@ pub enum Domain {
     Serve,
     /// A payout table.
     Payouts,
+    /// All bonds of a run.
+    Bonds,
+    /// Audit transcripts before they are opened.
+    Transcripts,
 }
 
 impl Domain {
-    const fn tag(self) -> &'static [u8] {
+    pub(crate) const fn tag(self) -> &'static [u8] {
         match self {
             Self::Codes => b"iota/codes/1",
             Self::Leaf => b"iota/leaf/1",
@@ -60,6 +64,8 @@ impl Domain {
             Self::Register => b"iota/register/1",
             Self::Serve => b"iota/serve/1",
             Self::Payouts => b"iota/payouts/1",
+            Self::Bonds => b"iota/bonds/1",
+            Self::Transcripts => b"iota/transcripts/1",
         }
     }
 }

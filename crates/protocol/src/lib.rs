@@ -26,6 +26,7 @@ pub mod clasp;
 pub mod consensus;
 pub mod deterrence;
 pub mod emission;
+pub mod equivocation;
 pub mod evidence;
 pub mod fixed;
 #[cfg(test)]
@@ -48,6 +49,7 @@ pub mod score;
 pub mod seat;
 pub mod seed;
 pub mod shard;
+pub mod verdict;
 pub mod vesting;
 pub mod view;
 pub mod wire;

@@ -461,6 +461,28 @@ impl RunParams {
         }
     }
 
+    /// Whether a run that has started may go on with `next`: rates, windows and the number of epochs
+    /// may change, what defines the model, its data or the bytes of its messages may not.
+    ///
+    /// # Errors
+    /// The first field that may not change, or a relation of `next` that does not hold.
+    pub fn may_become(&self, next: &Self) -> Result<(), ParamsError> {
+        const FIXED: &str = "the value that the run started with";
+        next.validate()?;
+        check(next.preset == self.preset, "preset", FIXED)?;
+        check(next.seed == self.seed, "seed", FIXED)?;
+        check(next.model == self.model, "model", FIXED)?;
+        check(next.stages == self.stages, "stages", FIXED)?;
+        check(next.data == self.data, "data", FIXED)?;
+        check(next.start_replicas == self.start_replicas, "start_replicas", FIXED)?;
+        check(next.train.wire == self.train.wire, "train.wire", FIXED)?;
+        check(next.train.keep_moments == self.train.keep_moments, "train.keep_moments", FIXED)?;
+        let windows = next.train.windows_per_sample == self.train.windows_per_sample;
+        check(windows, "train.windows_per_sample", FIXED)?;
+        check(next.merge.chunk == self.merge.chunk, "merge.chunk", FIXED)?;
+        check(next.merge.exponent_min == self.merge.exponent_min, "merge.exponent_min", FIXED)
+    }
+
     /// Whether this epoch only settles the scores of the one before.
     #[must_use]
     pub fn is_settling(&self, epoch: Epoch) -> bool {

@@ -6,14 +6,14 @@ use codec::{Decode, Encode};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
-use crate::emission::EmissionSplit;
+use crate::emission::{EmissionSplit, Terms};
 use crate::ids::{AccountKey, Epoch, Hash, Incarnation, RunId, Stage, Uid};
 use crate::params::RunParams;
 use crate::phase::Schedule;
 use crate::work::{Bitmap, Endpoint, Role, ScoreEntry, ShardStatus, WorkCommit};
 
 /// Version of the runtime API; workers refuse another.
-pub const API_VERSION: u32 = 1;
+pub const API_VERSION: u32 = 2;
 
 /// Where a run stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, TypeInfo, Serialize, Deserialize)]
@@ -24,6 +24,8 @@ pub enum RunState {
     Running,
     /// The settling epoch has closed.
     Ended,
+    /// Between two epochs, until somebody resumes it.
+    Paused,
 }
 
 /// The clock of a run at one block.
@@ -112,6 +114,28 @@ pub struct MergeView {
     pub shards: Vec<ShardStatus>,
     /// The root reported by more than half of the committers, once there is one.
     pub canonical_root: Option<Hash>,
+}
+
+/// One shard of a merge and who owned it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, TypeInfo, Serialize, Deserialize)]
+pub struct AgreementCell {
+    /// The shard.
+    pub shard: u16,
+    /// One owner.
+    pub low: Uid,
+    /// The other; the same where a stage had one committer.
+    pub high: Uid,
+    /// What they opened.
+    pub status: ShardStatus,
+}
+
+/// Which pairs of a stage's committers agreed in one epoch: a cell for each unordered pair.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode, TypeInfo, Serialize, Deserialize)]
+pub struct AgreementView {
+    /// Committers in uid order.
+    pub members: Vec<(Uid, Incarnation)>,
+    /// One cell for each shard, by shard index.
+    pub cells: Vec<AgreementCell>,
 }
 
 /// A miner as it stood when its epoch closed; consensus and payout use only this.
@@ -216,12 +240,14 @@ pub struct EpochReportView {
     pub block: u32,
     /// Too little stake revealed: nothing was minted.
     pub void: bool,
-    /// Minted by the run before this report.
-    pub minted_before: u128,
+    /// What besides snapshot, rows and bonds decided it.
+    pub terms: Terms,
     /// What was minted and where it went.
     pub split: EmissionSplit,
     /// Hash over the payout table.
     pub payouts_root: Hash,
+    /// Hash over the run's bonds after it; bonds start empty, so that a replay from epoch 0 has them.
+    pub bonds_root: Hash,
     /// Members who were paid.
     pub payouts: Vec<Payout>,
 }

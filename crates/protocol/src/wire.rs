@@ -6,7 +6,8 @@
 )]
 
 use alloc::vec::Vec;
-use codec::{Decode, DecodeLimit, Encode};
+use codec::{Decode, DecodeLimit, DecodeWithMemTracking, Encode, MaxEncodedLen};
+use scale_info::TypeInfo;
 
 use crate::hash::{hash, hash_of, Domain};
 use crate::ids::{Attempt, Epoch, Hash, RunId, Sample, Stage, Uid};
@@ -22,7 +23,7 @@ pub const HOP_OVERHEAD: usize = 512;
 const MAX_DEPTH: u32 = 8;
 
 /// Header of an activation or a gradient. Its hash is what the sender signs.
-#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct HopHeader {
     /// `WIRE_VERSION`.
     pub version: u8,

@@ -9,6 +9,7 @@ use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
+use crate::emission::MAX_TRANSCRIPTS;
 use crate::hash::{hash_of, Domain};
 use crate::ids::{AccountKey, Epoch, Hash, Incarnation, RunId, Uid};
 use crate::params::{MAX_GROUP, MAX_MEMBERS};
@@ -78,6 +79,21 @@ pub struct WorkCommit {
     pub samples: u32,
     /// For a stage-0 miner: samples that it started (its next `s`); otherwise 0.
     pub started: u32,
+}
+
+/// Tokens that an epoch counts, from the samples that each stage-0 committer reports.
+///
+/// Nobody else can check a stage-0 miner's count before the seed is known, and the learning rate
+/// follows the sum: each counts at most twice the lower median of the stage, so that less than half of
+/// its committers cannot inflate it beyond twice what the others did.
+#[must_use]
+pub fn counted_tokens(samples: &[u32], tokens_per_sample: u32) -> u64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_unstable();
+    let median = sorted.get(sorted.len().saturating_sub(1) / 2).copied().unwrap_or(0);
+    let most = u64::from(median).saturating_mul(2);
+    let counted = samples.iter().fold(0u64, |sum, own| sum.saturating_add(u64::from(*own).min(most)));
+    counted.saturating_mul(u64::from(tokens_per_sample))
 }
 
 /// A bitmap over the positions of a stage's committers in uid order.
@@ -168,6 +184,50 @@ pub struct ScoreReveal {
     pub salt: [u8; 32],
     /// Root of the published report.
     pub report_root: Hash,
+}
+
+/// What a validator found when it replayed one segment: the opening of a transcript.
+#[derive(
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Debug,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
+)]
+pub struct Transcript {
+    /// The audited miner.
+    pub uid: Uid,
+    /// Its incarnation in the audited epoch.
+    pub incarnation: Incarnation,
+    /// First local step of the segment.
+    pub segment: u32,
+    /// Root over the replayed codes and states.
+    pub root: Hash,
+    /// Whether the miner's own codes and states are the same.
+    pub agrees: bool,
+}
+
+/// Transcripts of one validator and epoch.
+pub type Transcripts = BoundedVec<Transcript, ConstU32<MAX_TRANSCRIPTS>>;
+
+/// The hash that `commit_transcripts` puts on chain, before anybody has opened any.
+#[must_use]
+pub fn transcripts_hash(
+    genesis: &Hash,
+    run: RunId,
+    author: &AccountKey,
+    epoch: Epoch,
+    salt: &[u8; 32],
+    transcripts: &Transcripts,
+) -> Hash {
+    hash_of(Domain::Transcripts, &(genesis, run, author, epoch, salt, transcripts))
 }
 
 /// Version of the score preimage.

@@ -124,6 +124,25 @@ fn tokens_and_data_positions_count_what_stage_0_committed() {
 }
 
 #[test]
+fn a_stage_0_miner_cannot_inflate_the_tokens_beyond_twice_the_median() {
+    with_epoch(params(), || {
+        let liar = holders(0)[1];
+        run_to_phase(Phase::Commit);
+        for index in 0..4 {
+            let claim = if index == liar {
+                WorkCommit { samples: 1_000, started: 1_000, ..work(index) }
+            } else {
+                work(index)
+            };
+            assert_ok!(Iota::commit_work(signed(hotkey(index)), RUN, clock().epoch, claim));
+        }
+        run_to_close();
+        // Nine samples by one, counted in full; twice nine by the other; two windows of eight tokens.
+        assert_eq!(clock().tokens, (9 + 18) * 2 * 8);
+    });
+}
+
+#[test]
 fn an_epoch_without_a_quorum_is_void_and_mints_nothing() {
     with_epoch(params(), || {
         merge_epoch(&[0, 1, 2, 3]);

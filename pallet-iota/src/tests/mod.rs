@@ -3,6 +3,7 @@
 mod bonds;
 mod calls;
 mod epochs;
+mod evidence;
 mod feeless;
 mod fuzz;
 mod keys;
@@ -10,6 +11,9 @@ mod membership;
 mod merge;
 mod money;
 mod pitfalls;
+mod runs;
 mod scores;
 mod seats;
+mod supports;
+mod verdicts;
 mod vesting;

@@ -55,8 +55,10 @@ fn a_stranger_derives_the_same_payouts() {
         let snapshot = Iota::snapshot_view(RUN, Epoch(0)).unwrap();
         let scores = Iota::scores_view(RUN, Epoch(0));
         let run = Iota::run_view(RUN).unwrap();
-        let derived = settle(&run, &snapshot, &scores, report.minted_before);
+        let derived = settle(&run, &snapshot, &scores, &[], &report.terms);
         assert_eq!(derived.payouts, report.payouts);
+        assert_eq!(derived.bonds_root(), report.bonds_root);
+        assert_eq!(derived.bonds, Iota::supports_view(RUN));
         assert_eq!(derived.split.minted, report.split.minted);
     });
 }

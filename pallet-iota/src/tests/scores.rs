@@ -2,6 +2,7 @@
 
 use iota_protocol::{
     ids::{Epoch, Hash, RunId, Uid},
+    params::RunParams,
     work::{Role, ScoreEntry, ScoreReveal},
 };
 use polkadot_sdk::frame_support::{assert_noop, assert_ok};
@@ -44,7 +45,7 @@ fn scores_are_committed_by_permitted_validators_in_their_window() {
         assert_ok!(call(4, RUN, SCORED));
         assert_noop!(commit_hash(4, 2), E::AlreadyCommitted);
         run_to(schedule().score_commit().end);
-        assert_noop!(call(5, RUN, SCORED), E::WrongPhase);
+        assert_noop!(call(5, RUN, SCORED), E::CommitTooLate);
     });
 }
 
@@ -61,7 +62,7 @@ fn a_reveal_must_match_its_commit_and_may_be_sent_by_anyone() {
         let reveal = reveal_of(SCORED, 100);
         let author = uid(4);
         commit_scores(4, SCORED, &reveal);
-        assert_noop!(reveal_row(author, &reveal), E::WrongPhase);
+        assert_noop!(reveal_row(author, &reveal), E::RevealTooEarly);
         run_to(schedule().score_reveal().start);
         assert_noop!(reveal_row(uid(5), &reveal), E::NoCommit);
         let other_salt = ScoreReveal { salt: [5; 32], ..reveal.clone() };
@@ -83,7 +84,48 @@ fn a_copied_commit_cannot_be_revealed() {
         assert_ok!(Iota::commit_scores(signed(hotkey(5)), RUN, SCORED, copied));
         run_to(schedule().score_reveal().start);
         assert_ok!(reveal_row(uid(4), &reveal));
-        assert_noop!(reveal_row(uid(5), &reveal), E::HashMismatch);
+        assert_noop!(reveal_row(uid(5), &reveal), E::CopiedCommit);
+        // The copy is recognised before its original is revealed, too, and a row of one's own is no copy.
+        assert_noop!(reveal_row(uid(5), &reveal_of(SCORED, 101)), E::CopiedCommit);
+    });
+}
+
+#[test]
+fn the_reveal_window_opens_and_closes_at_its_blocks() {
+    with_scored_epoch(|| {
+        let reveal = reveal_of(SCORED, 100);
+        commit_scores(4, SCORED, &reveal);
+        let window = schedule().score_reveal();
+        assert_eq!(window.start, schedule().score_commit().end, "the two windows are disjoint");
+        run_to(window.start - 1);
+        assert_noop!(reveal_row(uid(4), &reveal), E::RevealTooEarly);
+        assert_ok!(commit_hash(5, 1));
+        run_to(window.end - 1);
+        assert_ok!(reveal_row(uid(4), &reveal));
+        run_to(window.end);
+        assert_noop!(reveal_row(uid(5), &reveal), E::RevealTooLate);
+    });
+}
+
+#[test]
+fn a_reveal_is_not_replayed_in_its_epoch_or_in_another() {
+    with_epoch(RunParams { epochs: 4, ..params() }, || {
+        merge_epoch(&[0, 1, 2, 3]);
+        run_to(System::block_number() + 1);
+        let reveal = reveal_of(SCORED, 100);
+        commit_scores(4, SCORED, &reveal);
+        run_to(schedule().score_reveal().start);
+        assert_ok!(reveal_row(uid(4), &reveal));
+        assert_noop!(reveal_row(uid(4), &reveal), E::AlreadyRevealed);
+        merge_epoch(&[0, 1, 2, 3]);
+        run_to(System::block_number() + 1);
+        assert_noop!(reveal_row(uid(4), &reveal), E::WrongEpoch);
+        // The same row and hash in the next epoch: the hash is bound to the epoch that it was made for.
+        let replayed = score_hash(4, SCORED, &reveal);
+        assert_ok!(Iota::commit_scores(signed(hotkey(4)), RUN, Epoch(1), replayed));
+        run_to(schedule().score_reveal().start);
+        let sent = Iota::reveal_scores(signed(coldkey(9)), RUN, Epoch(1), uid(4), reveal);
+        assert_noop!(sent, E::HashMismatch);
     });
 }
 
@@ -93,7 +135,7 @@ fn a_late_reveal_is_refused_and_its_author_inactive() {
         let reveal = reveal_of(SCORED, 100);
         commit_scores(4, SCORED, &reveal);
         run_to(schedule().score_reveal().end);
-        assert_noop!(reveal_row(uid(4), &reveal), E::WrongPhase);
+        assert_noop!(reveal_row(uid(4), &reveal), E::RevealTooLate);
         assert_eq!(Iota::scores_view(RUN, SCORED).first().unwrap().entries, None);
     });
 }

@@ -72,7 +72,8 @@ fn e_a_validator_that_says_nothing_weighs_against() {
 
 #[test]
 fn f_no_rows_and_no_weights_give_nothing() {
-    assert_eq!(solved(2, &[]), Outcome { incentives: vec![0, 0], trust: vec![], consensus: vec![0, 0] });
+    let nothing = Outcome { incentives: vec![0, 0], consensus: vec![0, 0], ..Outcome::default() };
+    assert_eq!(solved(2, &[]), nothing);
     assert_eq!(solved(2, &[(9, &[0, 0])]).incentives, [0, 0]);
     assert_eq!(solve(0, &[], &[]), Outcome::default());
 }
@@ -171,6 +172,8 @@ proptest! {
         after.incentives.rotate_right(by);
         after.consensus.rotate_right(by);
         after.trust.rotate_right(turn);
+        after.clipped.rotate_right(turn);
+        after.clipped.iter_mut().for_each(|row| row.rotate_right(by));
         prop_assert_eq!(before, after);
     }
 
@@ -197,6 +200,33 @@ proptest! {
         let highest = |at: usize| (0..rows.len()).map(|row| solved(6, &honest[row..=row]).consensus[at]).max().unwrap();
         for (at, threshold) in solved(6, &all).consensus.iter().enumerate() {
             prop_assert!(*threshold <= highest(at));
+        }
+    }
+
+    #[test]
+    fn a_higher_score_never_lowers_a_miners_share(rows in table(), who in 0usize..8, at in 0usize..6, more in 1u16..500) {
+        let mut raised = rows.clone();
+        let row = who % rows.len();
+        raised[row].1[at] += more;
+        let (before, after) = (solved(6, &as_slices(&rows)), solved(6, &as_slices(&raised)));
+        // Its own consensus weight never falls, nor does any other's rise.
+        for miner in 0..6 {
+            let (old, new) = (before.consensus[miner], after.consensus[miner]);
+            let as_told = if miner == at { new >= old } else { new <= old };
+            prop_assert!(as_told, "miner {}: {} then {}", miner, old, new);
+        }
+        // Shares of the whole are apportioned: a unit may move by rounding.
+        prop_assert!(after.incentives[at] + 1 >= before.incentives[at]);
+    }
+
+    #[test]
+    fn clipped_weights_never_pass_row_or_consensus(rows in table()) {
+        let outcome = solved(6, &as_slices(&rows));
+        for (row, clipped) in rows.iter().zip(&outcome.clipped) {
+            let alone = solved(6, &[(1, row.1.as_slice())]);
+            let expected: Vec<u64> =
+                alone.consensus.iter().zip(&outcome.consensus).map(|(own, limit)| *own.min(limit)).collect();
+            prop_assert_eq!(clipped, &expected);
         }
     }
 }

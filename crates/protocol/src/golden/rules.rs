@@ -1,26 +1,20 @@
 //! Every rule on fixed inputs, for implementations in other languages and for the next compiler.
 
-use codec::Encode;
 use serde_json::json;
 
 use super::{check_vectors, Vectors};
 use crate::assignment::assign;
 use crate::clasp::{estimate, Config, Observation};
-use crate::consensus::{solve, Miner, Row};
-use crate::emission::{apportion, epoch_emission, payouts_root, settle, MAX_SUPPLY};
 use crate::fixed::{mul_div, neg_log2_q32};
-use crate::ids::{AccountKey, Epoch, Hash, Incarnation, RunId, Sample, Stage, Uid};
+use crate::ids::{Epoch, Hash, Incarnation, RunId, Sample, Stage, Uid};
 use crate::merge::{merge_shard, shard_hash, EntryShard};
 use crate::merkle::{leaf, prove_range, root};
-use crate::params::RunParams;
 use crate::pathway::{next_weights, preference};
 use crate::position::{sample_windows, window};
 use crate::sample_params::params_with_shares;
 use crate::score::{row, Scored};
 use crate::seed::{audit_choice, derive, run_seed, Draw};
 use crate::shard::Shards;
-use crate::view::{ScoreView, SnapshotEntry, SnapshotValidator, SnapshotView};
-use crate::work::ScoreEntry;
 
 const SEED: Hash = Hash([0x5e; 32]);
 
@@ -118,103 +112,6 @@ fn merges() {
     }
     add(&mut vectors, "entries", json!(entries.iter().map(hex::encode).collect::<Vec<_>>()));
     check_vectors("merge.json", &vectors);
-}
-
-/// Stake and scores by uid, over five miners: three in stage 0 and two in stage 1.
-type Told = (u128, [u16; 5]);
-
-const TABLES: [(&str, &[Told]); 6] = [
-    ("a_one_validator", &[(7, [3, 2, 1, 5, 5])]),
-    ("b_cabal", &[(35, [30, 30, 20, 9, 9]), (25, [29, 31, 20, 9, 8]), (40, [0, 0, 65_535, 0, 1])]),
-    ("c_above_consensus", &[(1, [1, 1, 1, 1, 1]), (1, [1, 1, 1, 1, 1]), (1, [4, 1, 1, 1, 3])]),
-    ("e_silent", &[(40, [1, 2, 3, 4, 5]), (30, [0; 5]), (20, [3, 2, 1, 4, 5])]),
-    ("f_no_weights", &[(40, [0; 5]), (60, [0; 5])]),
-    ("g_all_equal", &[(1, [1; 5]), (u128::MAX, [7; 5])]),
-];
-
-fn snapshot(rows: &[Told]) -> (SnapshotView, Vec<ScoreView>) {
-    let key = |uid: u8| AccountKey([uid; 32]);
-    let miners = (0u8..5).map(|uid| SnapshotEntry {
-        uid: Uid(uid.into()),
-        incarnation: Incarnation(3),
-        stage: Stage(u16::from(uid / 3)),
-        coldkey: key(uid),
-        samples: 10,
-    });
-    let validators = (10u8..).zip(rows).map(|(uid, (stake, _))| SnapshotValidator {
-        uid: Uid(uid.into()),
-        incarnation: Incarnation(4),
-        hotkey: key(uid),
-        coldkey: key(uid),
-        stake: *stake,
-    });
-    let entry =
-        |(uid, score): (u16, &u16)| ScoreEntry { uid: Uid(uid), incarnation: Incarnation(3), score: *score };
-    let scores = (10u16..).zip(rows).map(|(uid, (_, scores))| ScoreView {
-        uid: Uid(uid),
-        incarnation: Incarnation(4),
-        commit: Hash::ZERO,
-        entries: Some((0u16..).zip(scores).map(entry).collect()),
-        report_root: None,
-    });
-    (SnapshotView { miners: miners.collect(), validators: validators.collect() }, scores.collect())
-}
-
-/// Who stays silent holds 49 of 100: 26 and 25 carry nothing apart, and what they agree on together.
-fn unrevealed(params: &RunParams) -> serde_json::Value {
-    let (snapshot, mut scores) =
-        snapshot(&[(26, [9, 0, 0, 1, 1]), (25, [0, 4, 0, 1, 1]), (49, [0, 1, 0, 0, 1])]);
-    scores.truncate(2);
-    let settled = settle(params, &snapshot, &scores, 123_456_789);
-    let payouts: Vec<_> = settled.payouts.iter().map(|own| (own.uid, own.amount.to_string())).collect();
-    json!({ "void": settled.void, "payouts": payouts, "split": hex::encode(settled.split.encode()) })
-}
-
-#[test]
-fn consensus_and_settlement() {
-    let mut vectors = Vectors::new();
-    let params = params_with_shares(&[450_000, 550_000]);
-    for (name, table) in TABLES {
-        let (snapshot, scores) = snapshot(table);
-        let rows: Vec<Row<'_>> = snapshot
-            .validators
-            .iter()
-            .zip(&scores)
-            .map(|(own, view)| Row {
-                uid: own.uid,
-                stake: own.stake,
-                entries: view.entries.as_deref().unwrap(),
-            })
-            .collect();
-        let miners: Vec<Miner> = snapshot
-            .miners
-            .iter()
-            .map(|own| Miner { uid: own.uid, incarnation: own.incarnation, stage: own.stage })
-            .collect();
-        let outcome = solve(2, &miners, &rows);
-        let settled = settle(&params, &snapshot, &scores, 123_456_789);
-        add(
-            &mut vectors,
-            name,
-            json!({
-                "incentives": outcome.incentives,
-                "trust": outcome.trust,
-                "consensus": outcome.consensus,
-                "void": settled.void,
-                "payouts": settled.payouts.iter().map(|own| (own.uid, own.amount.to_string())).collect::<Vec<_>>(),
-                "payouts_root": payouts_root(&settled.payouts),
-                "split": hex::encode(settled.split.encode()),
-            }),
-        );
-    }
-    add(&mut vectors, "h_unrevealed", unrevealed(&params));
-    let thresholds =
-        [0, MAX_SUPPLY / 2 - 1, MAX_SUPPLY / 2, MAX_SUPPLY / 8 * 7, MAX_SUPPLY - 5_000, MAX_SUPPLY];
-    let emissions: Vec<String> = thresholds.map(epoch_emission).iter().map(u128::to_string).collect();
-    add(&mut vectors, "epoch_emission", json!(emissions));
-    let shares: Vec<String> = apportion(1_000, &[7, 0, 3, 3, 11]).iter().map(u128::to_string).collect();
-    add(&mut vectors, "apportion", json!(shares));
-    check_vectors("consensus.json", &vectors);
 }
 
 #[test]

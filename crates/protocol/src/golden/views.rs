@@ -2,11 +2,11 @@
 
 use super::check_vectors;
 use super::sheet::Sheet;
-use crate::emission::EmissionSplit;
+use crate::emission::{EmissionSplit, Terms};
 use crate::ids::{AccountKey, Epoch, Hash, Incarnation, RunId, Stage, Uid};
 use crate::view::{
-    ClockView, CommitView, EpochReportView, MemberView, MergeView, Payout, RunState, ScoreView,
-    SnapshotEntry, SnapshotValidator, SnapshotView,
+    AgreementCell, AgreementView, ClockView, CommitView, EpochReportView, MemberView, MergeView, Payout,
+    RunState, ScoreView, SnapshotEntry, SnapshotValidator, SnapshotView,
 };
 use crate::work::{Bitmap, Role, ScoreEntry, ShardStatus, WorkCommit};
 
@@ -80,9 +80,10 @@ fn report() -> EpochReportView {
         epoch: Epoch(2),
         block: 500,
         void: false,
-        minted_before: 77,
+        terms: Terms::plain(Epoch(3), 77),
         split: EmissionSplit { minted: 10, burned: 2, miners: 5, validators: 4, treasury: 1 },
         payouts_root: Hash([4; 32]),
+        bonds_root: Hash([5; 32]),
         payouts: vec![Payout { uid: Uid(6), incarnation: Incarnation(7), coldkey: KEY, amount: 5 }],
     }
 }
@@ -91,9 +92,11 @@ fn report() -> EpochReportView {
 fn views_keep_their_bytes() {
     let mut sheet = Sheet::new();
     sheet.add("clock", &clock());
-    sheet.add_all("run_state", &[RunState::Waiting, RunState::Running, RunState::Ended]);
+    sheet.add_all("run_state", &[RunState::Waiting, RunState::Running, RunState::Ended, RunState::Paused]);
     sheet.add("member", &member());
     sheet.add("merge", &merge());
+    let cell = AgreementCell { shard: 0, low: Uid(3), high: Uid(6), status: ShardStatus::Missing };
+    sheet.add("agreement", &AgreementView { members: vec![(Uid(3), Incarnation(7))], cells: vec![cell] });
     sheet.add("snapshot", &snapshot());
     let entry = ScoreEntry { uid: Uid(6), incarnation: Incarnation(7), score: 65_535 };
     let score = ScoreView {

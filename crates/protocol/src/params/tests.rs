@@ -116,3 +116,29 @@ fn derived_sizes() {
     assert_eq!(params.total_parameters(), 800_000);
     assert!(!params.is_settling(Epoch(4)) && params.is_settling(Epoch(5)));
 }
+
+#[test]
+fn a_run_may_change_its_pace_and_not_its_model() {
+    let params = params_with_shares(&[500_000, 500_000]);
+    let refused = |change: &dyn Fn(&mut RunParams)| {
+        let mut next = params.clone();
+        change(&mut next);
+        params.may_become(&next).map_err(|error| error.field)
+    };
+    assert_eq!(refused(&|_| ()), Ok(()));
+    assert_eq!(refused(&|next| next.train.lr_ppm = 7), Ok(()));
+    assert_eq!(refused(&|next| next.epochs = 900), Ok(()));
+    assert_eq!(refused(&|next| next.phases.train += 5), Ok(()));
+    assert_eq!(refused(&|next| next.phases.train = 0), Err("phases.train"), "it must hold together too");
+    assert_eq!(refused(&|next| next.seed += 1), Err("seed"));
+    assert_eq!(refused(&|next| next.preset = b"other".to_vec().try_into().unwrap()), Err("preset"));
+    assert_eq!(refused(&|next| next.model.rope_base += 1), Err("model"));
+    assert_eq!(refused(&|next| next.stages[0].parameters += 1), Err("stages"));
+    assert_eq!(refused(&|next| next.data.train_windows += 1), Err("data"));
+    assert_eq!(refused(&|next| next.start_replicas += 1), Err("start_replicas"));
+    assert_eq!(refused(&|next| next.train.wire = WireCodec::F32), Err("train.wire"));
+    assert_eq!(refused(&|next| next.train.keep_moments ^= true), Err("train.keep_moments"));
+    assert_eq!(refused(&|next| next.train.windows_per_sample += 1), Err("train.windows_per_sample"));
+    assert_eq!(refused(&|next| next.merge.chunk += 32), Err("merge.chunk"));
+    assert_eq!(refused(&|next| next.merge.exponent_min -= 1), Err("merge.exponent_min"));
+}

@@ -1,12 +1,44 @@
 //! Bitmaps, shard statuses and what a score commit binds.
 
 use super::*;
+use proptest::prelude::*;
 
 #[test]
 fn bitmaps_hold_64_positions() {
     let map = Bitmap::default().with(0).with(63).with(64).with(usize::MAX);
     assert_eq!((map, map.count()), (Bitmap(1 << 63 | 1), 2));
     assert!(map.contains(63) && !map.contains(1) && !map.contains(64) && !map.contains(usize::MAX));
+}
+
+#[test]
+fn worked_token_counts() {
+    // Lower median 10, so that nobody counts more than 20 samples.
+    assert_eq!(counted_tokens(&[10, 9, 4_000, 12], 100), (10 + 9 + 20 + 12) * 100);
+    assert_eq!(counted_tokens(&[4_000], 2), 8_000, "one alone is its own median");
+    assert_eq!(counted_tokens(&[4_000, 3], 1), 9);
+    assert_eq!(counted_tokens(&[], 100), 0);
+    assert_eq!(counted_tokens(&[0, 0, 4_000], 100), 0, "most of the stage did nothing");
+}
+
+proptest! {
+    #[test]
+    fn less_than_half_of_a_stage_cannot_inflate_the_count(
+        honest in prop::collection::vec(0u32..1_000, 1..40), lies in prop::collection::vec(0u32.., 0..40),
+    ) {
+        prop_assume!(lies.len() < honest.len());
+        let most = u64::from(*honest.iter().max().unwrap());
+        let mut all = honest.clone();
+        all.extend(&lies);
+        let count = u64::try_from(all.len()).unwrap();
+        prop_assert!(counted_tokens(&all, 1) <= count * most * 2);
+        prop_assert_eq!(counted_tokens(&all, 3), counted_tokens(&all, 1) * 3);
+    }
+
+    #[test]
+    fn who_agrees_within_a_factor_of_two_counts_in_full(samples in prop::collection::vec(500u32..=1_000, 1..40)) {
+        let sum: u64 = samples.iter().map(|own| u64::from(*own)).sum();
+        prop_assert_eq!(counted_tokens(&samples, 1), sum);
+    }
 }
 
 #[test]
