@@ -33,11 +33,46 @@
 //! every `SwapCooldown` blocks. A coldkey changes `ColdkeyDelay` blocks after its announcement, when the
 //! new owner takes over; until then the old one may cancel.
 //!
+//! # Scores, consensus, verdicts, runs
+//!
+//! **Commit and reveal.** A permitted validator of an epoch commits to one hash in the first window of the
+//! next and anybody reveals its row in the second (`iota_protocol::work::scores_hash`: chain, run, author,
+//! incarnation, epoch, entries, salt and report root under a domain tag). Entries ascend by uid and name
+//! incarnations of that epoch. Early, late, copied and replayed reveals have errors of their own.
+//!
+//! **Consensus** is `iota_protocol::emission::settle` at the next `Close`, from the snapshot, the rows, the
+//! bonds between validators and miners ([`Supports`]) and the terms that the report keeps: the run's share
+//! of the emission, gated miners, opened transcripts. A replay from epoch 0 has the bonds, and
+//! `bonds_root` in each report checks them. Without a quorum the epoch is void; the next epoch's rows and
+//! validators settle it once more, and the older of the two is paid first.
+//!
+//! **Verdicts.** `accuse` puts `AccusationDeposit` of the accuser's bond on hold. Validators that had a permit in the
+//! accused epoch vote: two thirds of their stake for gates the miner's epoch and forfeits what has not
+//! vested; two thirds against sends the deposit to the treasury; neither by the second `Close` after the
+//! accused epoch returns it. What a gated miner would have earned goes to the treasury. A proof of
+//! equivocation does the same without a vote, whoever brings it.
+//!
+//! **Evidence.** If validators with more than half of the stake asked in `Train` and the miner answered with
+//! no root by `Close`, its pay is held ([`HeldPay`]). Asked again by a quorum in the next epoch and
+//! unanswered again, it lapses to the treasury; otherwise it is credited. The last epoch of a run is
+//! not held. The chain cannot see whether what a root stands for is served: that is for accusations.
+//!
+//! **Transcripts** are committed and opened in the windows of the rows and paid from a tenth of the
+//! validators' share, a fixed amount each, at most two for each validator.
+//!
+//! **Runs.** The admin origin's take what is left of the emission, those behind `RunDeposit` none until they
+//! are given a share. Shares and parameters change at `Close` and are frozen from `Attest` on; what
+//! defines model, data and messages never changes. A run pauses between two epochs, and ends by making
+//! the current epoch its last.
+//!
+//! **Proof of a payment.** A payment is a leaf under `payouts_root` (`iota_protocol::emission::prove_payout`);
+//! the root is in the report, which is the value of [`Reports`] at the key
+//! `twox128("Iota") ++ twox128("Reports") ++ twox64concat((run, epoch))`, provable against a header.
+//!
 //! **What always holds** is listed and checked in `invariants`: after every block and every step of a
 //! random sequence in the tests, and by `try-runtime` on a live state.
 //!
-//! Not here yet: verdicts that call `forfeit`, a second scoring of void epochs, benchmarked weights, a
-//! migration of members that a chain of an earlier version stored.
+//! Not here yet: benchmarked weights, a migration of what a chain of an earlier version stored, rollback.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(
     not(test),

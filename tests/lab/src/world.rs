@@ -13,6 +13,7 @@ mod samples;
 use std::collections::{BTreeMap, BTreeSet};
 
 use iota_protocol::assignment::assign;
+use iota_protocol::consensus::bonds::BondRow;
 use iota_protocol::ids::{Epoch, Hash, Stage, Uid};
 use iota_protocol::params::{
     DataParams, ModelParams, PhaseParams, RunParams, StageParams, TrainParams, WireCodec,
@@ -273,6 +274,7 @@ pub struct World {
     noise: Noise,
     story: Story,
     minted: u128,
+    bonds: Vec<BondRow>,
     rows: judge::LastRows,
 }
 
@@ -303,6 +305,7 @@ impl World {
             noise,
             story: Story { validators: vec![0.0; setup.validators.into()], ..Story::default() },
             minted: 0,
+            bonds: Vec::new(),
             rows: judge::LastRows::default(),
             setup,
         }

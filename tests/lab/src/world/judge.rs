@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use iota_protocol::clasp::{self, skip_tests, Config, MinerEffect, Observation, Offers};
-use iota_protocol::emission::{settle, UNIT};
+use iota_protocol::emission::{settle, Terms, UNIT};
 use iota_protocol::evidence::{self, Pathways};
 use iota_protocol::hash::{hash_of, Domain};
-use iota_protocol::ids::{AccountKey, Hash, Incarnation, Uid};
+use iota_protocol::ids::{AccountKey, Epoch, Hash, Incarnation, Uid};
 use iota_protocol::score::{self, Scored};
 use iota_protocol::seed::audit_choice;
 use iota_protocol::view::{ScoreView, SnapshotEntry, SnapshotValidator, SnapshotView};
@@ -37,8 +37,10 @@ impl World {
         let honest = self.row(trained, &found, &effects, &verdicts);
         let scores = self.reveals(&honest);
         let snapshot = self.snapshot(trained);
-        let settled = settle(&self.params, &snapshot, &scores, self.minted);
+        let terms = Terms::plain(Epoch(epoch), self.minted);
+        let settled = settle(&self.params, &snapshot, &scores, &self.bonds, &terms);
         self.minted += settled.split.minted;
+        self.bonds.clone_from(&settled.bonds);
         self.story.void += u32::from(settled.void);
         let tokens = |amount: u128| amount as f64 / UNIT as f64;
         let paid: BTreeMap<Uid, f64> = settled.payouts.iter().map(|p| (p.uid, tokens(p.amount))).collect();
