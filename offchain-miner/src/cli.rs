@@ -14,6 +14,7 @@ use iota_protocol::ids::{AccountKey, Incarnation, RunId, Stage};
 use iota_protocol::params::RunParams;
 use iota_protocol::work::Role;
 use iota_service::keys::Hotkey;
+use iota_service::stderr::Diverted;
 use iota_service::telemetry::Format;
 use iota_service::{config, ss58, telemetry};
 use iota_worker::command::{Keys, Target};
@@ -189,10 +190,8 @@ pub fn main() -> anyhow::Result<()> {
         Command::Run(args) if is_viewed(args, cli.json_log) => Some(resolve(cli.config.as_deref(), args)?.0),
         _ => None,
     };
-    match &viewed {
-        Some(config) => log_beside_view(&config.data_dir)?,
-        None => telemetry::init(if cli.json_log { Format::Json } else { Format::Auto }, None)?,
-    }
+    let diverted = viewed.as_ref().map(|config| log_beside_view(&config.data_dir)).transpose()?;
+    telemetry::init(if cli.json_log { Format::Json } else { Format::Auto }, None)?;
     if matches!(&cli.command, Command::Run(args) if args.nice) {
         // Before any thread is started: on Linux each thread inherits it from its parent.
         iota_service::priority::lower().context("lowering the priority")?;
@@ -202,14 +201,15 @@ pub fn main() -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("starting the async runtime")?;
-    if viewed.is_some() {
+    if diverted.is_some() {
         let gauges = gauges.clone();
         std::thread::spawn(move || view::show(&gauges));
     }
     let result = runtime.block_on(dispatch(cli, gauges));
-    if viewed.is_some() {
+    if diverted.is_some() {
         ratatui::restore();
     }
+    drop(diverted);
     result
 }
 
@@ -219,13 +219,13 @@ fn is_viewed(args: &RunArgs, json_log: bool) -> bool {
     terminal && !args.no_view && !json_log
 }
 
-/// The view has the terminal, so that the log goes to a file.
-fn log_beside_view(data_dir: &Path) -> anyhow::Result<()> {
+/// The view has the terminal, so that everything else goes to a file.
+fn log_beside_view(data_dir: &Path) -> anyhow::Result<Diverted> {
     std::fs::create_dir_all(data_dir).with_context(|| format!("creating {}", data_dir.display()))?;
     let path = data_dir.join("miner.log");
     let file = std::fs::File::options().create(true).append(true).open(&path);
     let file = file.with_context(|| format!("opening the log {}", path.display()))?;
-    Ok(telemetry::init_file(file, None)?)
+    Diverted::into(&file).context("sending standard error to the log")
 }
 
 async fn dispatch(cli: Cli, gauges: Gauges) -> anyhow::Result<()> {

@@ -67,6 +67,7 @@ impl Observer {
         self.gauges.fact("phase", json!(format!("{phase:?}")));
         self.gauges.fact("phase_blocks_left", json!(window.end.saturating_sub(head)));
         self.gauges.fact("epoch_blocks_left", json!(view.schedule.close().saturating_sub(head)));
+        self.gauges.fact("epoch_length", json!(view.schedule.close().saturating_sub(view.clock.start)));
         self.gauges.fact("settling", json!(self.session.params.is_settling(view.epoch())));
         self.gauges.fact("state", json!(format!("{:?}", view.clock.state)));
         self.gauges.number("iota_block", "Newest finalized block.", f64::from(head));

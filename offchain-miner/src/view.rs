@@ -155,7 +155,6 @@ impl View {
             self.text("phase"),
             self.text("phase_blocks_left"),
         );
-        // The share of the epoch that is over, as far as this view has seen it begin.
         let length = self.fact("epoch_length").as_f64().unwrap_or(left).max(left).max(1.0);
         let bar = Bar::default()
             .block(Block::bordered().title(title))
@@ -218,7 +217,7 @@ impl View {
             .flatten()
             .filter(|(name, _)| name.starts_with("iota_sent_bytes_total"))
             .filter_map(|(_, value)| value.as_f64())
-            .sum();
+            .fold(0.0, |sum, bytes| sum + bytes);
         let replicas: Vec<String> =
             self.fact("replicas").as_array().into_iter().flatten().map(Value::to_string).collect();
         let lines = vec![
@@ -256,9 +255,11 @@ fn history_row(epoch: &Value) -> Row<'static> {
     let paid: f64 = epoch["paid"].as_str().and_then(|text| text.parse().ok()).unwrap_or_default();
     let scores: Vec<String> =
         epoch["scores"].as_array().into_iter().flatten().map(Value::to_string).collect();
+    let took_part = epoch["samples"].is_u64();
     let scores = match (epoch["void"].as_bool(), scores.is_empty()) {
         (Some(true), _) => "void: too little stake revealed".into(),
         (_, true) => "no longer on chain".into(),
+        _ if !took_part => "took no part".into(),
         _ => scores.join(", "),
     };
     let samples = epoch["samples"].as_u64().map_or("-".into(), |samples| samples.to_string());

@@ -22,5 +22,6 @@ pub mod keys;
 pub mod metrics;
 pub mod priority;
 pub mod ss58;
+pub mod stderr;
 pub mod tasks;
 pub mod telemetry;

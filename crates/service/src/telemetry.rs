@@ -77,16 +77,6 @@ pub fn init(format: Format, filter: Option<&str>) -> Result<(), TelemetryError> 
     started.map_err(|_| TelemetryError::Twice)
 }
 
-/// Starts logging plain lines to a file, for programs whose terminal shows something else.
-///
-/// # Errors
-/// [`TelemetryError`].
-pub fn init_file(file: std::fs::File, filter: Option<&str>) -> Result<(), TelemetryError> {
-    let filter = read_filter(filter.unwrap_or(DEFAULT_FILTER))?;
-    let builder = fmt().with_env_filter(filter).with_writer(std::sync::Mutex::new(file)).with_ansi(false);
-    builder.try_init().map_err(|_| TelemetryError::Twice)
-}
-
 /// The span in which a worker does everything: `run` and `me` on every line, `epoch` once it is recorded.
 #[must_use]
 pub fn worker_span(run: u32, me: &str) -> Span {
