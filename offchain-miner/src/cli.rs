@@ -24,6 +24,7 @@ use iota_worker::{onboard, supervise};
 use crate::config::MinerConfig;
 use crate::fault::Fault;
 use crate::gauges::Gauges;
+use crate::plan::PlanArgs;
 use crate::{doctor, view};
 
 /// Trains one stage of a model that the whole network trains, and is paid for it.
@@ -63,6 +64,8 @@ enum Command {
     Generate(Generate),
     /// Pay out what an account is owed. Anyone may send it; the owner receives.
     Claim(Claim),
+    /// Show what a model would need of a machine and a link, and how fast it would train. Needs no node.
+    Plan(PlanArgs),
     /// Show the configuration in force and where each value came from.
     PrintConfig(RunArgs),
 }
@@ -243,6 +246,7 @@ async fn dispatch(cli: Cli, gauges: Gauges) -> anyhow::Result<()> {
         }
         Command::Generate(args) => write_text(&args),
         Command::Claim(args) => claim(args).await,
+        Command::Plan(args) => crate::plan::run(&args),
         Command::PrintConfig(args) => {
             let (config, provenance) = resolve(cli.config.as_deref(), &args)?;
             print!("{}", config::print_config(&config, &provenance));

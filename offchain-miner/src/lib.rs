@@ -17,6 +17,7 @@ pub mod journal;
 pub mod merge;
 pub mod meter;
 pub mod observe;
+pub mod plan;
 pub mod recall;
 pub mod root;
 pub mod run;

@@ -23,6 +23,7 @@ mod model;
 mod optimizer;
 pub mod outer;
 mod overlap;
+pub mod plan;
 pub mod presets;
 mod reader;
 pub mod replay;

@@ -243,11 +243,14 @@ pub(crate) fn norm(parts: &[&[f32]]) -> f64 {
 wide! {
     /// Adds the square of each value to its lane.
     fn add_squares(lanes: &mut [f64; NORM_LANES], chunks: &[[f32; NORM_LANES]]) {
+        // In registers, and back once: through the reference every addition would wait for memory.
+        let mut sums = *lanes;
         for chunk in chunks {
-            for (lane, value) in lanes.iter_mut().zip(chunk) {
-                *lane += f64::from(*value) * f64::from(*value);
+            for (sum, value) in sums.iter_mut().zip(chunk) {
+                *sum += f64::from(*value) * f64::from(*value);
             }
         }
+        *lanes = sums;
     }
 }
 

@@ -4,6 +4,7 @@
 //! shapes from the published configurations of the reference network (`reference/iota.md`, b.1).
 
 use bounded_collections::BoundedVec;
+use iota_protocol::ids::Stage;
 use iota_protocol::params::{
     BoundaryTier, DataParams, MergeParams, ModelParams, ParamsError, PhaseParams, RunParams, StageParams,
     TrainParams, WireCodec, MAX_STAGES, PPM,
@@ -286,6 +287,13 @@ fn split_layers(model: &ModelParams, stages: u16) -> Vec<u16> {
     split
 }
 
+/// Multiply-adds of one stage's forward pass per token.
+pub(crate) fn stage_flops(run: &RunParams, stage: Stage) -> u64 {
+    let layers = run.stage(stage).map_or(0, |stage| stage.layers);
+    let cut = Cut { stage: stage.0, stages: run.n_stages(), first_layer: 0, layers };
+    flops_per_token(&run.model, cut)
+}
+
 /// Multiply-adds of a forward pass per token; attention counted at the mean causal context.
 fn flops_per_token(model: &ModelParams, cut: Cut) -> u64 {
     let [d, b, d_ff] = [model.d_model, model.bottleneck, model.d_ff].map(u64::from);
@@ -317,7 +325,7 @@ fn shares(weights: &[u64]) -> Vec<u32> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use iota_protocol::ids::{Hash, Stage};
+    use iota_protocol::ids::Hash;
 
     pub(crate) fn preset(name: &str, stages: u16) -> RunParams {
         let data = DataParams { manifest_root: Hash([1; 32]), train_windows: 1_000, heldout_windows: 10 };

@@ -109,6 +109,7 @@ fn compare(shape: &Shape, options: &Options, torch: &mut String) -> Result<Compa
         });
     }
     let memory = (ours.peak_bytes()?, eager.peak_bytes()?);
+    let predicted = ours.predicted_bytes();
     let operators = (ours.operators(&options.operators)?, eager.operators(&options.operators)?);
     let difference = ours.difference(&eager.weights(&folder.path().join("end"))?)?;
     if difference > SAME {
@@ -116,7 +117,15 @@ fn compare(shape: &Shape, options: &Options, torch: &mut String) -> Result<Compa
             format!("{}: weight changes differ by {difference:.4}, not the same model", shape.name).into()
         );
     }
-    Ok(Compared { shape: *shape, parameters: ours.parameters(), pairs, memory, operators, difference })
+    Ok(Compared {
+        shape: *shape,
+        parameters: ours.parameters(),
+        pairs,
+        memory,
+        predicted,
+        operators,
+        difference,
+    })
 }
 
 fn load_average() -> String {

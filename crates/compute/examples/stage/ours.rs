@@ -8,6 +8,7 @@ use std::time::Instant;
 use iota_compute::codec;
 use iota_compute::layout::StageLayout;
 use iota_compute::outer::OuterState;
+use iota_compute::plan;
 use iota_compute::presets::run_params;
 use iota_compute::{Device, SampleKey, StageInput, StageTrainer};
 use iota_protocol::ids::{Attempt, Hash, Sample, Stage};
@@ -137,6 +138,12 @@ impl Ours {
     /// When the system does not say.
     pub fn peak_bytes(&self) -> Result<u64, Box<dyn Error>> {
         Ok(memory("VmHWM")?.saturating_sub(self.resident_before))
+    }
+
+    /// The same as `iota_compute::plan` predicts it for one sample at a time.
+    pub fn predicted_bytes(&self) -> u64 {
+        let (state, activations) = plan::memory(&self.run, STAGE, 1);
+        state + activations
     }
 
     /// Operators of one forward and one backward pass.

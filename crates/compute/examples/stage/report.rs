@@ -37,6 +37,8 @@ pub struct Compared {
     pub pairs: Vec<(Step, Step)>,
     /// Peak bytes of ours and of eager.
     pub memory: (u64, u64),
+    /// Bytes that the plan predicts for ours.
+    pub predicted: u64,
     /// Operators of a forward and a backward pass, of ours and of eager.
     pub operators: (Counts, Counts),
     /// Relative difference of the weight changes at the end.
@@ -92,6 +94,9 @@ const READING: &str = "\
   left out: ours is our own code over flat buffers, PyTorch's is one fused operator and a clip.
 * On the host nothing is copied between Rust and libtorch: codes are decoded into a tensor's memory and encoded out
   of it, and the optimizer works on the tensors' memory.
+* Memory is the most that each side took beyond what its program and libraries held before, as the system counts it.
+  Predicted is what `iota-miner plan` would say for one sample at a time: the trainer's state and what a forward pass
+  keeps, without what operators need in passing and without what the allocator holds back.
 * GPU: not measured, no GPU was at hand. bf16 with tensor cores, pinned staging and overlap have no numbers yet.
 ";
 
@@ -127,8 +132,8 @@ fn ratios(compared: &[Compared]) -> String {
 
 fn details(compared: &[Compared]) -> String {
     let mut text = String::from(
-        "\n| stage | ours, ms | PyTorch, ms | peak memory, MB | ratio | target | operators | differing | weights differ by |\n\
-         | --- | ---: | ---: | ---: | ---: | --- | ---: | --- | ---: |\n",
+        "\n| stage | ours, ms | PyTorch, ms | peak memory, MB | ratio | target | predicted, MB | operators | differing | weights differ by |\n\
+         | --- | ---: | ---: | ---: | ---: | --- | ---: | ---: | --- | ---: |\n",
     );
     for one in compared {
         let milliseconds = |pick: fn(&(Step, Step)) -> &Step| {
@@ -139,13 +144,14 @@ fn details(compared: &[Compared]) -> String {
         let total = |counts: &Counts| counts.values().sum::<u64>();
         let _ = writeln!(
             text,
-            "| `{}` | {:.2} | {:.2} | {:.1} / {:.1} | {memory:.2} | {MEMORY_TARGET}: {} | {} / {} | {} | {:.4} |",
+            "| `{}` | {:.2} | {:.2} | {:.1} / {:.1} | {memory:.2} | {MEMORY_TARGET}: {} | {:.1} | {} / {} | {} | {:.4} |",
             one.shape.name,
             milliseconds(|pair| &pair.0),
             milliseconds(|pair| &pair.1),
             megabytes(one.memory.0),
             megabytes(one.memory.1),
             verdict(memory <= MEMORY_TARGET),
+            megabytes(one.predicted),
             total(&one.operators.0),
             total(&one.operators.1),
             differing(&one.operators),
