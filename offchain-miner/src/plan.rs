@@ -35,7 +35,7 @@ pub struct PlanArgs {
     /// Miners of each stage.
     #[arg(long, default_value_t = 3)]
     replicas: u16,
-    /// Samples in flight for each miner of the first stage; the preset's when absent.
+    /// Samples in flight for each miner of the first stage; as many as fit, up to the preset's, when absent.
     #[arg(long)]
     in_flight: Option<u8>,
 }

@@ -77,7 +77,8 @@ pub struct Wish<'a> {
     pub stages: Option<u16>,
     /// Miners of each stage.
     pub replicas: u16,
-    /// Samples that each miner of the first stage has in flight; the preset's when absent.
+    /// Samples that each miner of the first stage has in flight; as many as fit, up to the preset's,
+    /// when absent.
     pub in_flight: Option<u8>,
     /// Every miner's machine.
     pub machine: Machine,
@@ -149,33 +150,41 @@ impl StagePlan {
 /// # Errors
 /// [`PlanError`].
 pub fn plan(wish: &Wish<'_>) -> Result<Plan, PlanError> {
-    let layers = parameters(wish, 1)?.model.n_layers;
-    let tried = match wish.stages {
-        Some(stages) => stages..=stages,
-        None => 1..=layers.min(u16::try_from(iota_protocol::params::MAX_STAGES).unwrap_or(u16::MAX)),
-    };
+    let draft = parameters(wish, 1, 1)?;
+    let layers =
+        draft.model.n_layers.min(u16::try_from(iota_protocol::params::MAX_STAGES).unwrap_or(u16::MAX));
+    let most = presets::in_flight(wish.preset).unwrap_or(1);
+    let depths = wish.in_flight.map_or(1..=most, |samples| samples..=samples);
     let mut refused = None;
-    for count in tried {
-        let run = parameters(wish, count)?;
-        let stages: Vec<StagePlan> = (0..count).map(|stage| stage_plan(&run, Stage(stage), wish)).collect();
-        let heaviest = (0u16..).zip(&stages).max_by_key(|(_, stage)| stage.memory());
-        match heaviest {
-            Some((stage, heavy)) if heavy.memory() > wish.machine.memory => {
-                let (needed, have) = (heavy.memory(), wish.machine.memory);
-                let preset = wish.preset.to_owned();
-                refused = Some(PlanError::Memory { preset, stages: count, stage, needed, have });
+    for depth in depths.rev() {
+        for count in wish.stages.map_or(1..=layers, |stages| stages..=stages) {
+            match attempt(wish, count, depth) {
+                Err(error @ PlanError::Memory { .. }) => refused = Some(error),
+                other => return other,
             }
-            _ => return Ok(whole(run, stages, wish)),
         }
     }
     let none = || PresetError::Unknown { name: wish.preset.to_owned() }.into();
     Err(refused.unwrap_or_else(none))
 }
 
-fn parameters(wish: &Wish<'_>, stages: u16) -> Result<RunParams, PlanError> {
+/// The plan for so many stages and samples in flight, if they fit.
+fn attempt(wish: &Wish<'_>, count: u16, in_flight: u8) -> Result<Plan, PlanError> {
+    let run = parameters(wish, count, in_flight)?;
+    let stages: Vec<StagePlan> = (0..count).map(|stage| stage_plan(&run, Stage(stage), wish)).collect();
+    let heaviest = (0u16..).zip(&stages).max_by_key(|(_, stage)| stage.memory());
+    let (needed, have) = (heaviest.map_or(0, |(_, heavy)| heavy.memory()), wish.machine.memory);
+    if needed <= have {
+        return Ok(whole(run, stages, wish));
+    }
+    let (preset, stage) = (wish.preset.to_owned(), heaviest.map_or(0, |(stage, _)| stage));
+    Err(PlanError::Memory { preset, stages: count, stage, needed, have })
+}
+
+fn parameters(wish: &Wish<'_>, stages: u16, in_flight: u8) -> Result<RunParams, PlanError> {
     let data = DataParams { manifest_root: Hash::ZERO, train_windows: 1, heldout_windows: 1 };
     let mut run = presets::run_params(wish.preset, stages, 0, 1, 1, data)?;
-    run.train.in_flight = wish.in_flight.unwrap_or(run.train.in_flight);
+    run.train.in_flight = in_flight;
     Ok(run)
 }
 
@@ -294,12 +303,23 @@ mod tests {
         let found = plan(&wish("1.5b")).unwrap();
         let count = found.run.n_stages();
         assert!(count > 1 && found.stages.iter().all(|stage| stage.memory() <= 24 * GIB));
-        let error = plan(&Wish { stages: Some(count - 1), ..wish("1.5b") }).unwrap_err();
+        let depth = Some(found.run.train.in_flight);
+        let fewer = Wish { stages: Some(count - 1), in_flight: depth, ..wish("1.5b") };
+        let error = plan(&fewer).unwrap_err();
         assert!(matches!(error, PlanError::Memory { .. }), "{error}");
         let tiny = Machine { memory: 1 << 20, ..machine() };
         assert!(plan(&Wish { machine: tiny, ..wish("nano") }).is_ok(), "a megabyte holds nano");
         assert!(matches!(plan(&Wish { machine: tiny, ..wish("15b") }), Err(PlanError::Memory { .. })));
         assert!(matches!(plan(&wish("huge")), Err(PlanError::Preset(_))));
+    }
+
+    #[test]
+    fn fewer_samples_in_flight_are_taken_where_no_number_of_stages_holds_more() {
+        let wish = Wish { machine: Machine { memory: 24_000_000_000, ..machine() }, ..wish("15b") };
+        let found = plan(&wish).unwrap();
+        let depth = found.run.train.in_flight;
+        assert!((1..4).contains(&depth), "{depth}");
+        assert!(plan(&Wish { in_flight: Some(depth + 1), ..wish }).is_err());
     }
 
     #[test]

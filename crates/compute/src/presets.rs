@@ -85,6 +85,11 @@ pub fn run_params(
     Ok(run)
 }
 
+/// Samples that a preset has in flight for each miner of its first stage.
+pub(crate) fn in_flight(preset: &str) -> Option<u8> {
+    find(preset).map(|preset| preset.train.in_flight)
+}
+
 fn find(name: &str) -> Option<Preset> {
     let preset = match name {
         "nano" => Preset {

@@ -41,7 +41,7 @@ pub struct Compared {
     pub predicted: u64,
     /// Operators of a forward and a backward pass, of ours and of eager.
     pub operators: (Counts, Counts),
-    /// Relative difference of the weight changes at the end.
+    /// Relative difference of the weight changes after the warm-up.
     pub difference: f64,
 }
 
@@ -88,8 +88,8 @@ const READING: &str = "\
 
 * Processor time is what decides: with one thread it equals the time by the clock on an idle machine, and other
   programs on the same cores do not stretch it, though they do share its caches. The clock stands beside it.
-* Both sides must end with the same weights, or there is no report: the last column of the second table is the
-  difference of their changes since the start, relative, in the L2 norm.
+* Both sides must have the same weights after the warm-up, or there is no report: the last column of the second table
+  is the difference of their changes since the start, relative, in the L2 norm.
 * Operators are counted by one observer inside libtorch, over one forward and one backward pass. The optimizer is
   left out: ours is our own code over flat buffers, PyTorch's is one fused operator and a clip.
 * On the host nothing is copied between Rust and libtorch: codes are decoded into a tensor's memory and encoded out
@@ -144,7 +144,7 @@ fn details(compared: &[Compared]) -> String {
         let total = |counts: &Counts| counts.values().sum::<u64>();
         let _ = writeln!(
             text,
-            "| `{}` | {:.2} | {:.2} | {:.1} / {:.1} | {memory:.2} | {MEMORY_TARGET}: {} | {:.1} | {} / {} | {} | {:.4} |",
+            "| `{}` | {:.2} | {:.2} | {:.1} / {:.1} | {memory:.2} | {MEMORY_TARGET}: {} | {:.1} | {} / {} | {} | {:.1e} |",
             one.shape.name,
             milliseconds(|pair| &pair.0),
             milliseconds(|pair| &pair.1),
