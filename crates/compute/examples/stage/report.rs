@@ -92,6 +92,10 @@ const READING: &str = "\
   is the difference of their changes since the start, relative, in the L2 norm.
 * Operators are counted by one observer inside libtorch, over one forward and one backward pass. The optimizer is
   left out: ours is our own code over flat buffers, PyTorch's is one fused operator and a clip.
+* The optimizer's column holds what PyTorch does not do: the root over masters and moments, 12 hashed bytes for each
+  parameter at each step. It weighs the more, the more parameters a stage has for each token of a sample and step.
+* Counts differ where the binding starts a backward pass from ones instead of a gradient (`ones_like` and two `mul`),
+  where our side decodes into zeroed tensors, and where PyTorch detaches gradients into leaves.
 * On the host nothing is copied between Rust and libtorch: codes are decoded into a tensor's memory and encoded out
   of it, and the optimizer works on the tensors' memory.
 * Memory is the most that each side took beyond what its program and libraries held before, as the system counts it.
