@@ -24,6 +24,13 @@ pub use pallet::*;
 /// transactions, because `pallet-session` claims a whole block for it, so sessions must not be short.
 const SESSION_BLOCKS: u32 = 600;
 
+/// A new set of voters begins every six sessions, an hour, also when nobody changed. GRANDPA proves the
+/// finality of a block by the justification at the end of the block's set and all headers up to there: an
+/// hour's headers are less than a megabyte, and before the first change there is no proof at all.
+const SET_SESSIONS: u32 = 6;
+/// The first such set is that of session 2, the earliest that can be planned.
+const FIRST_SET: u32 = 2;
+
 #[polkadot_sdk::frame_support::pallet]
 pub mod pallet {
     use alloc::vec::Vec;
@@ -223,11 +230,13 @@ impl<T: Config> EnsureOrigin<T::RuntimeOrigin> for EnsureAdmin<T> {
 }
 
 impl<T: Config> SessionManager<T::AccountId> for Pallet<T> {
-    /// The list, without those that have taken back their keys; `None` when nothing changes, so that
-    /// GRANDPA begins no new set.
-    fn new_session(_: u32) -> Option<alloc::vec::Vec<T::AccountId>> {
+    /// The list, without those that have taken back their keys; `None` when nothing changes and no new
+    /// set of voters is due.
+    fn new_session(index: u32) -> Option<alloc::vec::Vec<T::AccountId>> {
         let wanted: alloc::vec::Vec<_> = Authorities::<T>::get().into_iter().filter(Self::has_keys).collect();
-        (!wanted.is_empty() && wanted != pallet_session::Validators::<T>::get()).then_some(wanted)
+        let due = index.checked_rem(SET_SESSIONS) == Some(FIRST_SET);
+        let changed = wanted != pallet_session::Validators::<T>::get();
+        (!wanted.is_empty() && (due || changed)).then_some(wanted)
     }
 
     fn start_session(_: u32) {}

@@ -70,6 +70,23 @@ fn a_new_authority_authors_and_votes_two_sessions_later() {
 }
 
 #[test]
+fn a_new_set_of_voters_begins_every_six_sessions() {
+    on_local_network(|| {
+        let mut began = Vec::new();
+        for session in 1..=14 {
+            let before = Grandpa::current_set_id();
+            open_to(session * SESSION + 1);
+            assert_eq!(Session::current_index(), session);
+            if Grandpa::current_set_id() != before {
+                began.push(session);
+            }
+        }
+        assert_eq!(began, [2, 8, 14]);
+        assert_eq!(authors(), accounts(&[Alice, Bob, Charlie]));
+    });
+}
+
+#[test]
 fn an_authority_rotates_its_keys_by_itself() {
     on_local_network(|| {
         let keys = set_keys(Bob);
