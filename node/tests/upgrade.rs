@@ -68,6 +68,8 @@ struct Network {
     /// Peer and RPC ports.
     ports: [(u16, u16); 3],
     nodes: [Option<Child>; 3],
+    /// Peer id of the first node, which the others are told.
+    peer: Option<String>,
 }
 
 impl Network {
@@ -76,7 +78,7 @@ impl Network {
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("spec.json"), spec(upgrade)).unwrap();
         let ports = NAMES.map(|_| (free_port(), free_port()));
-        Self { folder, ports, nodes: [None, None, None] }
+        Self { folder, ports, nodes: [None, None, None], peer: None }
     }
 
     fn start(&mut self, node: usize) {
@@ -96,7 +98,7 @@ impl Network {
             .args(["--validator", "--force-authoring", "--no-telemetry", "--no-prometheus", "--no-mdns"])
             .args(["--node-key", &format!("{:064x}", node + 1)])
             .args(["--port", &port.to_string(), "--rpc-port", &rpc.to_string()]);
-        if let (Some(peer), true) = (self.peer(), node > 0) {
+        if let (Some(peer), true) = (&self.peer, node > 0) {
             let first = self.ports[0].0;
             command.args(["--bootnodes", &format!("/ip4/127.0.0.1/tcp/{first}/p2p/{peer}")]);
         }
@@ -110,11 +112,6 @@ impl Network {
             child.kill().unwrap();
             child.wait().unwrap();
         }
-    }
-
-    /// The first node's peer id.
-    fn peer(&self) -> Option<String> {
-        self.ask(0, "system_localPeerId", json!([])).and_then(|id| id.as_str().map(String::from))
     }
 
     /// The answer, or `None` while the node does not give one.
@@ -197,6 +194,8 @@ fn three_authorities_bear_losses_and_follow_an_upgrade() {
     let mut network = Network::new(&runtime);
     network.start(0);
     network.until("the first authors", || network.best(0) >= Some(1));
+    let peer = network.ask(0, "system_localPeerId", json!([])).unwrap();
+    network.peer = peer.as_str().map(String::from);
     network.start(1);
     network.start(2);
     network.until_final("three finalize", 3);
