@@ -4,10 +4,12 @@ mod admin;
 mod ceremony;
 mod faucet;
 mod fees;
+mod metadata;
 mod pool;
 mod presets;
 mod upgrade;
 mod views;
+mod worst_case;
 
 use codec::Encode;
 use iota_protocol::{
