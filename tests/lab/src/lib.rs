@@ -5,9 +5,12 @@
 //! runs it and writes `docs/results/trust.md`. No chain, no processes, no tensors: those are tested
 //! elsewhere.
 
+pub mod attacks;
+pub mod audits;
 pub mod bench;
 pub mod merging;
 pub mod noise;
+pub mod odds;
 pub mod outcome;
 pub mod page;
 pub mod plot;

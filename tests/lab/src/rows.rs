@@ -1,7 +1,7 @@
 //! The list of what the laboratory measures.
 
 use crate::outcome::{Outcome, Scale};
-use crate::{bench, real, steering, toy};
+use crate::{attacks, audits, bench, merging, odds, real, steering, toy};
 
 /// One section of the results page.
 pub struct Row {
@@ -42,5 +42,54 @@ pub const ROWS: &[Row] = &[
         title: "What CLASP costs",
         about: "100,000 pathways of 256 miners, and the same bytes from two validators.",
         run: bench::run,
+    },
+    Row {
+        name: "attacks",
+        title: "Every cheat alone",
+        about: "Is it found, how soon, by what; who is accused wrongly; what does it earn and what does it \
+                damage?",
+        run: attacks::run,
+    },
+    Row {
+        name: "coalitions",
+        title: "Cheats in numbers",
+        about: "The cheats that pay alone or do harm, by 10 to 40 % of a stage or of all miners.",
+        run: attacks::sweep,
+    },
+    Row {
+        name: "honest",
+        title: "Honest miners in trouble",
+        about: "Is an honest miner ever accused, or its pay cut?",
+        run: attacks::honest,
+    },
+    Row {
+        name: "validators",
+        title: "Validators that cheat",
+        about: "What a validator earns by it, and what it does to miners.",
+        run: attacks::validators::run,
+    },
+    Row {
+        name: "merge",
+        title: "Merging with dead, lying and withholding members",
+        about: "What is merged, who is named, and is it ever an honest owner?",
+        run: merging::run,
+    },
+    Row {
+        name: "poison",
+        title: "Poisoned entries",
+        about: "How far do poisoners in a stage move what it learns?",
+        run: merging::poison::run,
+    },
+    Row {
+        name: "odds",
+        title: "Odds of a bad stage",
+        about: "How likely does the draw of stages exceed what a stage bears?",
+        run: odds::run,
+    },
+    Row {
+        name: "audit-economics",
+        title: "What audits have to be",
+        about: "Least audit rate, vesting and stake at which cheating on any share of the work loses.",
+        run: audits::run,
     },
 ];
