@@ -39,8 +39,10 @@ pub struct ReportedLoss {
 /// What an epoch's receipts amount to.
 #[derive(Clone, Debug, Default)]
 pub struct Pathways {
-    /// Samples of each miner that stand, both ways.
+    /// Samples of each miner that stand, both ways, less its skips beyond the limit.
     pub verified: BTreeMap<Uid, u32>,
+    /// Skips beyond the limit, by sender: see [`excess_skips`].
+    pub excess: BTreeMap<Uid, u32>,
     /// Losses, by sample.
     pub losses: Vec<ReportedLoss>,
     /// How often each sender offered samples to each target, by `(sender, target)`: forward passes
@@ -150,7 +152,58 @@ pub fn read(miners: &[MinerReceipts], stages: &[Vec<Uid>], max_samples: u32) -> 
     }
     pathways.losses.sort_by_key(|loss| loss.sample);
     pathways.offers = offers(miners, last);
+    pathways.excess = excess_skips(&pathways.offers);
+    for (uid, excess) in &pathways.excess {
+        if let Some(verified) = pathways.verified.get_mut(uid) {
+            *verified = verified.saturating_sub(*excess);
+        }
+    }
     pathways
+}
+
+/// Skips without a signature that a sender may always have to one target: one in so many offers, and
+/// one more, so that a single lost message never counts (design.md, section 5).
+const SKIPS_DIVISOR: u32 = 20;
+
+/// Skips of each sender, over all targets, that are not paid: those beyond a twentieth of its offers to
+/// the target and beyond twice the rate of the other senders to it.
+///
+/// The rate of the others is that of their lower median, so that neither a target that was away nor a
+/// minority that skips together counts against or for anybody. A target with one sender is left out.
+/// Rounding favours the sender. Senders without excess are not listed.
+#[must_use]
+pub fn excess_skips(offers: &BTreeMap<(Uid, Uid), (u32, u32)>) -> BTreeMap<Uid, u32> {
+    let mut targets: BTreeMap<Uid, Vec<(Uid, u32, u32)>> = BTreeMap::new();
+    for ((sender, target), (offered, skipped)) in offers {
+        targets.entry(*target).or_default().push((*sender, *offered, *skipped));
+    }
+    let mut excess: BTreeMap<Uid, u32> = BTreeMap::new();
+    for senders in targets.values() {
+        for (sender, offered, skipped) in senders {
+            let mut others: Vec<(u32, u32)> = senders
+                .iter()
+                .filter(|(other, offered, _)| other != sender && *offered > 0)
+                .map(|(_, offered, skipped)| (*offered, *skipped))
+                .collect();
+            others.sort_by(|(all, lost), (of, gone)| {
+                let (left, right) = (
+                    u64::from(*lost).saturating_mul(u64::from(*of)),
+                    u64::from(*gone).saturating_mul(u64::from(*all)),
+                );
+                left.cmp(&right).then(all.cmp(of))
+            });
+            let Some((all, lost)) = others.get(others.len().saturating_sub(1) / 2) else { continue };
+            let usual = u64::from(*offered).saturating_mul(u64::from(*lost)).saturating_mul(2);
+            let usual = u32::try_from(usual.div_ceil(u64::from(*all).max(1))).unwrap_or(u32::MAX);
+            let allowed = offered.div_ceil(SKIPS_DIVISOR).saturating_add(1).max(usual);
+            let beyond = skipped.saturating_sub(allowed);
+            if beyond > 0 {
+                let sum = excess.entry(*sender).or_default();
+                *sum = sum.saturating_add(beyond);
+            }
+        }
+    }
+    excess
 }
 
 /// Counts offers from what the senders' own receipts say.
@@ -306,7 +359,72 @@ mod tests {
         assert_eq!(offers, expected.map(|((s, t), counts)| ((Uid(s), Uid(t)), counts)).into());
     }
 
+    fn counts(of: &[(u16, u16, u32, u32)]) -> BTreeMap<(Uid, Uid), (u32, u32)> {
+        of.iter()
+            .map(|(sender, target, offered, skipped)| ((Uid(*sender), Uid(*target)), (*offered, *skipped)))
+            .collect()
+    }
+
+    #[test]
+    fn worked_excess() {
+        // Of 100 offers 5 + 1 skips are free: 40 less 6. The median of the others skipped 2 of 100.
+        let seen = counts(&[(0, 9, 100, 40), (1, 9, 100, 2), (2, 9, 100, 50), (3, 9, 100, 1)]);
+        assert_eq!(excess_skips(&seen), [(Uid(0), 34), (Uid(2), 44)].into());
+        // A target that was away for a third of the epoch: twice a third is free.
+        let away = counts(&[(0, 9, 90, 40), (1, 9, 90, 30), (2, 9, 90, 25)]);
+        assert_eq!(excess_skips(&away), BTreeMap::new());
+        // Dead for all; a target of one sender; a single lost message of two.
+        let rest = counts(&[(0, 8, 50, 50), (1, 8, 50, 50), (0, 7, 50, 50), (0, 6, 2, 1), (1, 6, 2, 0)]);
+        assert_eq!(excess_skips(&rest), BTreeMap::new());
+    }
+
+    #[test]
+    fn skips_beyond_the_limit_are_not_paid() {
+        // Two senders of 30 samples each; the first skips one of two receivers always.
+        let stages = vec![vec![Uid(0), Uid(1)], vec![Uid(2), Uid(3)]];
+        let mut miners: Vec<MinerReceipts> = (0..4)
+            .map(|uid| MinerReceipts { uid: Uid(uid), stage: Stage(uid / 2), receipts: Vec::new() })
+            .collect();
+        for sample in 0..60u32 {
+            let sender = u16::try_from(sample % 2).unwrap();
+            let prefers = if sample % 4 < 2 { 2 } else { 3 };
+            let to = if sender == 0 { 3 } else { prefers };
+            let hash = |receipt: Receipt| Receipt { sample: Sample(sample), ..receipt };
+            let mut out = hash(receipt(0, Direction::Forward, sender, to, 1, 2));
+            if to != prefers {
+                out.skips =
+                    vec![Skip { uid: Uid(prefers), cause: SkipCause::Unreachable }].try_into().unwrap();
+            }
+            let back = hash(receipt(0, Direction::Backward, to, sender, 3, 0));
+            miners[usize::from(sender)].receipts.extend([out, back]);
+            let there = hash(receipt(1, Direction::Forward, sender, to, 2, 0));
+            let away = hash(receipt(1, Direction::Backward, to, sender, 0, 3));
+            miners[usize::from(to)].receipts.extend([there, away]);
+        }
+        let found = read(&miners, &stages, MAX_SAMPLES);
+        // 15 offers to uid 2, all skipped; 1 + 1 are free.
+        assert_eq!(found.excess, [(Uid(0), 13)].into());
+        let verified: Vec<u32> = found.verified.values().copied().collect();
+        assert_eq!(verified, [17, 30, 15, 45]);
+    }
+
     proptest! {
+        #[test]
+        fn no_sender_loses_more_than_it_skipped_and_equals_lose_nothing(
+            seen in prop::collection::btree_map((0u16..5, 5u16..8), (0u32..200, 0u32..200), 0..15),
+            all in 1u32..500, lost in 0u32..500, senders in 2u16..6,
+        ) {
+            let offers: Vec<(u16, u16, u32, u32)> =
+                seen.iter().map(|((s, t), (o, k))| (*s, *t, *o, *k.min(o))).collect();
+            let excess = excess_skips(&counts(&offers));
+            for (uid, beyond) in excess {
+                let skipped: u32 = offers.iter().filter(|(s, ..)| Uid(*s) == uid).map(|(_, _, _, k)| *k).sum();
+                prop_assert!(beyond < skipped);
+            }
+            let equal: Vec<_> = (0..senders).map(|sender| (sender, 9, all, lost.min(all))).collect();
+            prop_assert_eq!(excess_skips(&counts(&equal)), BTreeMap::new());
+        }
+
         #[test]
         fn nobody_is_credited_beyond_its_own_receipts_in_any_order(
             seen in prop::collection::vec((0u16..4, any::<bool>(), 0u16..4, 0u16..4, 0u8..3, 0u8..3), 0..40),

@@ -161,7 +161,8 @@ fn known(fault: Fault) -> &'static str {
         Fault::MissingShard => "a shard that one owner opens stands, and silence is not paid less",
         Fault::StaleUpdate => "the entry is not tied to the event log by an audit; only the local steps are",
         Fault::FavoursFriends => {
-            "skips that nobody signed are published but still paid: the limit on them is not enforced"
+            "who skips loses its own samples beyond the limit, but whoever the sample goes to is paid for it, and \
+             the last stage skips nobody"
         }
         _ => "nothing that is checked today shows it",
     }
@@ -183,6 +184,11 @@ pub fn run(scale: Scale) -> anyhow::Result<Outcome> {
         seeds - 1,
         percent(COST)
     ));
+    out.note(
+        "Not simulated: Sybil registration, uid sniping (incarnations, tested in the pallet), eclipse of a \
+         newcomer, equivocation (a proof is a matter of two signatures, not of odds). What a replay shows is \
+         stated by the cheat, not measured: tolerances have not been calibrated.",
+    );
     let mut table = Table::new("Cheats of one miner (two where it takes two)", &COLUMNS);
     let mut accused = 0;
     for fault in CHEATS {
@@ -354,6 +360,12 @@ pub mod validators {
     use crate::outcome::mean_and_error;
     use crate::world::fault::{ValidatorFault, VALIDATOR_CHEATS};
 
+    /// Found here: clipping bounds what a row can give from above only.
+    const WHY_RANKS: &str =
+        "a miner's rank is the stake-weighted sum of clipped weights: a row cannot give more than \
+        the majority does, but it can give less, and what it withholds from others lifts its friends when \
+        ranks are normalised; paying by the clip itself (the weighted median) would not";
+
     struct Result {
         pay: f64,
         friend: f64,
@@ -405,13 +417,11 @@ pub mod validators {
                 if minority && matches!(fault, ValidatorFault::SelfDeals | ValidatorFault::ScoresFriends) {
                     let text =
                         format!("{fault:?} with {bad} of {of} validators raises no miner by more than 1 %");
-                    out.claim(text, format!("uid 0 keeps {}", percent(friend)), friend < 1.01);
+                    out.target(text, format!("uid 0 keeps {}", percent(friend)), friend < 1.01, WHY_RANKS);
                 }
                 if minority && fault == ValidatorFault::AccusesFalsely {
                     let text = format!("{bad} of {of} validators that score a miner with nothing take less than 5 % of its pay");
-                    let why = "the clip is at half of all stake: with two of five against it, a miner's weight is what \
-                               three of five support, which is all of it, but the accusers' rows give their weight to others";
-                    out.target(text, format!("keeps {}", percent(victim)), victim > 0.95, why);
+                    out.target(text, format!("keeps {}", percent(victim)), victim > 0.95, WHY_RANKS);
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! The list of what the laboratory measures.
 
 use crate::outcome::{Outcome, Scale};
-use crate::{attacks, audits, bench, merging, odds, real, steering, toy};
+use crate::{attacks, audits, bench, merging, odds, real, routing, scale, steering, toy};
 
 /// One section of the results page.
 pub struct Row {
@@ -91,5 +91,17 @@ pub const ROWS: &[Row] = &[
         title: "What audits have to be",
         about: "Least audit rate, vesting and stake at which cheating on any share of the work loses.",
         run: audits::run,
+    },
+    Row {
+        name: "scale",
+        title: "At scale",
+        about: "What an epoch costs with 10 to 10,000 miners, and what grows faster than linearly.",
+        run: scale::run,
+    },
+    Row {
+        name: "routing",
+        title: "Unlike miners",
+        about: "Preferences by weight against uniform choice and an oracle.",
+        run: routing::run,
     },
 ];
