@@ -173,7 +173,7 @@ fn known(fault: Fault) -> &'static str {
 /// # Errors
 /// When a plot cannot be drawn.
 pub fn run(scale: Scale) -> anyhow::Result<Outcome> {
-    let (seeds, epochs) = scale.pick((1, 10), (10, 40));
+    let (seeds, epochs) = scale.pick((1, 10), (6, 40));
     let mut out = Outcome::default();
     out.note(format!(
         "3 stages of 5 miners, 4 validators, 375 samples an epoch, {epochs} epochs, seeds 0 to {}. Rewards \
@@ -246,7 +246,7 @@ fn coalition(share: f64, everywhere: bool, seed: u64, epochs: u32) -> (Setup, Ve
 /// # Errors
 /// Never; rows share a signature.
 pub fn sweep(scale: Scale) -> anyhow::Result<Outcome> {
-    let (seeds, epochs) = scale.pick((1, 6), (4, 30));
+    let (seeds, epochs) = scale.pick((1, 6), (2, 20));
     let faults: &[Fault] = scale.pick(
         &[Fault::FavoursFriends],
         &[
@@ -314,6 +314,7 @@ pub fn honest(scale: Scale) -> anyhow::Result<Outcome> {
         *total.entry("skips").or_default() +=
             story.pointed.values().filter(|(_, sign)| *sign == Sign::Skips).count();
         samples += story.samples.iter().sum::<u32>();
+        *total.entry("unpaid").or_default() += story.unpaid_skips as usize;
         missing += story.missing_shards;
         let kept: Vec<f64> = story.ledgers.values().map(Ledger::kept).collect();
         let mean = kept.iter().sum::<f64>() / kept.len() as f64;
@@ -328,6 +329,11 @@ pub fn honest(scale: Scale) -> anyhow::Result<Outcome> {
     push("miners marked Invalid or named by agreement", count("accused"), runs * 15);
     push("miner-epochs in which CLASP took pay", count("cut"), epochs_run * 15);
     push("miners that the skip test ever named as senders", count("skips"), runs * 15);
+    push(
+        "passes not paid to honest senders for skips beyond the limit",
+        count("unpaid"),
+        samples as usize * 2,
+    );
     push("samples that went all the way", samples as usize, epochs_run * 375);
     push("shards that nobody merged", missing, epochs_run * 30);
     out.tables.push(table);

@@ -234,6 +234,8 @@ pub struct Story {
     pub wrong_shards: (usize, usize),
     /// Shards that nobody merged.
     pub missing_shards: usize,
+    /// Passes that honest senders were not paid for, because they skipped beyond the limit.
+    pub unpaid_skips: u32,
     /// Minted, and paid out with the treasury's part, in tokens; equal.
     pub minted: (f64, f64),
     /// Epochs without enough stake.

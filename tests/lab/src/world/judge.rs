@@ -100,6 +100,9 @@ impl World {
         caught: &BTreeSet<Uid>,
         named: &BTreeSet<Uid>,
     ) {
+        for (uid, excess) in &found.excess {
+            self.story.unpaid_skips += if self.fault(*uid).is_none() { *excess } else { 0 };
+        }
         for uid in caught {
             self.story.point(*uid, epoch, Sign::Audit);
         }
