@@ -32,7 +32,7 @@ iota_die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 # The workers' crates. Every step names all of them: cargo unites features over the packages it is
 # given, so that another selection would compile the same crates again.
 IOTA_WORK_CRATES=(-p iota-protocol -p iota-compute -p iota-network -p iota-chain -p iota-service
-  -p iota-worker -p iota-miner -p iota-validator -p iota-tests -p iota-lab)
+  -p iota-worker -p iota-miner -p iota-validator -p iota-explorer -p iota-tests -p iota-lab)
 
 # iota_cargo chain|work ARGS…: cargo with the target folder of that half of the workspace.
 iota_cargo() {

@@ -50,7 +50,7 @@ impl Graph {
     }
 }
 
-const OURS: [&str; 14] = [
+const OURS: [&str; 15] = [
     "iota-protocol",
     "iota-compute",
     "iota-network",
@@ -59,6 +59,7 @@ const OURS: [&str; 14] = [
     "iota-worker",
     "iota-miner",
     "iota-validator",
+    "iota-explorer",
     "iota-tests",
     "iota-lab",
     "pallet-iota",
@@ -99,6 +100,8 @@ fn dependencies_point_one_way() {
         ["iota-protocol", "iota-compute", "iota-network", "iota-chain", "iota-service", "iota-worker"];
     uses_at_most(&graph, "iota-miner", &programs);
     uses_at_most(&graph, "iota-validator", &programs);
+    let reading = ["iota-protocol", "iota-network", "iota-chain", "iota-service"];
+    uses_at_most(&graph, "iota-explorer", &reading);
     uses_at_most(&graph, "iota-lab", &["iota-protocol"]);
     uses_at_most(&graph, "pallet-iota", &["iota-protocol"]);
     uses_at_most(&graph, "iota-runtime", &["iota-protocol", "pallet-iota"]);
@@ -127,9 +130,10 @@ fn only_compute_names_libtorch_only_chain_names_subxt_only_network_names_libp2p(
 #[test]
 fn workers_do_not_reach_the_runtime_and_the_chain_does_not_reach_the_workers() {
     let graph = Graph::read();
-    for worker in ["iota-miner", "iota-validator", "iota-tests"] {
+    for worker in ["iota-miner", "iota-validator", "iota-explorer", "iota-tests"] {
         does_not_reach(&graph, worker, &["pallet-iota", "iota-runtime", "polkadot-sdk"]);
     }
+    does_not_reach(&graph, "iota-explorer", &["tch", "iota-compute"]);
     does_not_reach(&graph, "iota-node", &["tch", "iota-compute", "iota-network", "iota-chain"]);
 }
 

@@ -20,7 +20,7 @@ use tokio::sync::{watch, RwLock};
 
 /// A request that takes longer than this counts as a lost connection: a local node answers in
 /// milliseconds, a busy one in a second or two.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 /// Between two looks at the finalized head. Half of the shortest block time.
 const POLL: Duration = Duration::from_millis(500);
 /// Ceiling of the wait between two attempts to reconnect.
@@ -70,6 +70,15 @@ pub enum ChainError {
         /// Length of the answer.
         len: usize,
     },
+}
+
+impl ChainError {
+    /// Whether the node answered that it keeps the state of that block no more; only a node that was
+    /// started with an archive of all states can answer then.
+    #[must_use]
+    pub fn is_state_gone(&self) -> bool {
+        matches!(self, Self::Request { reason, .. } if crate::block::is_discarded(reason))
+    }
 }
 
 /// A finalized block.
@@ -171,6 +180,11 @@ impl Chain {
         Ok(At { head, rpc: connection.rpc })
     }
 
+    /// The state after a block, by the head that [`Chain::block`] or a follower gave.
+    pub async fn at(&self, head: Head) -> At {
+        At { head, rpc: self.connection().await.rpc }
+    }
+
     /// The state of block 0.
     ///
     /// # Errors
@@ -228,6 +242,10 @@ impl At {
     #[must_use]
     pub fn head(&self) -> Head {
         self.head
+    }
+
+    pub(crate) fn rpc(&self) -> &Rpc {
+        &self.rpc
     }
 
     /// Calls one function of `IotaApi`.
@@ -347,6 +365,14 @@ impl At {
     /// See [`ChainError`].
     pub async fn registration_price(&self) -> Result<u128, ChainError> {
         self.call("registration_price", &()).await
+    }
+
+    /// The account that takes remainders and unattributed shares.
+    ///
+    /// # Errors
+    /// See [`ChainError`].
+    pub async fn treasury(&self) -> Result<AccountKey, ChainError> {
+        self.call("treasury", &()).await
     }
 
     /// Total issuance in the smallest unit.

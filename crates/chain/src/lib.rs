@@ -7,10 +7,14 @@
 //! What this crate does not do: decide when to submit what (workers do), keep secrets (signing is a
 //! closure).
 
+mod block;
 mod calls;
 mod client;
+mod storage;
 mod submit;
 
+pub use block::{Block, ChainEvent, Content, StorageProof};
 pub use calls::Call;
 pub use client::{At, Chain, ChainError, Head};
+pub use storage::{entry_key, item_key, Funds};
 pub use submit::{Included, KeySigner, SubmitError, Submitter};

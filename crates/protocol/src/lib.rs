@@ -21,6 +21,7 @@
 extern crate alloc;
 
 pub mod assignment;
+pub mod audit;
 #[cfg(feature = "std")]
 pub mod clasp;
 pub mod consensus;

@@ -85,7 +85,7 @@ pub struct MemberView {
 }
 
 /// One miner's commit in a stage's merge.
-#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, TypeInfo)]
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, TypeInfo, Serialize, Deserialize)]
 pub struct CommitView {
     /// Who committed.
     pub uid: Uid,
@@ -104,7 +104,7 @@ pub struct CommitView {
 }
 
 /// The merge of one stage in one epoch.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode, TypeInfo)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode, TypeInfo, Serialize, Deserialize)]
 pub struct MergeView {
     /// Commits in uid order; positions in bitmaps refer to this order.
     pub commits: Vec<CommitView>,

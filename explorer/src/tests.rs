@@ -1,0 +1,8 @@
+//! Tests over a small invented chain that obeys the protocol.
+
+mod audit;
+mod browser;
+mod resume;
+mod trie;
+mod web;
+pub(crate) mod world;

@@ -1,0 +1,154 @@
+//! The audit of an honest chain, and of bundles in which something was changed.
+
+use std::sync::Arc;
+
+use iota_protocol::emission::UNIT;
+use iota_protocol::ids::{Epoch, Hash};
+use serde_json::Value as Json;
+
+use super::resume::index_all;
+use super::world::{World, RUN};
+use crate::audit::{audit, verdict, Status};
+use crate::bundle::Bundle;
+use crate::cli::read_bundle;
+use crate::source::Source;
+use crate::store::Store;
+
+/// A database over the whole world with all published reports.
+pub async fn indexed(dir: &std::path::Path) -> (Arc<World>, Store) {
+    let world = Arc::new(World::new());
+    let store = Store::open(&dir.join("explorer.sqlite"), world.genesis(), 0).unwrap();
+    index_all(&world, &store).await;
+    for ((_, uid), report) in &world.published {
+        store.put_report(*uid, report).unwrap();
+    }
+    (world, store)
+}
+
+async fn bundles() -> Vec<Bundle> {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, store) = indexed(dir.path()).await;
+    let reader = store.reader().unwrap();
+    (0..3).map(|epoch| Bundle::collect(&reader, RUN, Epoch(epoch)).unwrap().unwrap()).collect()
+}
+
+fn failing(bundle: &Bundle) -> Vec<String> {
+    audit(bundle).into_iter().filter(|f| f.status == Status::Fail).map(|f| f.id).collect()
+}
+
+#[tokio::test]
+async fn an_honest_chain_passes_every_invariant() {
+    for bundle in bundles().await {
+        for finding in audit(&bundle) {
+            assert_eq!(finding.status, Status::Pass, "epoch {}: {finding:#?}", bundle.epoch);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_missing_is_not_claimed() {
+    let honest = bundles().await.remove(1);
+    let bundle = Bundle { funds: None, proof: None, published: Vec::new(), issuance: None, ..honest };
+    let unchecked: Vec<String> =
+        audit(&bundle).into_iter().filter(|f| f.status == Status::NotChecked).map(|f| f.id).collect();
+    assert_eq!(unchecked, ["I1", "I2", "I7", "I8", "I9"]);
+    assert_eq!(verdict(&audit(&bundle)), Status::NotChecked);
+}
+
+/// A lie that is sealed with a fresh digest is found by the invariant that it breaks.
+#[tokio::test]
+async fn sealed_lies_break_the_invariant_that_they_are_about() {
+    let honest = bundles().await.remove(1);
+    let check = |id: &str, lie: &dyn Fn(&mut Bundle)| {
+        let mut bundle = honest.clone();
+        lie(&mut bundle);
+        assert!(failing(&bundle).contains(&id.to_owned()), "{id}: {:?}", failing(&bundle));
+    };
+    check("I1", &|b| b.funds.as_mut().unwrap().balances = Some(1));
+    check("I2", &|b| b.issuance.as_mut().unwrap().after += 1);
+    check("I2", &|b| b.issuance.as_mut().unwrap().terms[0].made -= 1);
+    check("I3", &|b| b.report.as_mut().unwrap().split.minted += 1);
+    check("I3", &|b| b.minted_before = Some(0));
+    check("I4", &|b| b.report.as_mut().unwrap().split.treasury -= 1);
+    check("I5", &|b| b.report.as_mut().unwrap().payouts[0].amount += 1);
+    check("I5", &|b| b.snapshot.as_mut().unwrap().validators[0].stake = 0);
+    check("I5", &|b| b.scores[0].entries.as_mut().unwrap()[0].score = 1);
+    check("I5", &|b| b.report.as_mut().unwrap().terms.minted_before += 1_000_000 * UNIT * 11);
+    check("I5", &|b| b.bonds.as_mut().unwrap().clear());
+    check("I5", &|b| b.bonds.as_mut().unwrap()[0].bonds[0].part /= 2);
+    check("I6", &|b| b.submissions[0].block += 30);
+    check("I6", &|b| b.submissions.clear());
+    check("I7", &|b| b.funds.as_mut().unwrap().owed = u128::MAX);
+    check("I8", &|b| b.proof.as_mut().unwrap().hash.0[0] ^= 1);
+    check("I8", &|b| b.report.as_mut().unwrap().payouts[0].amount += 1);
+    check("I8", &|b| b.proof.as_mut().unwrap().nodes.clear());
+    check("I9", &|b| b.scores[0].report_root = Some(Hash::ZERO));
+    check("I9", &|b| b.published[0].body.replace_range(40..42, "ff"));
+    // The order of members says nothing; who served which stage does.
+    check("I9", &|b| {
+        let (first, second) = (b.members[0].stage, b.members[4].stage);
+        (b.members[0].stage, b.members[4].stage) = (second, first);
+    });
+    check("I9", &|b| b.members.retain(|member| member.uid.0 != 4));
+}
+
+/// Every number, text and flag of the file, changed one at a time.
+#[tokio::test]
+async fn altering_any_field_of_the_file_fails_loudly() {
+    let bundle = bundles().await.remove(2);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bundle.json");
+    let text = serde_json::to_string(&bundle).unwrap();
+    std::fs::write(&path, &text).unwrap();
+    assert_eq!(read_bundle(&path).unwrap(), bundle);
+    let whole: Json = serde_json::from_str(&text).unwrap();
+    let mut paths = Vec::new();
+    leaves(&whole, String::new(), &mut paths);
+    assert!(paths.len() > 300, "{} fields", paths.len());
+    for pointer in paths {
+        let mut altered = whole.clone();
+        alter(altered.pointer_mut(&pointer).unwrap());
+        std::fs::write(&path, altered.to_string()).unwrap();
+        let error = read_bundle(&path).expect_err(&pointer).to_string();
+        assert!(
+            error.contains("altered") || error.contains("no bundle") || error.contains("version"),
+            "{pointer}: {error}"
+        );
+    }
+    // Added fields are refused, too.
+    std::fs::write(&path, text.replacen('{', "{\"extra\":1,", 1)).unwrap();
+    assert!(read_bundle(&path).is_err());
+}
+
+/// Lists of numbers and hex count as one field each: one element stands for all.
+fn leaves(value: &Json, at: String, out: &mut Vec<String>) {
+    match value {
+        Json::Object(fields) => {
+            for (name, value) in fields {
+                leaves(value, format!("{at}/{name}"), out);
+            }
+        }
+        Json::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                leaves(item, format!("{at}/{index}"), out);
+            }
+        }
+        _ => out.push(at),
+    }
+}
+
+fn alter(value: &mut Json) {
+    *value = match value.take() {
+        Json::Null => Json::from(1),
+        Json::Bool(flag) => Json::Bool(!flag),
+        Json::Number(number) => Json::from(number.as_u64().map_or(7, |n| n ^ 1)),
+        Json::String(text) => {
+            let last = if text.ends_with('0') { '1' } else { '0' };
+            let mut text = text;
+            text.pop();
+            text.push(last);
+            Json::String(text)
+        }
+        other => other,
+    };
+}

@@ -1,0 +1,257 @@
+//! Pages and API over a real socket.
+
+use std::net::SocketAddr;
+
+use iota_service::ss58;
+use iota_service::tasks::Shutdown;
+use serde_json::Value as Json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use super::audit::indexed;
+use super::world::SCRIPT;
+use crate::web::{serve, Served};
+
+/// A server over the whole world; it lives as long as this.
+pub struct Site {
+    pub address: SocketAddr,
+    pub newest: watch::Sender<Option<u32>>,
+    pub last: u32,
+    stop: Shutdown,
+    _dir: tempfile::TempDir,
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.stop.request();
+    }
+}
+
+pub async fn site(requests_per_second: u32) -> Site {
+    let dir = tempfile::tempdir().unwrap();
+    let (world, store) = indexed(dir.path()).await;
+    let newest = watch::Sender::new(Some(world.last()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, stop) = (listener.local_addr().unwrap(), Shutdown::new());
+    tokio::spawn(serve(listener, Served::new(store, newest.subscribe(), requests_per_second), stop.clone()));
+    Site { address, newest, last: world.last(), stop, _dir: dir }
+}
+
+struct Answer {
+    head: String,
+    body: String,
+}
+
+async fn get(site: &Site, path: &str) -> Answer {
+    let mut stream = TcpStream::connect(site.address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).await.unwrap();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    Answer { head: head.to_lowercase(), body: body.to_owned() }
+}
+
+async fn json(site: &Site, path: &str) -> Json {
+    let answer = get(site, path).await;
+    assert!(answer.head.starts_with("http/1.1 200"), "{path}: {}", answer.head);
+    serde_json::from_str(&answer.body).unwrap_or_else(|error| panic!("{path}: {error}: {}", answer.body))
+}
+
+/// Every kind of page.
+pub const PAGES: [&str; 12] = [
+    "/",
+    "/run/0",
+    "/run/0/members",
+    "/run/0/members?sort=score&order=desc",
+    "/run/0/epoch/0",
+    "/run/0/epoch/1",
+    "/run/0/epoch/3",
+    "/run/0/audit",
+    "/run/0/epoch/1/audit",
+    "/block/60",
+    "/search?q=nothing+like+that",
+    "/api",
+];
+
+#[tokio::test]
+async fn every_page_is_whole_and_under_the_policy() {
+    let site = site(1_000).await;
+    for path in PAGES {
+        let answer = get(&site, path).await;
+        assert!(answer.head.starts_with("http/1.1 200"), "{path}: {}", answer.head);
+        assert!(
+            answer.head.contains("content-security-policy: default-src 'none'; script-src 'self'"),
+            "{path}"
+        );
+        assert!(answer.body.ends_with("</html>"), "{path}");
+        assert!(!answer.body.contains(" style="), "{path}: the policy forbids styles in markup");
+        assert!(
+            !answer.body.contains("http://") && !answer.body.contains("https://"),
+            "{path}: another host"
+        );
+    }
+    for path in [
+        "/run/9",
+        "/run/0/epoch/99",
+        "/run/0/epoch/99/audit",
+        "/block/99999",
+        "/account/xyz",
+        "/no",
+        "/api/v1/runs/9",
+    ] {
+        let answer = get(&site, path).await;
+        assert!(answer.head.starts_with("http/1.1 404"), "{path}: {}", answer.head);
+        assert!(answer.head.contains("content-security-policy"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_script_in_an_endpoint_stays_text() {
+    let site = site(1_000).await;
+    let members = json(&site, "/api/v1/runs/0/members").await;
+    let hostile = members["members"].as_array().unwrap().iter().find(|m| m["uid"] == 1).unwrap();
+    assert_eq!(hostile["addresses"][0], SCRIPT);
+    let account = format!("/account/{}", hostile["hotkey"].as_str().unwrap());
+    for path in ["/run/0/members", &account] {
+        let page = get(&site, path).await.body;
+        assert!(page.contains("&lt;script&gt;window.pwned=1&lt;/script&gt;"), "{path}");
+        assert!(!page.contains("<script>"), "{path}");
+    }
+    let page = get(&site, "/search?q=%3Cscript%3Ealert(1)%3C/script%3E").await.body;
+    assert!(page.contains("&lt;script&gt;alert(1)") && !page.contains("<script>"));
+}
+
+#[tokio::test]
+async fn pages_say_what_the_api_says() {
+    let site = site(1_000).await;
+    let run = json(&site, "/api/v1/runs/0").await;
+    let page = get(&site, "/run/0").await.body;
+    let epochs = run["epochs"].as_array().unwrap();
+    assert_eq!(epochs.len(), 4);
+    for epoch in &epochs[..3] {
+        let loss = format!("{:.3}", epoch["train_loss"].as_f64().unwrap());
+        assert!(page.contains(&format!(">{loss}<")), "{loss}");
+    }
+    assert!(epochs[0]["heldout_loss"].as_f64() < Some(3.0), "held-out loss after the first epoch");
+    assert!(epochs[0]["tokens_per_second"].is_null(), "the run waited in epoch 0: its blocks say nothing");
+    // 61,440 tokens in the 41 blocks, of a second each, from one close to the next.
+    assert!((epochs[1]["tokens_per_second"].as_f64().unwrap() - 61_440.0 / 41.0).abs() < 0.01);
+    let members = json(&site, "/api/v1/runs/0/members").await;
+    let page = get(&site, "/run/0/members").await.body;
+    for member in members["members"].as_array().unwrap() {
+        assert!(
+            page.contains(&format!("title=\"{} smallest units\"", member["paid_total"].as_str().unwrap()))
+        );
+    }
+}
+
+#[tokio::test]
+async fn who_is_unpaid_is_told_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, store) = indexed(dir.path()).await;
+    let reader = store.reader().unwrap();
+    let epoch = reader.epoch(super::world::RUN, iota_protocol::ids::Epoch(1)).unwrap().unwrap();
+    let report = epoch.report.unwrap();
+    let paid: Vec<u16> = report.payouts.iter().map(|payout| payout.uid.0).collect();
+    assert!(!paid.contains(&4) && !paid.contains(&7), "{paid:?}: the harmful miner and the silent validator");
+    let site = site(1_000).await;
+    let page = get(&site, "/run/0/epoch/1").await.body;
+    assert!(page.contains("missed"), "the missed commit shows");
+    assert!(page.contains("class=\"num harm\""), "the harm shows");
+    assert!(page.contains("class=\"cell differs\""), "the disagreement shows");
+}
+
+#[tokio::test]
+async fn members_sort_by_every_column_both_ways() {
+    let site = site(1_000).await;
+    let order = |page: String| -> Vec<String> {
+        let rows = page.split("<tbody>").nth(1).unwrap().split("<tr").skip(1);
+        rows.map(|row| row.split("<td>").nth(1).unwrap().split(' ').next().unwrap().to_owned()).collect()
+    };
+    let by = async |column: &str, direction: &str| {
+        order(get(&site, &format!("/run/0/members?sort={column}&order={direction}")).await.body)
+    };
+    assert_eq!(by("uid", "asc").await, ["0", "1", "2", "3", "4", "5", "6", "7"]);
+    assert_eq!(by("uid", "desc").await[0], "7");
+    assert_eq!(by("bond", "desc").await[..2], ["6", "7"]);
+    for column in ["role", "stage", "samples", "clasp", "agreement", "score", "paid", "total", "%3Cx%3E"] {
+        assert_eq!(by(column, "desc").await.len(), 8, "{column}");
+    }
+}
+
+#[tokio::test]
+async fn search_leads_to_members_blocks_epochs_and_accounts() {
+    let site = site(1_000).await;
+    let hits = json(&site, "/api/v1/search?q=1").await;
+    let paths: Vec<&str> = hits.as_array().unwrap().iter().map(|hit| hit["path"].as_str().unwrap()).collect();
+    assert_eq!(paths.len(), 3, "{paths:?}");
+    assert!(paths.contains(&"/run/0/epoch/1") && paths.contains(&"/block/1"), "{paths:?}");
+    let block = json(&site, "/api/v1/blocks/60").await;
+    let hash = block["block"]["hash"].as_str().unwrap();
+    assert!(get(&site, &format!("/search?q={hash}")).await.head.contains("location: /block/60"));
+    let address = ss58::encode(&[7; 32]);
+    let found = get(&site, &format!("/search?q={address}")).await;
+    assert!(found.head.contains(&format!("location: /account/{}", address.to_lowercase())), "{}", found.head);
+}
+
+#[tokio::test]
+async fn the_description_names_every_path_and_each_answers() {
+    let site = site(1_000).await;
+    let description = json(&site, "/api/openapi.json").await;
+    assert_eq!(description["openapi"], "3.1.0");
+    for (path, _) in description["paths"].as_object().unwrap() {
+        if path.ends_with("/live") {
+            continue;
+        }
+        let path = path.replace("{run}", "0").replace("{epoch}", "1").replace("{block}", "5");
+        let path = path.replace("{account}", &ss58::encode(&[7; 32]));
+        json(&site, &if path.ends_with("/search") { format!("{path}?q=1") } else { path }).await;
+    }
+}
+
+#[tokio::test]
+async fn audit_and_bundle_are_served() {
+    let site = site(1_000).await;
+    let audit = json(&site, "/api/v1/runs/0/epochs/1/audit").await;
+    assert_eq!(audit["verdict"], "pass");
+    assert_eq!(audit["findings"].as_array().unwrap().len(), 9);
+    let answer = get(&site, "/api/v1/runs/0/epochs/1/bundle").await;
+    assert!(answer.head.contains("attachment; filename=\"iota-run-0-epoch-1.json\""), "{}", answer.head);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bundle.json");
+    std::fs::write(&path, &answer.body).unwrap();
+    let bundle = crate::cli::read_bundle(&path).unwrap();
+    assert_eq!(bundle.digest.to_string(), audit["digest"].as_str().unwrap());
+}
+
+#[tokio::test]
+async fn too_many_requests_are_told_to_wait() {
+    let site = site(1).await;
+    let mut refused = 0;
+    for _ in 0..15 {
+        let answer = get(&site, "/api/v1/status").await;
+        refused += u32::from(answer.head.starts_with("http/1.1 429"));
+    }
+    assert!((3..=5).contains(&refused), "{refused} of 15 were refused after a burst of ten");
+}
+
+#[tokio::test]
+async fn live_updates_arrive_with_every_block() {
+    let site = site(1_000).await;
+    let mut stream = TcpStream::connect(site.address).await.unwrap();
+    stream.write_all(b"GET /api/v1/live HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut text = String::new();
+    for wanted in 1..=2 {
+        while text.matches("event: block").count() < wanted || !text.ends_with("\n\n\r\n") {
+            let mut bytes = [0; 4096];
+            let count = stream.read(&mut bytes).await.unwrap();
+            assert!(count > 0, "the stream ended: {text}");
+            text.push_str(&String::from_utf8_lossy(&bytes[..count]));
+        }
+        assert!(text.contains(&format!("\"number\":{}", site.last)), "{text}");
+        site.newest.send_replace(Some(site.last));
+    }
+}

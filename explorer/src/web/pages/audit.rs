@@ -1,0 +1,139 @@
+//! The emission audit: all epochs at a glance, and one with its numbers.
+
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::get;
+use axum::Router;
+use iota_protocol::ids::{Epoch, RunId};
+use maud::{html, Markup};
+
+use super::super::model::{self, Audited};
+use super::super::page::{block, short, table};
+use super::super::{Failure, Served};
+use super::{not_found, run_links, shown};
+use crate::audit::{Finding, Status};
+
+/// Epochs on one page of the overview of audits: each is settled again to be shown.
+const SHOWN: u32 = 20;
+
+pub(super) fn routes() -> Router<Served> {
+    Router::new()
+        .route("/audit", get(newest))
+        .route("/run/{run}/audit", get(of_run))
+        .route("/run/{run}/epoch/{epoch}/audit", get(of_epoch))
+}
+
+async fn newest(State(served): State<Served>) -> Result<Response, Failure> {
+    let runs = served.read(|reader| reader.runs()).await?;
+    Ok(match runs.last() {
+        Some(run) => Redirect::to(&format!("/run/{}/audit", run.run)).into_response(),
+        None => not_found().await,
+    })
+}
+
+async fn of_run(State(served): State<Served>, Path(run): Path<u32>) -> Result<Response, Failure> {
+    let audits = served
+        .read(move |reader| {
+            let mut audits = Vec::new();
+            for row in reader.epochs(RunId(run), SHOWN)?.iter().rev().filter(|row| row.report.is_some()) {
+                audits.extend(model::audited(reader, RunId(run), row.epoch)?);
+            }
+            Ok(reader.run(RunId(run))?.map(|_| audits))
+        })
+        .await?;
+    let Some(audits) = audits else { return Ok(not_found().await) };
+    let body = html! {
+        h1 { "Emission audit of run " (run) }
+        (run_links(RunId(run), "Emission audit"))
+        p { "For every paid epoch this program repeats what the chain did: it settles consensus and payments anew, compares issuance, proofs and published reports, and says where something does not fit. The newest " (SHOWN) " epochs are shown." }
+        @if audits.is_empty() { p { "No epoch has been paid yet." } } @else { (grid(run, &audits)) }
+        h2 { "What is checked" }
+        @if let Some(first) = audits.first() {
+            dl.claims { @for finding in &first.findings { dt { (finding.id) } dd { (finding.claim) } } }
+        }
+        p { "Do not believe this page either: download an epoch's bundle and run " code { "iota-explorer verify-epoch --bundle FILE" } " on a machine of your own." }
+    };
+    Ok(shown("Emission audit", &body))
+}
+
+fn grid(run: u32, audits: &[Audited]) -> Markup {
+    table(
+        "Audits",
+        &html! {
+            thead { tr {
+                th scope="col" { "Epoch" }
+                @for finding in audits.first().into_iter().flat_map(|a| &a.findings) { th scope="col" title=(finding.claim) { (finding.id) } }
+            } }
+            tbody { @for audit in audits {
+                tr {
+                    th scope="row" { a href=(format!("/run/{run}/epoch/{}/audit", audit.epoch)) { (audit.epoch) } }
+                    @for finding in &audit.findings { td { (badge(finding.status)) } }
+                }
+            } }
+        },
+    )
+}
+
+fn badge(status: Status) -> Markup {
+    match status {
+        Status::Pass => html! { span.badge.good { "pass" } },
+        Status::Fail => html! { span.badge.bad { "FAIL" } },
+        Status::NotChecked => {
+            html! { span.badge title="something that it needs is missing" { "not checked" } }
+        }
+    }
+}
+
+async fn of_epoch(
+    State(served): State<Served>,
+    Path((run, epoch)): Path<(u32, u32)>,
+) -> Result<Response, Failure> {
+    let audit = served.read(move |reader| model::audited(reader, RunId(run), Epoch(epoch))).await?;
+    let Some(audit) = audit else { return Ok(not_found().await) };
+    let path = format!("/run/{run}/epoch/{epoch}");
+    let body = html! {
+        h1 { "Emission audit of " a href=(path) { "run " (run) ", epoch " (epoch) } }
+        p.verdict { (badge(audit.verdict)) " "
+            @match audit.verdict {
+                Status::Pass => "Everything that is checked holds.",
+                Status::Fail => "Something does not hold. See below which, and on which numbers.",
+                Status::NotChecked => "Nothing contradicts, but not everything could be checked.",
+            }
+        }
+        @for finding in &audit.findings { (one(finding)) }
+        h2 { "Check it yourself" }
+        p { a.button href=(format!("/api/v1/runs/{run}/epochs/{epoch}/bundle")) download { "Download the bundle" } }
+        p { "Then run " code { "iota-explorer verify-epoch --bundle FILE" } ". Its digest is " code.whole { (audit.digest) } ". Compare digest and block hash with those that somebody else shows you." }
+    };
+    Ok(shown(&format!("Audit of epoch {epoch}"), &body))
+}
+
+fn one(finding: &Finding) -> Markup {
+    html! {
+        section.card.finding {
+            h2 { (finding.id) " " (badge(finding.status)) }
+            p { (finding.claim) @if let Some(number) = finding.block { span.quiet { " · checked at block " } (block(number)) } }
+            @if !finding.sides.is_empty() {
+                dl.sides { @for side in &finding.sides { dt { (side.label) } dd.num { (value(&side.value)) } } }
+            }
+            @if !finding.notes.is_empty() {
+                details open[finding.status == Status::Fail] {
+                    summary { "Details (" (finding.notes.len()) ")" }
+                    ul { @for note in &finding.notes { li { (note) } } }
+                }
+            }
+        }
+    }
+}
+
+fn value(text: &str) -> Markup {
+    if text.starts_with("0x") {
+        return short(text);
+    }
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number {
+        html! { (super::grouped(text)) }
+    } else {
+        html! { (text) }
+    }
+}
