@@ -5,6 +5,7 @@
 //! `IOTA_BIN_CHAIN` and `IOTA_BIN_WORK` set to their folders.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use anyhow::Context;
 use clap::Parser;
@@ -20,11 +21,17 @@ use iota_tests::summary::Summary;
 /// `Train` of each epoch on the reference machine: a third of a minute of training and more.
 const TRAIN_BLOCKS: u32 = 24;
 
+/// The same on this machine, measured once: the tests start together, and several measurements at a
+/// time would each find a slow machine.
+static BLOCKS: OnceLock<u32> = OnceLock::new();
+
 /// The smallest model: these tests are about processes, the devnet is about learning.
 fn options(extra: &[&str]) -> Options {
     let data = concat!(env!("CARGO_MANIFEST_DIR"), "/../data/shakespeare.txt");
     // Learning is asserted, so a slow or busy machine gets the time that it needs.
-    let blocks = iota_tests::speed::stretched(TRAIN_BLOCKS).expect("the probe trains a model").to_string();
+    let blocks = BLOCKS
+        .get_or_init(|| iota_tests::speed::stretched(TRAIN_BLOCKS).expect("the probe trains a model"))
+        .to_string();
     let base = ["faults", "--preset", "nano", "--data", data, "--train-blocks", &blocks];
     Options::try_parse_from(base.iter().copied().chain(extra.iter().copied()))
         .expect("the test's own options are valid; qed")
