@@ -4,11 +4,13 @@
 pub mod checks;
 pub mod collect;
 pub mod genesis;
+pub mod links;
 pub mod members;
 pub mod network;
 pub mod options;
 pub mod process;
 pub mod progress;
+pub mod relay;
 pub mod run;
 pub mod speed;
 pub mod summary;

@@ -1,5 +1,6 @@
 //! Keys, registration and command lines of the devnet's members.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -76,14 +77,14 @@ impl Member {
 
     /// Arguments of its program.
     #[must_use]
-    pub fn args(&self, node: &str, genesis: &str, dataset: &Path) -> Vec<String> {
+    pub fn args(&self, node: &str, genesis: &str, dataset: &Path, listen: Ipv4Addr) -> Vec<String> {
         let mut args: Vec<String> =
             ["run", "--nice", "--node", node, "--genesis", genesis].map(String::from).into();
         let mut path = |flag: &str, value: &Path| args.extend([flag.to_owned(), value.display().to_string()]);
         path("--hotkey", &self.dir.join("hotkey.json"));
         path("--data-dir", &self.data_dir());
         path("--dataset", dataset);
-        args.extend(["--listen".into(), "/ip4/127.0.0.1/tcp/0".into()]);
+        args.extend(["--listen".into(), format!("/ip4/{listen}/tcp/0")]);
         args
     }
 }

@@ -1,5 +1,6 @@
 //! A running devnet: nodes, members, and the chain as seen by an observer.
 
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use iota_protocol::params::RunParams;
 use iota_protocol::work::Role;
 
 use crate::genesis::{self, AUTHORITIES};
+use crate::links::Links;
 use crate::members::Member;
 use crate::options::Options;
 use crate::process::{free_port, stop_all, Process};
@@ -46,6 +48,8 @@ pub struct Devnet {
     /// Nodes first, then members in their order.
     pub processes: Vec<Process>,
     nodes: usize,
+    /// Dropped last: members leave before their links do.
+    links: Option<Links>,
 }
 
 fn folder(options: &Options) -> anyhow::Result<PathBuf> {
@@ -90,6 +94,12 @@ fn prepare(options: &Options, dir: &Path) -> anyhow::Result<(RunParams, Dataset)
     data::prepare(&options.data, &out, draft.model.seq_len, "see data/README.md", |_, _| {})?;
     let dataset = Dataset::open(&out, None)?;
     let mut params = make(dataset.data_params())?;
+    if options.channels.is_some() || options.codec.is_some() {
+        let channels = options.channels.unwrap_or(params.model.bottleneck);
+        params = presets::with_boundary(&params, channels, options.codec.unwrap_or(params.train.wire))
+            .context("--channels and --codec")?;
+    }
+    params.train.in_flight = options.in_flight.unwrap_or(params.train.in_flight);
     params.model.zero_boundary = options.control_zero;
     let blocks = match options.train_blocks {
         Some(blocks) => blocks,
@@ -116,7 +126,11 @@ impl Devnet {
         let node = options.program("iota-node")?;
         let coldkeys: Vec<[u8; 32]> = members.iter().chain(&spares).map(|member| member.coldkey.0).collect();
         let spec = genesis::write(&node, &dir, options.authorities, &params, &coldkeys)?;
-        let (processes, node_url) = start_nodes(&options, &node, &spec, &dir)?;
+        let links = match options.link {
+            Some(link) => Some(Links::start(link, members.len() + spares.len(), options.seed)?),
+            None => None,
+        };
+        let (processes, node_url) = start_nodes(&options, &node, &spec, &dir, links.as_ref())?;
         let chain = connect(&node_url, &processes).await?;
         let nodes = processes.len();
         let _heads = chain.follow();
@@ -132,6 +146,7 @@ impl Devnet {
             node_url,
             processes,
             nodes,
+            links,
         };
         devnet.register_all().await?;
         devnet.start_members()?;
@@ -163,8 +178,14 @@ impl Devnet {
             Role::Validator => "iota-validator",
         })?;
         let genesis = self.chain.genesis().to_string();
-        let args = member.args(&self.node_url, &genesis, &self.dir.join("dataset"));
-        self.processes.push(Process::start(&member.name, program, args, &self.dir)?);
+        // Links are numbered as processes are: this one's nodes have number 0.
+        let number = self.processes.len() + 1 - self.nodes;
+        let home =
+            self.links.as_ref().and_then(|links| Some((links.namespace(number)?, links.address(number))));
+        let listen = home.map_or(Ipv4Addr::LOCALHOST, |(_, address)| address);
+        let args = member.args(&self.node_url, &genesis, &self.dir.join("dataset"), listen);
+        let namespace = home.map(|(name, _)| name);
+        self.processes.push(Process::start_in(namespace, &member.name, program, args, &self.dir)?);
         Ok(())
     }
 
@@ -240,6 +261,7 @@ fn start_nodes(
     node: &Path,
     spec: &Path,
     dir: &Path,
+    links: Option<&Links>,
 ) -> anyhow::Result<(Vec<Process>, String)> {
     let ports: Vec<(u16, u16)> = (0..options.authorities)
         .map(|_| Ok::<_, anyhow::Error>((free_port()?, free_port()?)))
@@ -264,12 +286,8 @@ fn start_nodes(
             "--no-telemetry",
             "--listen-addr",
             &format!("/ip4/127.0.0.1/tcp/{}", ports[number].1),
-            "--rpc-port",
-            &rpc_port(number).to_string(),
             "--rpc-max-connections",
             "500",
-            "--rpc-rate-limit-whitelisted-ips",
-            "127.0.0.1/32",
             "--unsafe-force-node-key-generation",
             "--allow-private-ip",
             "--state-pruning",
@@ -279,13 +297,21 @@ fn start_nodes(
         ]
         .map(String::from)
         .into();
+        // Where links are, the members' way to the node is one of them.
+        let rpc = SocketAddrV4::new(home(links), rpc_port(number));
+        args.extend(["--experimental-rpc-endpoint".into(), format!("listen-addr={rpc},max-connections=500")]);
         for (other, (_, p2p)) in ports.iter().enumerate().take(number) {
             let peer = node_peer_id(&dir.join(format!("node-{other}.log")))?;
             args.extend(["--bootnodes".into(), format!("/ip4/127.0.0.1/tcp/{p2p}/p2p/{peer}")]);
         }
         processes.push(Process::start(&format!("node-{number}"), node.to_owned(), args, dir)?);
     }
-    Ok((processes, format!("ws://127.0.0.1:{}", rpc_port(0))))
+    Ok((processes, format!("ws://{}", SocketAddrV4::new(home(links), rpc_port(0)))))
+}
+
+/// The address at which nodes answer.
+fn home(links: Option<&Links>) -> Ipv4Addr {
+    links.map_or(Ipv4Addr::LOCALHOST, |links| links.address(0))
 }
 
 /// A node prints its peer id when it starts; later nodes dial it.

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::{bail, Context};
 use clap::Parser;
+use iota_protocol::params::WireCodec;
+
+use crate::relay::LinkSpec;
 
 /// Starts a chain, miners and validators on this machine, trains a small language model, and ends
 /// with a summary and a few lines of text sampled from the model.
@@ -56,6 +59,22 @@ pub struct Options {
     /// Control run: boundaries carry zeros, so that nothing but the last stage can learn.
     #[arg(long)]
     pub control_zero: bool,
+    /// Channels that cross from stage to stage; the preset's when absent. All of the model's width
+    /// (128 for `tiny`) means no bottleneck.
+    #[arg(long)]
+    pub channels: Option<u32>,
+    /// How they are coded: f32, bf16, int8, int4, or a shared subspace as subspacebf16, subspaceint8,
+    /// subspaceint4; the preset's (int8) when absent.
+    #[arg(long, value_parser = codec)]
+    pub codec: Option<WireCodec>,
+    /// Samples that a miner of the first stage keeps open; the preset's (2) when absent. More hide a
+    /// longer way, and train on older weights.
+    #[arg(long)]
+    pub in_flight: Option<u8>,
+    /// Put each worker behind a connection of its own, as at home: `rate=50mbit,rtt=100ms,loss=1%`
+    /// (also `jitter=5ms`). Needs root, for it makes network namespaces.
+    #[arg(long)]
+    pub link: Option<LinkSpec>,
     /// Miners that have funds and join only when a test says so.
     #[arg(long, default_value_t = 0, hide = true)]
     pub spares: u16,
@@ -65,6 +84,10 @@ pub struct Options {
     /// Folder of `iota-miner` and `iota-validator`.
     #[arg(long, env = "IOTA_BIN_WORK", hide = true)]
     pub bin_work: Option<PathBuf>,
+}
+
+fn codec(name: &str) -> Result<WireCodec, String> {
+    serde_json::from_value(name.into()).map_err(|error| error.to_string())
 }
 
 impl Options {

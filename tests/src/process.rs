@@ -15,18 +15,27 @@ pub struct Process {
     name: String,
     program: PathBuf,
     args: Vec<String>,
+    namespace: Option<String>,
     log: PathBuf,
     child: Child,
 }
 
-fn spawn(program: &Path, args: &[String], log: &Path) -> anyhow::Result<Child> {
+fn spawn(program: &Path, args: &[String], namespace: Option<&str>, log: &Path) -> anyhow::Result<Child> {
     let file = File::options()
         .create(true)
         .append(true)
         .open(log)
         .with_context(|| format!("opening log {}", log.display()))?;
     let errors = file.try_clone().context("duplicating the log's handle")?;
-    let mut command = Command::new(program);
+    let mut command = match namespace {
+        None => Command::new(program),
+        // `ip` becomes the program: one process, whose id is ours to stop.
+        Some(name) => {
+            let mut command = Command::new("ip");
+            command.args(["netns", "exec", name]).arg(program);
+            command
+        }
+    };
     command.args(args).stdin(Stdio::null()).stdout(file).stderr(errors);
     // A group of its own: Ctrl-C in the terminal reaches us, and we stop the children in order.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
@@ -39,9 +48,23 @@ impl Process {
     /// # Errors
     /// When it cannot be started.
     pub fn start(name: &str, program: PathBuf, args: Vec<String>, folder: &Path) -> anyhow::Result<Self> {
+        Self::start_in(None, name, program, args, folder)
+    }
+
+    /// The same in a network namespace.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_in(
+        namespace: Option<&str>,
+        name: &str,
+        program: PathBuf,
+        args: Vec<String>,
+        folder: &Path,
+    ) -> anyhow::Result<Self> {
         let log = folder.join(format!("{name}.log"));
-        let child = spawn(&program, &args, &log)?;
-        Ok(Self { name: name.into(), program, args, log, child })
+        let child = spawn(&program, &args, namespace, &log)?;
+        Ok(Self { name: name.into(), program, args, namespace: namespace.map(str::to_owned), log, child })
     }
 
     /// Its name.
@@ -76,7 +99,7 @@ impl Process {
     /// # Errors
     /// When it cannot be started.
     pub fn restart(&mut self) -> anyhow::Result<()> {
-        self.child = spawn(&self.program, &self.args, &self.log)?;
+        self.child = spawn(&self.program, &self.args, self.namespace.as_deref(), &self.log)?;
         Ok(())
     }
 
