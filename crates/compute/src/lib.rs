@@ -34,6 +34,7 @@ pub mod stage;
 mod stage_error;
 mod stage_io;
 pub mod state;
+pub mod tolerance;
 mod versions;
 mod wide;
 
