@@ -82,8 +82,12 @@ fn bounds(page: &mut String, results: &Results) -> Result<(), Box<dyn Error>> {
         )?;
     }
     let most = |check: Check| results.honest.iter().filter_map(|h| check(&h.distances)).fold(0.0, f64::max);
-    let [codes, loss, update] = [most(|d| d.forward.max(d.backward)), most(|d| d.loss), most(|d| d.update)]
-        .map(|most| most * tolerance::SAFETY);
+    let [codes, loss, update] = [
+        most(|d| d.forward.into_iter().chain(d.backward).reduce(f64::max)),
+        most(|d| d.loss),
+        most(|d| d.update),
+    ]
+    .map(|most| most * tolerance::SAFETY);
     writeln!(
         page,
         "\nThe largest distances times {}: codes {codes:.2e}, loss {loss:.2e}, update {update:.2e}. Pairs share \
