@@ -29,6 +29,9 @@ const PATIENCE_MS: i32 = 100;
 /// The node and the observer are not at home: their link never is what limits.
 const BACKBONE: u64 = 10_000_000_000;
 
+/// Counts the networks of this process: each has names and a subnet of its own.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
 /// The links of one devnet. Number 0 is this process and its node, 1 and up are members.
 pub struct Links {
     namespaces: Vec<String>,
@@ -100,14 +103,14 @@ impl Links {
         if members > 250 {
             bail!("{members} members behind links: at most 250 have an address in one subnet");
         }
-        let pid = std::process::id();
-        let subnet = u8::try_from(pid % 256).unwrap_or(0);
+        let id = u64::from(std::process::id()) + NEXT.fetch_add(1, Ordering::Relaxed) * 131;
+        let subnet = u8::try_from(id % 256).unwrap_or(0);
         let mut made = Made::default();
         let mut devices = Vec::new();
         let mut downlinks = Vec::new();
         let now = Instant::now();
         for number in 0..=members {
-            let name = format!("io{pid}-{number}");
+            let name = format!("io{:04x}-{number}", id % 65_536);
             devices.push(tun(&name)?);
             let address = format!("{}/24", address(subnet, number));
             if number == 0 {
