@@ -91,6 +91,11 @@ pub fn run(scale: Scale) -> anyhow::Result<Outcome> {
             ]);
             if (stages, *samples) == (16, 100_000) {
                 claims(&mut out, &members, seen, &measured);
+                // The short version is part of the gate, and no test depends on how busy a machine is.
+                if scale == Scale::Full {
+                    let text = "100,000 pathways of 256 miners are estimated in under 2 s on one core";
+                    out.claim(text, format!("{:.3} s", measured.seconds), measured.seconds < 2.0);
+                }
             }
             if stages == 16 {
                 held.push((f64::from(*samples), measured.bytes as f64));
@@ -109,8 +114,6 @@ pub fn run(scale: Scale) -> anyhow::Result<Outcome> {
 }
 
 fn claims(out: &mut Outcome, members: &[Vec<Uid>], mut seen: Vec<Observation>, measured: &Measured) {
-    let text = "100,000 pathways of 256 miners are estimated in under 2 s on one core";
-    out.claim(text, format!("{:.3} s", measured.seconds), measured.seconds < 2.0);
     Draw::new(&Hash([7; 32]), b"order").shuffle(&mut seen);
     let other = clasp::estimate(members, &seen, &Config::default());
     let same = bits(&other) == bits(&measured.effects);

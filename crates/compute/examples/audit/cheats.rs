@@ -78,7 +78,7 @@ impl Cheat {
         before: Option<&Played>,
     ) -> Result<Option<Played>, Box<dyn Error>> {
         let mut claim = honest.clone();
-        let start = &segment.state.weights;
+        let start = &segment.state;
         let (first, last) = (segment.stage == 0, !segment.targets.is_empty());
         match self {
             Self::Bf16Weights => return rounded(run, segment, bf16).map(Some),
@@ -90,15 +90,15 @@ impl Cheat {
             Self::Echo if !first && !last => claim.forward.clone_from(&segment.codes),
             Self::Noise if !last => claim.forward = reorder(run, &honest.forward)?,
             Self::Echo | Self::Noise => return Ok(None),
-            Self::NoBackward if first => claim.weights.clone_from(start),
+            Self::NoBackward if first => claim.state.clone_from(start),
             Self::NoBackward => {
                 claim.backward = encode(run, &vec![0.0; count(run)])?;
-                claim.weights.clone_from(start);
+                claim.state.clone_from(start);
             }
-            Self::NoStep => claim.weights.clone_from(start),
+            Self::NoStep => claim.state.clone_from(start),
             Self::HalfTokens => return Ok(Some(play(run, &halved(run, segment)?)?)),
-            Self::Scaled => along(start, &mut claim.weights, 1.1),
-            Self::Flipped => along(start, &mut claim.weights, -1.0),
+            Self::Scaled => along(&start.weights, &mut claim.state.weights, 1.1),
+            Self::Flipped => along(&start.weights, &mut claim.state.weights, -1.0),
             Self::Loss(per_mille) => match honest.loss() {
                 Some(loss) => {
                     #[expect(clippy::cast_possible_truncation, reason = "a loss, as an f32 again")]
@@ -151,7 +151,8 @@ fn rounded(
     let mut cheat = segment.clone();
     cheat.state.weights.clone_from(&coarse);
     let mut played = play(run, &cheat)?;
-    for ((weight, coarse), start) in played.weights.iter_mut().zip(&coarse).zip(&segment.state.weights) {
+    for ((weight, coarse), start) in played.state.weights.iter_mut().zip(&coarse).zip(&segment.state.weights)
+    {
         *weight = start + (*weight - coarse);
     }
     Ok(played)

@@ -26,10 +26,10 @@ use segments::{play, record, Played, Segment};
 struct Options {
     /// Samples whose segments are replayed, three stages each: the first steps of an epoch, in which
     /// AdamW has no history, and later ones.
-    #[arg(long, value_delimiter = ',', default_values_t = [0, 1, 2, 4, 8, 16, 32, 33, 64, 65, 128, 129, 256, 257, 398, 399])]
+    #[arg(long, value_delimiter = ',', default_values_t = [0, 1, 2, 3, 4, 8, 9, 16, 17, 32, 33, 64, 65])]
     samples: Vec<u32>,
     /// Widths of the stream; multiples of 32. Each is a model of its own.
-    #[arg(long, value_delimiter = ',', default_values_t = [128, 512])]
+    #[arg(long, value_delimiter = ',', default_values_t = [128, 256])]
     d_model: Vec<u32>,
     /// Text to train on (any UTF-8 file).
     #[arg(long, default_value = "data/shakespeare.txt")]
@@ -105,7 +105,7 @@ pub struct Distances {
     pub backward: Option<f64>,
     /// Loss.
     pub loss: Option<f64>,
-    /// Update of the weights.
+    /// Update of the weights and the moments after it, whichever is farther.
     pub update: Option<f64>,
 }
 
@@ -197,7 +197,7 @@ fn distances(
         forward: codes(&mine.forward, &theirs.forward)?,
         backward: codes(&mine.backward, &theirs.backward)?,
         loss: mine.loss().zip(theirs.loss()).map(|(mine, theirs)| tolerance::loss_distance(mine, theirs)),
-        update: Some(tolerance::update_distance(&segment.state.weights, &mine.weights, &theirs.weights)),
+        update: Some(tolerance::state_distance(&segment.state, &mine.state, &theirs.state)),
     })
 }
 

@@ -77,7 +77,7 @@ fn bounds(page: &mut String, results: &Results) -> Result<(), Box<dyn Error>> {
         let rate = if rate.is_nan() { "-".into() } else { format!("{:.2} %", rate * 100.0) };
         writeln!(
             page,
-            "| {name} | {} | {median:.2e} | {high:.2e} | {most:.2e} | {bound} | {rejected} | {rate} |",
+            "| {name} | {} | {median:.2e} | {high:.2e} | {most:.2e} | {bound:.0e} | {rejected} | {rate} |",
             values.len()
         )?;
     }
@@ -165,9 +165,10 @@ const HEAD: &str = "\
 A validator replays a local step of a miner on its own machine: the forward pass, the backward pass and the
 step, from the state and the inputs that the miner committed to. On one kind of machine the result is the same
 bits. This page says how far it may lie elsewhere before the miner is called a cheat, and which cheats hide
-below that. Segments of an honest run (`tiny` and the same shape at width 512, three stages, bottleneck, int8
+below that. Segments of an honest run (`tiny` and the same shape at width 256, three stages, bottleneck, int8
 codes) were replayed under every instruction set and thread count that this processor offers, each with its
-own kernels. Distances are relative L2; that of the update compares the change of the weights.
+own kernels. Distances are relative L2; that of the update is the
+largest of three: of the change of the weights and of both moments after it.
 
 **Not measured**: CUDA, bf16, processors of other makers. No such machine was at hand.
 ";

@@ -39,8 +39,8 @@ pub struct Played {
     pub backward: Vec<u8>,
     /// Loss as bits of an f32; the last stage's.
     pub loss: Option<u32>,
-    /// Weights after the step.
-    pub weights: Vec<f32>,
+    /// State after the step.
+    pub state: StepState,
 }
 
 impl Played {
@@ -68,7 +68,7 @@ pub fn play(run: &RunParams, segment: &Segment) -> Result<Played, Box<dyn Error>
         backward = trainer.backward(key, &segment.gradient)?.grad.unwrap_or_default();
     }
     trainer.step_if_due(0)?.ok_or("no step was due after a sample")?;
-    Ok(Played { forward, backward, loss, weights: trainer.weights()? })
+    Ok(Played { forward, backward, loss, state: trainer.snapshot()? })
 }
 
 /// Trains honestly, one sample at a time, and keeps the segments of the samples in `keep`.
