@@ -1,12 +1,13 @@
-//! The emission audit of one epoch: nine invariants, each with what it found (reference: the
+//! The emission audit of one epoch: ten invariants, each with what it found (reference: the
 //! invariants I1 to I9 of an emission audit, on the timeline of the epoch that follows the trained
-//! one).
+//! one; I10 is about verdicts).
 //!
 //! Works on a [`Bundle`] alone, so that the pages and the offline command judge by the same code.
 
 mod issuance;
 mod payment;
 pub mod proof;
+mod rulings;
 mod submissions;
 pub mod trie;
 
@@ -38,7 +39,7 @@ pub struct Side {
 /// What one invariant says about the epoch.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Finding {
-    /// `I1` to `I9`.
+    /// `I1` to `I10`.
     pub id: String,
     /// The invariant in words.
     pub claim: String,
@@ -98,6 +99,7 @@ pub fn audit(bundle: &Bundle) -> Vec<Finding> {
         issuance::owed(bundle),
         proof::proven(bundle),
         submissions::reports(bundle),
+        rulings::follow(bundle),
     ]
 }
 

@@ -21,7 +21,7 @@ use crate::member::Member;
 use crate::store::{EpochRow, EventRow, Reader, StoreError};
 
 /// Version of the file.
-pub const BUNDLE_VERSION: u16 = 1;
+pub const BUNDLE_VERSION: u16 = 2;
 
 /// An epoch with everything that decided its emission.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -58,6 +58,8 @@ pub struct Bundle {
     pub funds: Option<Funds>,
     /// When validators committed and revealed.
     pub submissions: Vec<Submission>,
+    /// Votes, proofs of equivocation and opened transcripts, in the order of the chain.
+    pub rulings: Vec<Ruling>,
     /// Reports that validators published, as hex of their SCALE bytes.
     pub published: Vec<Published>,
     /// The block that paid, and the proof of what it paid.
@@ -106,6 +108,45 @@ pub struct Submission {
     pub reveal: bool,
     /// The block that took it.
     pub block: u32,
+}
+
+/// Something that the report's terms follow from.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ruling {
+    /// The block that took it.
+    pub block: u32,
+    /// What it was.
+    pub kind: RulingKind,
+}
+
+/// Kinds of [`Ruling`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum RulingKind {
+    /// A vote on the accusation of one segment of a miner; the accuser's own is one of them.
+    Vote {
+        /// The accused.
+        uid: Uid,
+        /// First local step of the segment.
+        segment: u32,
+        /// Who votes.
+        voter: Uid,
+        /// What it says.
+        guilty: bool,
+    },
+    /// A proof that a member signed two bodies for one hop.
+    Equivocated {
+        /// The member.
+        uid: Uid,
+    },
+    /// Transcripts that a validator opened.
+    Opened {
+        /// The validator.
+        uid: Uid,
+        /// How many.
+        count: u32,
+    },
 }
 
 /// A validator's report.
@@ -184,6 +225,7 @@ impl Bundle {
                 .flatten(),
             bonds: bonds_before(reader, run, epoch, &about.params)?,
             submissions: submissions(reader, run, epoch)?,
+            rulings: rulings(reader, run, epoch)?,
             published: published
                 .map(|row| Published { uid: row.uid, body: hex::encode(row.report.encode()) })
                 .collect(),
@@ -310,6 +352,33 @@ fn submissions(reader: &Reader, run: RunId, epoch: Epoch) -> Result<Vec<Submissi
         Some(Submission { uid: Uid(uid), reveal, block: event.block })
     };
     Ok(events.iter().filter_map(of).collect())
+}
+
+fn rulings(reader: &Reader, run: RunId, epoch: Epoch) -> Result<Vec<Ruling>, StoreError> {
+    let events = reader.events_of_epoch(run, epoch, u32::MAX)?;
+    let mut found: Vec<Ruling> = events.iter().filter_map(ruling).collect();
+    found.sort_by_key(|ruling| ruling.block);
+    Ok(found)
+}
+
+fn ruling(event: &EventRow) -> Option<Ruling> {
+    let uid = |name: &str| Some(Uid(u16::try_from(number(&event.fields, name)?).ok()?));
+    let kind = match event.name.as_str() {
+        "Voted" => RulingKind::Vote {
+            uid: uid("uid")?,
+            segment: number(&event.fields, "segment")?,
+            voter: uid("voter")?,
+            guilty: event.fields.get("guilty")?.as_bool()?,
+        },
+        "Equivocated" => RulingKind::Equivocated { uid: uid("uid")? },
+        "TranscriptsOpened" => {
+            // A list of one reads as its only entry.
+            let count = event.fields.get("transcripts")?.as_array().map_or(1, Vec::len);
+            RulingKind::Opened { uid: uid("uid")?, count: u32::try_from(count).ok()? }
+        }
+        _ => return None,
+    };
+    Some(Ruling { block: event.block, kind })
 }
 
 fn proof(reader: &Reader, row: &EpochRow) -> Result<Option<Proof>, StoreError> {

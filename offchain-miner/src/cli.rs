@@ -142,6 +142,9 @@ struct RunArgs {
     /// Misbehave on purpose (adversary tests only).
     #[arg(long, hide = true)]
     fault: Option<Fault>,
+    /// The first epoch in which it misbehaves.
+    #[arg(long, hide = true)]
+    fault_from: Option<u32>,
 }
 
 #[derive(Args)]
@@ -271,6 +274,9 @@ fn resolve(file: Option<&Path>, args: &RunArgs) -> anyhow::Result<(MinerConfig, 
             .and_then(|fault| clap::ValueEnum::to_possible_value(&fault))
             .map(|v| v.get_name().to_owned()),
     );
+    if let Some(epoch) = args.fault_from {
+        flags.insert("fault_from".into(), i64::from(epoch).into());
+    }
     if let Some(threads) = args.threads {
         flags.insert("threads".into(), i64::from(threads).into());
     }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use iota_protocol::ids::Epoch;
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
@@ -30,6 +31,16 @@ pub struct MinerConfig {
     pub metrics_port: Option<u16>,
     /// Misbehave on purpose (adversary tests only).
     pub fault: Option<Fault>,
+    /// The first epoch in which it does.
+    pub fault_from: u32,
+}
+
+impl MinerConfig {
+    /// What this miner does wrong in an epoch.
+    #[must_use]
+    pub fn fault_in(&self, epoch: Epoch) -> Option<Fault> {
+        self.fault.filter(|_| epoch.0 >= self.fault_from)
+    }
 }
 
 impl Default for MinerConfig {
@@ -45,6 +56,7 @@ impl Default for MinerConfig {
             threads: 1,
             metrics_port: None,
             fault: None,
+            fault_from: 0,
         }
     }
 }

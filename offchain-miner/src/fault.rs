@@ -1,6 +1,9 @@
 //! Named misbehaviour for adversary tests. An honest miner has none; a miner with one says so
 //! loudly at start.
 
+use std::sync::Arc;
+
+use iota_protocol::params::RunParams;
 use serde::{Deserialize, Serialize};
 
 /// What a miner does wrong on purpose.
@@ -9,9 +12,29 @@ use serde::{Deserialize, Serialize};
 pub enum Fault {
     /// Sends pseudo-random activations instead of what its stage computed.
     GarbageActivations,
+    /// Takes its local steps at the least learning rate there is: claims to train and learns nothing.
+    SkipsSteps,
+    /// Serves receipts, so that it is scored, and neither log, states nor codes to anybody who would
+    /// audit it.
+    RefusesEvidence,
+    /// Signs two bodies for every hop.
+    Equivocates,
 }
 
 impl Fault {
+    /// The parameters that a miner with this fault works with instead of the run's.
+    #[must_use]
+    pub fn params(self, params: &Arc<RunParams>) -> Arc<RunParams> {
+        match self {
+            Self::SkipsSteps => {
+                let mut own = (**params).clone();
+                own.train.lr_ppm = 1;
+                Arc::new(own)
+            }
+            _ => Arc::clone(params),
+        }
+    }
+
     /// Code bytes that look like int8 codes and mean nothing; `salt` keeps samples apart.
     #[must_use]
     pub fn garbage(len: usize, salt: u32) -> Vec<u8> {

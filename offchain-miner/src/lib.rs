@@ -3,8 +3,10 @@
 //! `run` is the whole program; `main` parses flags and calls it. One task owns an epoch's samples
 //! (`train`), one thread owns libtorch (`trainer`), one task answers fetch requests (`serve`);
 //! they share only the `store`. `observe` follows the chain for the operator, `view` draws what it and
-//! the others told `gauges`.
+//! the others told `gauges`. Two small tasks speak to the chain beside it: `answers` says that evidence is
+//! served which validators ask for, `signed` reports neighbours that sign two bodies for one hop.
 
+pub mod answers;
 pub mod cli;
 pub mod commit;
 pub mod config;
@@ -22,6 +24,7 @@ pub mod recall;
 pub mod root;
 pub mod run;
 pub mod serve;
+pub mod signed;
 pub mod store;
 pub mod train;
 pub mod trainer;

@@ -57,13 +57,23 @@ fn keep_codes(store: &Store, epoch: Epoch, records: Vec<Record>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use iota_protocol::ids::Stage;
+    use iota_compute::presets::run_params;
+    use iota_protocol::ids::{Hash, Stage};
+    use iota_protocol::params::DataParams;
 
     #[test]
     fn what_was_kept_is_recalled_in_order_and_strange_folders_are_ignored() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
-        let past = |epoch: u32| Past { epoch: Epoch(epoch), stage: Stage(1), tokens: 7, data_base: 9 };
+        let data = DataParams { manifest_root: Hash::ZERO, train_windows: 1_000, heldout_windows: 10 };
+        let params = run_params("nano", 3, 1, 5, 2, data).unwrap();
+        let past = |epoch: u32| Past {
+            epoch: Epoch(epoch),
+            stage: Stage(1),
+            tokens: 7,
+            data_base: 9,
+            params: params.clone(),
+        };
         for epoch in [11, 2] {
             keep(&store, &past(epoch)).unwrap();
         }

@@ -9,6 +9,7 @@ use iota_chain::{Chain, Submitter};
 use iota_compute::data::Dataset;
 use iota_compute::outer::OuterState;
 use iota_network::{Inbound, Lane, Network, PeerKey};
+use iota_protocol::equivocation::Equivocation;
 use iota_protocol::ids::{parse_hex32, Epoch, Hash, RunId, Stage};
 use iota_protocol::phase::Phase;
 use iota_protocol::view::{MemberView, RunState};
@@ -22,7 +23,9 @@ use iota_worker::session::{RunSnapshot, Session};
 use iota_worker::{listen, onboard};
 use tokio::sync::{mpsc, watch, Semaphore};
 
+use crate::answers::Answers;
 use crate::config::MinerConfig;
+use crate::fault::Fault;
 use crate::gauges::Gauges;
 use crate::join::{self, Wanted};
 use crate::journal::{EpochJournal, Record};
@@ -32,7 +35,7 @@ use crate::serve::{Past, Server};
 use crate::store::Store;
 use crate::train::{EpochContext, TrainEpoch, Trained};
 use crate::trainer::Trainer;
-use crate::{commit, merge, recall, root};
+use crate::{commit, merge, recall, root, signed};
 
 /// Requests waiting for the training task or the fetch server: a stage's open samples (16) from
 /// each direction, or one request from each of 32 peers; more are refused by dropping them.
@@ -44,13 +47,14 @@ struct Miner {
     session: Session,
     network: Network,
     identity: Identity,
-    submitter: Submitter,
+    submitter: Arc<Submitter>,
     member: MemberView,
     store: Arc<Store>,
     dataset: Option<Arc<Dataset>>,
     trainer: Trainer,
     inbox: mpsc::Receiver<Inbound>,
     past: watch::Sender<Vec<Past>>,
+    proofs: mpsc::Sender<Equivocation>,
     meter: WireMeter,
     gauges: Gauges,
     peer: PeerKey,
@@ -96,6 +100,12 @@ fn why_idle(view: &RunSnapshot, miner: &Miner) -> String {
     if view.clock.state == RunState::Waiting {
         return "waiting: the run begins when every stage has enough miners that can be reached".into();
     }
+    if view.clock.state == RunState::Paused {
+        return format!(
+            "waiting: the run pauses before epoch {}; it goes on when its owner says so",
+            view.epoch()
+        );
+    }
     if miner.session.params.is_settling(view.epoch()) {
         return "waiting: nothing is trained in the last epoch, it settles the pay of the one before".into();
     }
@@ -129,20 +139,32 @@ async fn start(config: MinerConfig, gauges: Gauges) -> anyhow::Result<Miner> {
     let peer = peer_key(&config.data_dir)?;
     let (network, inbound) = listen::for_run(&config.data_dir, &peer, &params, &config.listen).await?;
     let member = onboard::own_member(&chain, run, identity.public(), Role::Miner).await?;
-    let submitter = Submitter::new(Arc::clone(&chain), identity.signer());
+    let submitter = Arc::new(Submitter::new(Arc::clone(&chain), identity.signer()));
     onboard::serve(&chain, &submitter, run, &member, &network, &peer).await?;
     let session = Session::start(chain, run, network.clone()).await?;
     let (past, past_reader) = watch::channel(recall::all(&store));
     let server = Server {
         run,
-        params: Arc::clone(&session.params),
         me: member.uid,
         store: Arc::clone(&store),
         dataset: dataset.clone(),
         device: iota_compute::init_runtime(config.threads),
         past: past_reader,
         regenerations: Arc::new(Semaphore::new(1)),
+        withholds_from: config
+            .fault
+            .filter(|fault| *fault == Fault::RefusesEvidence)
+            .map(|_| Epoch(config.fault_from)),
     };
+    let answers = Answers {
+        session: session.clone(),
+        submitter: Arc::clone(&submitter),
+        me: member.clone(),
+        server: server.clone(),
+    };
+    tokio::spawn(answers.run());
+    let (proofs, found) = mpsc::channel(signed::PROOFS);
+    tokio::spawn(signed::report(found, Arc::clone(&submitter)));
     let inbox = dispatch(inbound, server);
     let trainer = Trainer::start(config.threads, Arc::clone(&store))?;
     tracing::info!(uid = %member.uid, hotkey = %member.hotkey, "miner ready");
@@ -171,6 +193,7 @@ async fn start(config: MinerConfig, gauges: Gauges) -> anyhow::Result<Miner> {
         trainer,
         inbox,
         past,
+        proofs,
     })
 }
 
@@ -257,9 +280,10 @@ impl Miner {
 
     fn context(&self, view: &RunSnapshot, stage: Stage) -> EpochContext {
         let me = view.member(self.member.uid).unwrap_or(&self.member).clone();
+        let fault = self.config.fault_in(view.epoch());
         EpochContext {
             run: self.session.run,
-            params: Arc::clone(&self.session.params),
+            params: fault.map_or_else(|| Arc::clone(&view.params), |fault| fault.params(&view.params)),
             epoch: view.epoch(),
             stage,
             me,
@@ -271,14 +295,15 @@ impl Miner {
             network: self.network.clone(),
             store: Arc::clone(&self.store),
             dataset: self.dataset.clone(),
-            fault: self.config.fault,
+            fault,
+            proofs: self.proofs.clone(),
             meter: self.meter.clone(),
             gauges: self.gauges.clone(),
         }
     }
 
     fn remember(&self, ctx: &EpochContext) {
-        let past = Past { epoch: ctx.epoch, stage: ctx.stage, tokens: ctx.tokens, data_base: ctx.data_base };
+        let past = ctx.past();
         if let Err(error) = recall::keep(&self.store, &past) {
             tracing::warn!(epoch = %ctx.epoch, %error, "not kept; a restart would not serve this epoch's audit");
         }

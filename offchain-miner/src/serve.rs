@@ -31,6 +31,8 @@ pub struct Past {
     pub tokens: u64,
     /// First sample position of the epoch.
     pub data_base: u64,
+    /// The run's parameters in it.
+    pub params: RunParams,
 }
 
 /// What answers are made from.
@@ -38,8 +40,6 @@ pub struct Past {
 pub struct Server {
     /// The run.
     pub run: RunId,
-    /// Its parameters.
-    pub params: Arc<RunParams>,
     /// Ourselves, once registered.
     pub me: Uid,
     /// The store.
@@ -52,6 +52,8 @@ pub struct Server {
     pub past: watch::Receiver<Vec<Past>>,
     /// One regeneration at a time: it competes with training for the same cores.
     pub regenerations: Arc<Semaphore>,
+    /// From this epoch on evidence is withheld; never by an honest miner.
+    pub withholds_from: Option<Epoch>,
 }
 
 impl Server {
@@ -66,7 +68,7 @@ impl Server {
                 }
                 let server = self.clone();
                 tokio::spawn(async move {
-                    let reply = if run == server.run {
+                    let reply = if run == server.run && !server.withholds(epoch) {
                         server.step_state(epoch, version, part).await
                     } else {
                         FetchReply::NotFound
@@ -79,8 +81,16 @@ impl Server {
         }
     }
 
+    /// Whether evidence of an epoch is withheld on purpose.
+    pub(crate) fn withholds(&self, epoch: Epoch) -> bool {
+        self.withholds_from.is_some_and(|first| epoch >= first)
+    }
+
     fn answer(&self, request: &FetchRequest) -> FetchReply {
         match *request {
+            FetchRequest::Log { epoch, .. } | FetchRequest::Codes { epoch, .. } if self.withholds(epoch) => {
+                FetchReply::NotFound
+            }
             FetchRequest::Entry { run, epoch, author, first, count } if run == self.run => {
                 self.entry(epoch, author, first, count)
             }
@@ -176,7 +186,7 @@ impl Server {
         version: Version,
     ) -> anyhow::Result<StepState> {
         let from = state.version;
-        let mut replayer = Replayer::new(&self.params, past.stage, state, past.tokens, self.device)?;
+        let mut replayer = Replayer::new(&past.params, past.stage, state, past.tokens, self.device)?;
         for event in segment(log, from, version) {
             self.replay_event(past, &mut replayer, &event)?;
         }
@@ -192,7 +202,7 @@ impl Server {
         match event {
             LogEvent::Forward { sample, input, .. } => {
                 let (inputs, targets) = self.tokens(past, *sample)?;
-                let last = past.stage == self.params.last_stage();
+                let last = past.stage == past.params.last_stage();
                 let targets = last.then_some(targets.as_slice());
                 if past.stage.0 == 0 {
                     replayer
@@ -203,7 +213,7 @@ impl Server {
                         .apply(event, EventInput::Forward { input: StageInput::Codes(&codes), targets })?;
                 }
             }
-            LogEvent::Backward { input, .. } if past.stage != self.params.last_stage() => {
+            LogEvent::Backward { input, .. } if past.stage != past.params.last_stage() => {
                 let codes = codes(input)?;
                 replayer.apply(event, EventInput::Gradient(&codes))?;
             }
@@ -215,9 +225,9 @@ impl Server {
     }
 
     fn tokens(&self, past: &Past, sample: Sample) -> anyhow::Result<(Vec<u32>, Vec<u32>)> {
-        let reads = past.stage.0 == 0 || past.stage == self.params.last_stage();
+        let reads = past.stage.0 == 0 || past.stage == past.params.last_stage();
         match (&self.dataset, reads) {
-            (Some(dataset), true) => sample_tokens(dataset, &self.params, past.data_base, sample),
+            (Some(dataset), true) => sample_tokens(dataset, &past.params, past.data_base, sample),
             (None, true) => anyhow::bail!("the stage reads tokens, but no data set is open"),
             (_, false) => Ok((Vec::new(), Vec::new())),
         }
@@ -237,10 +247,8 @@ fn read_part(path: &std::path::Path, part: u32) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use iota_compute::presets::run_params;
     use iota_protocol::ids::Hash;
     use iota_protocol::merkle;
-    use iota_protocol::params::DataParams;
 
     use super::*;
     use crate::store::{EntryChunks, HeldRange};
@@ -250,17 +258,16 @@ mod tests {
 
     fn server() -> (tempfile::TempDir, Server) {
         let dir = tempfile::tempdir().unwrap();
-        let data = DataParams { manifest_root: Hash::ZERO, train_windows: 1_000, heldout_windows: 10 };
         let (_, past) = watch::channel(Vec::new());
         let server = Server {
             run: RUN,
-            params: Arc::new(run_params("nano", 3, 1, 5, 2, data).unwrap()),
             me: Uid(1),
             store: Store::open(dir.path()).unwrap(),
             dataset: None,
             device: iota_compute::init_runtime(1),
             past,
             regenerations: Arc::new(Semaphore::new(1)),
+            withholds_from: None,
         };
         (dir, server)
     }

@@ -20,6 +20,7 @@ use anyhow::Context;
 use codec::Encode;
 use iota_compute::data::Dataset;
 use iota_network::{Inbound, Network, Reply};
+use iota_protocol::equivocation::Equivocation;
 use iota_protocol::ids::{Epoch, Hash, RunId, Sample, Stage, Uid};
 use iota_protocol::params::RunParams;
 use iota_protocol::position;
@@ -38,6 +39,8 @@ use crate::flight::{Flight, Patience};
 use crate::gauges::Gauges;
 use crate::journal::{EpochJournal, Record};
 use crate::meter::WireMeter;
+use crate::serve::Past;
+use crate::signed::Signed;
 use crate::store::Store;
 use crate::trainer::Trainer;
 
@@ -79,6 +82,8 @@ pub struct EpochContext {
     pub dataset: Option<Arc<Dataset>>,
     /// Misbehaviour, if any.
     pub fault: Option<Fault>,
+    /// Where proofs against neighbours go.
+    pub proofs: mpsc::Sender<Equivocation>,
     /// Bytes sent at each boundary.
     pub meter: WireMeter,
     /// What the operator sees.
@@ -103,6 +108,18 @@ impl EpochContext {
         let n0 = u32::try_from(first.len()).unwrap_or(u32::MAX);
         let rank = usize::try_from(position::rank_of(sample, n0)).unwrap_or(usize::MAX);
         first.get(rank).is_some_and(|(starter, _)| *starter == uid)
+    }
+
+    /// What answers about this epoch depend on later.
+    #[must_use]
+    pub fn past(&self) -> Past {
+        Past {
+            epoch: self.epoch,
+            stage: self.stage,
+            tokens: self.tokens,
+            data_base: self.data_base,
+            params: (*self.params).clone(),
+        }
     }
 
     fn is_first(&self) -> bool {
@@ -171,6 +188,7 @@ pub struct TrainEpoch {
     /// After a restart: journalled hops whose acknowledgement is not in the journal.
     unacknowledged: BTreeMap<(Sample, Direction), Outgoing>,
     retries: Vec<(Instant, Sample)>,
+    signed: Signed,
     last_activity: Instant,
     dirty: bool,
 }
@@ -194,6 +212,7 @@ impl TrainEpoch {
             outbox: Vec::new(),
             unacknowledged: BTreeMap::new(),
             retries: Vec::new(),
+            signed: Signed::default(),
             last_activity: Instant::now(),
             dirty: false,
         }

@@ -233,6 +233,8 @@ struct Worker {
     store: Arc<Store>,
     results: mpsc::Sender<Done>,
     stage: Option<StageTrainer>,
+    /// What the stage was made with; a run changes them between epochs.
+    params: Option<Arc<RunParams>>,
     epoch: Epoch,
     tokens: u64,
 }
@@ -240,7 +242,7 @@ struct Worker {
 impl Worker {
     fn new(threads: u32, store: Arc<Store>, results: mpsc::Sender<Done>) -> Self {
         let device = iota_compute::init_runtime(threads);
-        Self { device, store, results, stage: None, epoch: Epoch(0), tokens: 0 }
+        Self { device, store, results, stage: None, params: None, epoch: Epoch(0), tokens: 0 }
     }
 
     fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
@@ -282,7 +284,9 @@ impl Worker {
 
     fn begin(&mut self, begin: Begin) -> anyhow::Result<Vec<Done>> {
         (self.epoch, self.tokens) = (begin.epoch, begin.tokens);
-        match self.stage.as_mut().filter(|stage| stage.stage() == begin.stage) {
+        let same = self.params.as_ref() == Some(&begin.params);
+        self.params = Some(Arc::clone(&begin.params));
+        match self.stage.as_mut().filter(|stage| same && stage.stage() == begin.stage) {
             Some(stage) => stage.begin_epoch(&begin.outer)?,
             None => {
                 self.stage = Some(StageTrainer::new(&begin.params, begin.stage, &begin.outer, self.device)?)

@@ -1,40 +1,43 @@
 //! Replaying one segment of a miner's event log: the passes between two local steps and the step.
 //!
-//! `Invalid` accuses; whatever could not be fetched is `Undecided` and accuses nobody.
+//! `Invalid` accuses, and rests only on what stands under the miner's own roots on chain, so that every
+//! other validator finds the same. Whatever could not be fetched, bytes that do not match their root
+//! included, is `Undecided` and accuses nobody: such bytes carry no signature that would prove who sent them.
 
-use codec::Decode;
 use iota_compute::codec as values;
 use iota_compute::data::Dataset;
 use iota_compute::outer::OuterState;
 use iota_compute::replay::{EventInput, ReplayError, Replayer};
-use iota_compute::{state_root, tokens_hash, Device, StageInput, StepState};
-use iota_network::Network;
-use iota_protocol::ids::{Epoch, Hash, RunId, Sample, Stage, Version};
+use iota_compute::{tokens_hash, Device, StageInput, StepState};
+use iota_protocol::ids::{Epoch, Hash, Incarnation, Sample, Stage, Uid, Version};
 use iota_protocol::params::RunParams;
 use iota_protocol::receipt::{LogEvent, Receipt};
 use iota_protocol::report::{AuditLine, Verdict};
 use iota_protocol::seed::audit_choice;
 use iota_protocol::view::MemberView;
-use iota_protocol::wire::{FetchReply, FetchRequest, STEP_STATE_PART};
 use iota_protocol::work::WorkCommit;
+use iota_worker::fetch::list_root;
 use iota_worker::segment::{sample_tokens, segment};
-use iota_worker::{exchange, fetch};
 use serde::{Deserialize, Serialize};
+
+use crate::docket::Judgement;
+use crate::exhibits::Exhibits;
 
 /// Relative L2 distance between replayed and claimed values up to which another machine's rounding
 /// explains the difference. Bit equality is expected on one kind of machine; this bound is not yet
 /// calibrated per device pair.
 const TOLERANCE: f64 = 0.02;
-/// Wait for one part of a trainer state; the miner may have to replay up to 16 steps first.
-const STATE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
-/// Most parts of a trainer state that are fetched: 256 MiB.
-const MAX_STATE_PARTS: u32 = 64;
+/// Time for one audit, whatever the audited miner does: two fit well into the commit window of the
+/// shortest preset (28 blocks), and a row that is late pays nobody.
+const AUDIT_TIME: std::time::Duration = std::time::Duration::from_secs(8);
 
 /// A finished audit.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Audit {
     /// Who was audited.
-    pub uid: iota_protocol::ids::Uid,
+    pub uid: Uid,
+    /// Its incarnation.
+    pub incarnation: Incarnation,
     /// The segment starts after this local step.
     pub from_version: Version,
     /// What was found.
@@ -43,6 +46,36 @@ pub struct Audit {
     pub events: u32,
     /// Why, for people.
     pub reason: String,
+    /// What of the evidence could not be had from the miner.
+    pub missing: Option<Hash>,
+    /// Root over the events as the replay gives them: what a transcript says.
+    pub root: Hash,
+}
+
+impl Audit {
+    /// An audit whose finding was kept before a restart.
+    #[must_use]
+    pub fn known(judgement: &Judgement) -> Self {
+        Self {
+            uid: judgement.uid,
+            incarnation: judgement.incarnation,
+            from_version: Version(judgement.segment),
+            verdict: if judgement.guilty { Verdict::Invalid } else { Verdict::Sound },
+            events: 0,
+            reason: "found before a restart".into(),
+            missing: None,
+            root: judgement.root,
+        }
+    }
+}
+
+/// Which segment is replayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// The one that seed and secret choose.
+    Seeded,
+    /// The one after this local step, which somebody accuses.
+    Segment(Version),
 }
 
 impl From<&Audit> for AuditLine {
@@ -70,11 +103,7 @@ pub struct Subject<'a> {
 
 /// What all audits of an epoch share.
 pub struct Auditor<'a> {
-    /// Peers.
-    pub network: &'a Network,
-    /// The run.
-    pub run: RunId,
-    /// Its parameters.
+    /// The run's parameters in that epoch.
     pub params: &'a RunParams,
     /// The audited epoch.
     pub epoch: Epoch,
@@ -92,79 +121,83 @@ pub struct Auditor<'a> {
     pub device: Device,
 }
 
-enum Stop {
+/// Why an audit ends before its end.
+pub(crate) enum Stop {
+    /// What the miner committed contradicts itself or the replay: anybody can find the same.
     Invalid(String),
+    /// The miner does not serve this piece of what it committed.
+    Missing(Hash, String),
+    /// Something failed here.
     Undecided(String),
 }
 
-type Found<T> = Result<T, Stop>;
+pub(crate) type Found<T> = Result<T, Stop>;
 
 fn undecided(error: impl std::fmt::Display) -> Stop {
     Stop::Undecided(error.to_string())
 }
 
 impl Auditor<'_> {
-    /// Audits one seeded segment. `start` is the state that the epoch started with, for segments that
-    /// begin there.
-    pub async fn audit(&self, subject: &Subject<'_>, start: Option<&OuterState>) -> Audit {
-        let uid = subject.member.uid;
-        match self.try_audit(subject, start).await {
-            Ok((from_version, events)) => {
-                Audit { uid, from_version, verdict: Verdict::Sound, events, reason: String::new() }
-            }
-            Err((from_version, Stop::Invalid(reason))) => {
-                tracing::warn!(%uid, epoch = %self.epoch, reason, "audit: invalid");
-                Audit { uid, from_version, verdict: Verdict::Invalid, events: 0, reason }
-            }
-            Err((from_version, Stop::Undecided(reason))) => {
-                tracing::info!(%uid, epoch = %self.epoch, reason, "audit: undecided");
-                Audit { uid, from_version, verdict: Verdict::Undecided, events: 0, reason }
-            }
-        }
-    }
-
-    /// As `audit`, but gives up in time: undecided.
-    pub async fn audit_within(
+    /// Audits one segment, within a time. `start` is the state that the epoch started with, for segments
+    /// that begin there.
+    pub async fn audit(
         &self,
-        limit: std::time::Duration,
         subject: &Subject<'_>,
         start: Option<&OuterState>,
+        which: Which,
+        exhibits: &mut Exhibits<'_>,
     ) -> Audit {
-        tokio::time::timeout(limit, self.audit(subject, start)).await.unwrap_or_else(|_| Audit {
-            uid: subject.member.uid,
-            from_version: Version(0),
-            verdict: Verdict::Undecided,
-            events: 0,
-            reason: format!("not finished within {} s", limit.as_secs()),
-        })
+        let mut from = Version(0);
+        let work = self.try_audit(subject, start, which, exhibits, &mut from);
+        let found = tokio::time::timeout(AUDIT_TIME, work).await.unwrap_or_else(|_| {
+            let late = format!("not finished within {} s", AUDIT_TIME.as_secs());
+            // Who makes us wait for a piece withholds it.
+            Err(exhibits
+                .waits_for()
+                .map_or(Stop::Undecided(late.clone()), |wanted| Stop::Missing(wanted, late)))
+        });
+        let (uid, incarnation) = (subject.member.uid, subject.member.incarnation);
+        let root = list_root(&exhibits.replayed);
+        let of = |verdict, events, reason: String, missing| {
+            tracing::info!(%uid, epoch = %self.epoch, %from, ?verdict, events, reason, "audited");
+            Audit { uid, incarnation, from_version: from, verdict, events, reason, missing, root }
+        };
+        match found {
+            Ok(events) => of(Verdict::Sound, events, String::new(), None),
+            Err(Stop::Invalid(reason)) => of(Verdict::Invalid, 0, reason, None),
+            Err(Stop::Missing(wanted, reason)) => of(Verdict::Undecided, 0, reason, Some(wanted)),
+            Err(Stop::Undecided(reason)) => of(Verdict::Undecided, 0, reason, None),
+        }
     }
 
     async fn try_audit(
         &self,
         subject: &Subject<'_>,
         start: Option<&OuterState>,
-    ) -> Result<(Version, u32), (Version, Stop)> {
-        let none = Version(0);
-        let log = fetch::log(self.network, subject.member, self.run, self.epoch, subject.work.log_root).await;
-        let log = log.map_err(|error| match error {
-            fetch::FetchError::Invalid { .. } => (none, Stop::Invalid(error.to_string())),
-            other => (none, undecided(other)),
-        })?;
-        receipts_match_log(subject.receipts, &log).map_err(|reason| (none, Stop::Invalid(reason)))?;
-        let steps = log.iter().filter(|event| matches!(event, LogEvent::Step { .. })).count();
-        let choice = audit_choice(&self.seed, &self.secret_for(subject), u64::try_from(steps).unwrap_or(0));
-        let from = Version(u32::try_from(choice).unwrap_or(0));
+        which: Which,
+        exhibits: &mut Exhibits<'_>,
+        from: &mut Version,
+    ) -> Found<u32> {
+        if let Which::Segment(segment) = which {
+            *from = segment;
+        }
+        let log = exhibits.log(subject.work.log_root).await?;
+        let steps = steps_in_order(&log).map_err(Stop::Invalid)?;
+        receipts_match_log(subject.receipts, &log).map_err(Stop::Invalid)?;
         if steps == 0 {
             let work = subject.work.samples;
-            return Err((
-                from,
-                Stop::Invalid(format!("{work} samples are claimed and no local step is logged")),
-            ));
+            return Err(Stop::Invalid(format!("{work} samples are claimed and no local step is logged")));
         }
-        self.replay(subject, start, &log, from)
-            .await
-            .map(|events| (from, events))
-            .map_err(|stop| (from, stop))
+        match which {
+            Which::Seeded => {
+                let choice = audit_choice(&self.seed, &self.secret_for(subject), steps.into());
+                *from = Version(u32::try_from(choice).unwrap_or(0));
+            }
+            // Nothing of the miner's is wrong there: the accusation names no work.
+            Which::Segment(segment) if segment.0 >= steps => return Ok(0),
+            Which::Segment(_) => {}
+        }
+        self.replay(subject, start, &log, *from, exhibits).await
     }
 
     fn secret_for(&self, subject: &Subject<'_>) -> [u8; 32] {
@@ -178,19 +211,21 @@ impl Auditor<'_> {
         start: Option<&OuterState>,
         log: &[LogEvent],
         from: Version,
+        exhibits: &mut Exhibits<'_>,
     ) -> Found<u32> {
-        let state = self.start_state(subject, start, log, from).await?;
+        let state = start_state(start, log, from, exhibits).await?;
         let to = Version(from.0.saturating_add(1));
         let events = segment(log, from, to);
         let mut inputs = Vec::new();
         for event in &events {
-            inputs.push(self.inputs(subject, event).await?);
+            inputs.push(self.inputs(subject, event, exhibits).await?);
         }
         let replayed = tokio::task::block_in_place(|| self.run_segment(subject, state, &events, &inputs))?;
+        exhibits.replayed = replayed.iter().map(|mine| mine.event).collect();
         let mut exact = true;
         for (event, mine) in events.iter().zip(&replayed) {
             if event != &mine.event {
-                self.explain(subject, event, mine, exact).await?;
+                self.explain(event, mine, exact, exhibits).await?;
                 exact = false;
             }
             check_loss(subject, event, mine)?;
@@ -218,70 +253,18 @@ impl Auditor<'_> {
         Ok(replayed)
     }
 
-    async fn start_state(
+    async fn inputs(
         &self,
         subject: &Subject<'_>,
-        start: Option<&OuterState>,
-        log: &[LogEvent],
-        from: Version,
-    ) -> Found<StepState> {
-        if from.0 == 0 {
-            let start = start
-                .ok_or_else(|| Stop::Undecided("the state at the epoch's start is not known here".into()))?;
-            return Ok(StepState::start_of_epoch(start));
-        }
-        let committed = log.iter().find_map(|event| match event {
-            LogEvent::Step { version, state_root } if *version == from => Some(*state_root),
-            _ => None,
-        });
-        let committed = committed.ok_or_else(|| Stop::Invalid(format!("the log has no step {from}")))?;
-        let bytes = self.fetch_state(subject, from).await?;
-        let state = StepState::decode(&mut bytes.as_slice())
-            .map_err(|_| Stop::Invalid(format!("what is served as the state after step {from} is none")))?;
-        let got = state_root(&state);
-        if got == committed {
-            Ok(state)
-        } else {
-            Err(Stop::Invalid(format!(
-                "state after step {from}: root {got} does not match the committed {committed}"
-            )))
-        }
-    }
-
-    async fn fetch_state(&self, subject: &Subject<'_>, version: Version) -> Found<Vec<u8>> {
-        let mut bytes = Vec::new();
-        for part in 0..MAX_STATE_PARTS {
-            let request = FetchRequest::StepState { run: self.run, epoch: self.epoch, version, part };
-            match exchange::fetch(self.network, subject.member, &request, STATE_TIMEOUT)
-                .await
-                .map_err(undecided)?
-            {
-                FetchReply::Bytes(piece) => {
-                    let last = piece.len() < STEP_STATE_PART;
-                    bytes.extend(piece);
-                    if last {
-                        return Ok(bytes);
-                    }
-                }
-                other => {
-                    return Err(Stop::Undecided(format!("state after step {version}: {}", kind(&other))))
-                }
-            }
-        }
-        Err(Stop::Undecided(format!("state after step {version} is larger than {MAX_STATE_PARTS} parts")))
-    }
-
-    async fn codes(&self, subject: &Subject<'_>, hash: Hash) -> Found<Vec<u8>> {
-        fetch::codes(self.network, subject.member, self.run, self.epoch, hash).await.map_err(undecided)
-    }
-
-    async fn inputs(&self, subject: &Subject<'_>, event: &LogEvent) -> Found<Inputs> {
+        event: &LogEvent,
+        exhibits: &mut Exhibits<'_>,
+    ) -> Found<Inputs> {
         let last = subject.stage == self.params.last_stage();
         match event {
             LogEvent::Forward { sample, input, .. } => {
                 let (tokens, targets) = self.tokens(subject, *sample)?;
                 if subject.stage.0 != 0 {
-                    return Ok(Inputs::Codes(self.codes(subject, *input).await?, targets));
+                    return Ok(Inputs::Codes(exhibits.codes(*input).await?, targets));
                 }
                 if tokens_hash(&tokens) != *input {
                     return Err(Stop::Invalid(format!(
@@ -290,9 +273,7 @@ impl Auditor<'_> {
                 }
                 Ok(Inputs::Tokens(tokens, targets))
             }
-            LogEvent::Backward { input, .. } if !last => {
-                Ok(Inputs::Gradient(self.codes(subject, *input).await?))
-            }
+            LogEvent::Backward { input, .. } if !last => Ok(Inputs::Gradient(exhibits.codes(*input).await?)),
             _ => Ok(Inputs::Nothing),
         }
     }
@@ -310,10 +291,10 @@ impl Auditor<'_> {
     /// Replay and log differ in a hash: within tolerance when the claimed values are near ours.
     async fn explain(
         &self,
-        subject: &Subject<'_>,
         event: &LogEvent,
         mine: &iota_compute::replay::Replayed,
         exact: bool,
+        exhibits: &mut Exhibits<'_>,
     ) -> Found<()> {
         let claimed = match event {
             LogEvent::Forward { output, .. } | LogEvent::Backward { output, .. } if *output != Hash::ZERO => {
@@ -334,7 +315,7 @@ impl Auditor<'_> {
                 return Err(Stop::Invalid(format!("replay gives {:?}, the log says {other:?}", mine.event)))
             }
         };
-        let theirs = self.codes(subject, claimed).await?;
+        let theirs = exhibits.codes(claimed).await?;
         let distance = self.distance(&mine.codes, &theirs).map_err(Stop::Invalid)?;
         if distance <= TOLERANCE {
             return Ok(());
@@ -387,12 +368,40 @@ impl Inputs {
     }
 }
 
-fn kind(reply: &FetchReply) -> &'static str {
-    match reply {
-        FetchReply::NotReady => "not ready",
-        FetchReply::NotFound => "not found",
-        FetchReply::Bytes(_) | FetchReply::Chunks { .. } => "an answer to another question",
+/// The state before a segment: the public one at the epoch's start, else the one that the miner serves
+/// under the root in its log.
+async fn start_state(
+    start: Option<&OuterState>,
+    log: &[LogEvent],
+    from: Version,
+    exhibits: &mut Exhibits<'_>,
+) -> Found<StepState> {
+    if from.0 == 0 {
+        let start = start
+            .ok_or_else(|| Stop::Undecided("the state at the epoch's start is not known here".into()))?;
+        return Ok(StepState::start_of_epoch(start));
     }
+    let committed = log.iter().find_map(|event| match event {
+        LogEvent::Step { version, state_root } if *version == from => Some(*state_root),
+        _ => None,
+    });
+    let committed = committed.ok_or_else(|| Stop::Invalid(format!("the log has no step {from}")))?;
+    exhibits.state(from, committed).await
+}
+
+/// How many local steps a log has; they are numbered from 1 on without a gap, or no segment is what it
+/// says.
+fn steps_in_order(log: &[LogEvent]) -> Result<u32, String> {
+    let mut last = 0u32;
+    for event in log {
+        let LogEvent::Step { version, .. } = event else { continue };
+        let expected = last.saturating_add(1);
+        if version.0 != expected {
+            return Err(format!("the log has step {version} where step {expected} is next"));
+        }
+        last = expected;
+    }
+    Ok(last)
 }
 
 /// Every receipt names an event of the log; the hashes must be the same.
@@ -426,5 +435,23 @@ fn check_loss(subject: &Subject<'_>, event: &LogEvent, mine: &iota_compute::repl
         Ok(())
     } else {
         Err(Stop::Invalid(format!("sample {sample}: reported loss {claimed:.4}, replayed {loss:.4}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(version: u32) -> LogEvent {
+        LogEvent::Step { version: Version(version), state_root: Hash::ZERO }
+    }
+
+    #[test]
+    fn steps_are_counted_only_where_none_is_left_out() {
+        assert_eq!(steps_in_order(&[]), Ok(0));
+        assert_eq!(steps_in_order(&[step(1), step(2), step(3)]), Ok(3));
+        for log in [vec![step(2)], vec![step(1), step(3)], vec![step(1), step(1)], vec![step(0)]] {
+            assert!(steps_in_order(&log).is_err(), "{log:?}");
+        }
     }
 }

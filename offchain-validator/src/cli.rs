@@ -109,6 +109,9 @@ struct RunArgs {
     /// Address to listen on; may be given more than once.
     #[arg(long)]
     listen: Vec<String>,
+    /// Miners to audit in each epoch, beside the one that CLASP flags; 1 when absent.
+    #[arg(long)]
+    audits: Option<u32>,
     /// Run at the lowest scheduling priority.
     #[arg(long)]
     nice: bool,
@@ -172,6 +175,9 @@ fn resolve(file: Option<&Path>, args: &RunArgs) -> anyhow::Result<ValidatorConfi
     }
     if !args.listen.is_empty() {
         flags.insert("listen".into(), args.listen.clone().into());
+    }
+    if let Some(audits) = args.audits {
+        flags.insert("audits".into(), i64::from(audits).into());
     }
     Ok(config::resolve(file, "IOTA_VALIDATOR_", flags)?.0)
 }

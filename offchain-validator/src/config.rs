@@ -24,6 +24,9 @@ pub struct ValidatorConfig {
     pub listen: Vec<String>,
     /// libtorch threads.
     pub threads: u32,
+    /// Miners that seed and secret choose for an audit in each epoch, beside the one that CLASP flags.
+    /// An audit takes at most eight seconds, and all must fit into the window for rows.
+    pub audits: u32,
 }
 
 impl Default for ValidatorConfig {
@@ -37,6 +40,7 @@ impl Default for ValidatorConfig {
             dataset: PathBuf::from("dataset"),
             listen: vec!["/ip4/0.0.0.0/tcp/0".into(), "/ip4/0.0.0.0/udp/0/quic-v1".into()],
             threads: 1,
+            audits: 1,
         }
     }
 }

@@ -30,7 +30,11 @@ pub async fn states(session: &Session, network: &Network, epoch: Epoch) -> anyho
     Ok(states)
 }
 
-async fn stage_state(
+/// Canonical state of one stage at the start of an epoch.
+///
+/// # Errors
+/// When it cannot be had from any of the stage's miners.
+pub async fn stage_state(
     session: &Session,
     network: &Network,
     epoch: Epoch,

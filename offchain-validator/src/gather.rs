@@ -34,7 +34,7 @@ pub struct Evidence {
     pub commits: Vec<Committed>,
     /// Receipts that match their roots.
     pub receipts: Vec<MinerReceipts>,
-    /// Miners whose receipts contradict their own commitment.
+    /// Miners that serve other receipts than they committed. No proof: what is served is not signed.
     pub invalid: Vec<Uid>,
     /// Miners whose receipts could not be had.
     pub unreachable: Vec<Uid>,
@@ -75,6 +75,15 @@ pub async fn evidence(
 }
 
 impl Evidence {
+    /// Miners whose receipts could not be had, or not those that they committed, with the roots.
+    pub fn missing(&self) -> impl Iterator<Item = (Uid, iota_protocol::ids::Hash)> + '_ {
+        let without = self.invalid.iter().chain(&self.unreachable);
+        without.filter_map(|uid| {
+            let own = self.commits.iter().find(|own| own.commit.uid == *uid)?;
+            Some((*uid, own.commit.work.receipts_root))
+        })
+    }
+
     fn add(
         &mut self,
         committed: &Committed,

@@ -15,7 +15,7 @@ use iota_protocol::evidence::{self, Pathways};
 use iota_protocol::hash::{hash, Domain};
 use iota_protocol::ids::{parse_hex32, Epoch, Hash, RunId, Stage, Uid};
 use iota_protocol::report::{MinerLine, Report, SkipLine, Verdict, REPORT_VERSION};
-use iota_protocol::seed::audit_choice;
+use iota_protocol::seed::audit_choices;
 use iota_protocol::view::{MemberView, RunState};
 use iota_protocol::wire::{self, FetchReply, FetchRequest};
 use iota_protocol::work::Role;
@@ -28,13 +28,16 @@ use iota_worker::session::Session;
 use iota_worker::{listen, onboard};
 use tokio::sync::mpsc;
 
-use crate::audit::{Audit, Auditor, Subject};
+use crate::audit::{Audit, Auditor, Subject, Which};
 use crate::config::ValidatorConfig;
+use crate::court::Court;
 use crate::difficulty::Bigrams;
-use crate::evaluate;
+use crate::docket::{Dockets, Judgement, Missing};
+use crate::exhibits::Exhibits;
 use crate::gather::{self, Evidence};
-use crate::scores;
+use crate::starts::Starts;
 use crate::witness::Witness;
+use crate::{evaluate, scores, transcripts};
 
 /// Time bins of CLASP in one epoch: the loss falls within an epoch, and ten steps follow the curve.
 const TIME_BINS: u32 = 10;
@@ -43,10 +46,6 @@ const KEPT_REPORTS: u32 = 4;
 /// Wait before a step that failed for lack of an answer is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Time for one audit, whatever the audited miner does: two fit well into the commit window of the
-/// shortest preset (28 blocks), and a row that is late pays nobody.
-const AUDIT_TIME: Duration = Duration::from_secs(8);
-
 type Reports = Arc<Mutex<Vec<(Epoch, Arc<Vec<u8>>)>>>;
 
 struct Validator {
@@ -54,16 +53,15 @@ struct Validator {
     session: Session,
     network: Network,
     hotkey_secret: Hash,
-    submitter: Submitter,
+    submitter: Arc<Submitter>,
+    dockets: Arc<Dockets>,
     member: MemberView,
     dataset: Arc<Dataset>,
     bigrams: Bigrams,
     device: Device,
     reports: Reports,
-    /// States at the start of the newest evaluated epoch, which audits of that epoch start from.
-    states: Option<(Epoch, Vec<OuterState>)>,
-    /// States at the start of the epoch before it.
-    older_states: Option<(Epoch, Vec<OuterState>)>,
+    /// States at the start of the newest evaluated epochs, which audits start from.
+    starts: Starts,
     /// Held-out loss of the newest evaluated states, millionths of a nat.
     heldout: Option<(Epoch, u32)>,
 }
@@ -95,7 +93,7 @@ pub async fn run(config: ValidatorConfig) -> anyhow::Result<()> {
                 }
                 continue;
             }
-            if view.epoch().0 == 0 && validator.states.is_none() {
+            if view.epoch().0 == 0 && validator.starts.is_empty() {
                 let states = validator.evaluation(view.epoch()).await?;
                 validator.keep_states(view.epoch(), states);
             }
@@ -126,48 +124,85 @@ async fn start(config: ValidatorConfig) -> anyhow::Result<Validator> {
     let peer = peer_key(&config.data_dir)?;
     let (network, inbound) = listen::for_run(&config.data_dir, &peer, &params, &config.listen).await?;
     let member = onboard::own_member(&chain, run, identity.public(), Role::Validator).await?;
-    let submitter = Submitter::new(Arc::clone(&chain), identity.signer());
+    let submitter = Arc::new(Submitter::new(Arc::clone(&chain), identity.signer()));
     onboard::serve(&chain, &submitter, run, &member, &network, &peer).await?;
     let session = Session::start(chain, run, network.clone()).await?;
     let reports = Reports::default();
-    tokio::spawn(serve_reports(inbound, run, Arc::clone(&reports)));
+    let dockets = Arc::new(Dockets::new(config.data_dir.clone()));
+    tokio::spawn(serve_reports(inbound, run, session.clone(), Arc::clone(&reports), Arc::clone(&dockets)));
     let device = iota_compute::init_runtime(config.threads);
     let bigrams = Bigrams::count(&dataset)?;
     tracing::info!(uid = %member.uid, hotkey = %member.hotkey, bigram_nats = dataset.bigram_entropy(), "validator ready");
+    let (dataset, starts) = (Arc::new(dataset), Starts::default());
+    let court = Court {
+        session: session.clone(),
+        network: network.clone(),
+        submitter: Arc::clone(&submitter),
+        member: member.clone(),
+        dockets: Arc::clone(&dockets),
+        dataset: Arc::clone(&dataset),
+        device,
+        starts: starts.clone(),
+    };
+    tokio::spawn(court.run());
     Ok(Validator {
         config,
         session,
         network,
         hotkey_secret,
         submitter,
+        dockets,
         member,
-        dataset: Arc::new(dataset),
+        dataset,
         bigrams,
         device,
         reports,
-        states: None,
-        older_states: None,
+        starts,
         heldout: None,
     })
 }
 
-async fn serve_reports(mut inbound: mpsc::Receiver<Inbound>, run: RunId, reports: Reports) {
+async fn serve_reports(
+    mut inbound: mpsc::Receiver<Inbound>,
+    run: RunId,
+    session: Session,
+    reports: Reports,
+    dockets: Arc<Dockets>,
+) {
     while let Some(request) = inbound.recv().await {
         if request.lane != Lane::Fetch {
             continue;
         }
         let reply = match wire::decode::<FetchRequest>(&request.bytes, request.bytes.len()) {
-            Ok(FetchRequest::Report { run: asked, epoch }) if asked == run => {
+            // A row can be copied until the commits are in.
+            Ok(FetchRequest::Report { run: asked, epoch }) if asked == run && is_closed(&session, epoch) => {
                 let known = reports.lock().unwrap_or_else(PoisonError::into_inner);
                 known
                     .iter()
                     .find(|(e, _)| *e == epoch)
                     .map_or(FetchReply::NotReady, |(_, bytes)| FetchReply::Bytes(bytes.to_vec()))
             }
+            // A case holds a trainer state: for members, who may have to judge it.
+            Ok(FetchRequest::Case { run: asked, epoch, uid, segment, part })
+                if asked == run && request.listed =>
+            {
+                dockets.case_part(epoch, uid, segment, part).map_or(FetchReply::NotFound, FetchReply::Bytes)
+            }
+            Ok(FetchRequest::Report { run: asked, .. }) if asked == run => FetchReply::NotReady,
             _ => FetchReply::NotFound,
         };
         drop(request.reply.send(reply.encode()));
     }
+}
+
+/// Whether nobody can commit to a row for an epoch any more.
+fn is_closed(session: &Session, epoch: Epoch) -> bool {
+    session.peek().is_some_and(|view| {
+        let scored_now = view.epoch() == epoch.next();
+        view.epoch() > epoch.next()
+            || (scored_now && view.head.number >= view.schedule.score_reveal().start)
+            || view.clock.state == RunState::Ended
+    })
 }
 
 impl Validator {
@@ -177,18 +212,31 @@ impl Validator {
         let reveal = match scores::recall(&dir, epoch) {
             Some(known) => known,
             None => {
-                let report = self.report(epoch).await?;
+                let (report, audits) = self.report(epoch).await?;
                 self.publish(&report)?;
+                transcripts::prepare(&dir, epoch, &audits)?;
                 scores::prepare(&dir, epoch, report.row(), report.root())?
             }
         };
         // Evaluating is slow on a busy machine and must not keep the row from its windows.
-        let mut session = self.session.clone();
+        let (mut session, mut beside) = (self.session.clone(), self.session.clone());
         let submit = scores::commit_and_reveal(&mut session, &self.submitter, &self.member, epoch, &reveal);
-        let (submitted, evaluated) = tokio::join!(submit, self.evaluation(epoch.next()));
+        let prepared = transcripts::recall(&dir, epoch);
+        let open = async {
+            match &prepared {
+                Some(own) => {
+                    transcripts::commit_and_open(&mut beside, &self.submitter, &self.member, epoch, own).await
+                }
+                None => Ok(()),
+            }
+        };
+        let (submitted, opened, evaluated) = tokio::join!(submit, open, self.evaluation(epoch.next()));
         match evaluated {
             Ok(states) => self.keep_states(epoch.next(), states),
             Err(error) => tracing::warn!(%epoch, %error, "held-out loss not measured"),
+        }
+        if let Err(error) = opened {
+            tracing::warn!(%epoch, %error, "audit transcripts not opened");
         }
         submitted
     }
@@ -203,12 +251,12 @@ impl Validator {
         Ok(())
     }
 
-    async fn report(&mut self, epoch: Epoch) -> anyhow::Result<Report> {
+    async fn report(&mut self, epoch: Epoch) -> anyhow::Result<(Report, Vec<Audit>)> {
         let witness = Witness::recall(&self.config.data_dir, epoch)
             .with_context(|| format!("this validator was not there when epoch {epoch} trained"))?;
-        let params = Arc::clone(&self.session.params);
-        let found = gather::evidence(&self.session, &self.network, &params, &witness, epoch).await?;
-        let stages = witness.stages(&params);
+        let params = &witness.params;
+        let found = gather::evidence(&self.session, &self.network, params, &witness, epoch).await?;
+        let stages = witness.stages(params);
         let pathways = evidence::read(&found.receipts, &stages, params.train.max_samples);
         let observations = self.observations(&witness, &pathways)?;
         let config = clasp::Config::default();
@@ -216,7 +264,7 @@ impl Validator {
         let means = clasp::mean_z(&stages, &observations);
         let audits = self.audits(epoch, &witness, &found, &estimate.effects).await?;
         let lines = Lines { evidence: &found, pathways: &pathways, means: &means };
-        Ok(Report {
+        let report = Report {
             version: REPORT_VERSION,
             run: self.session.run,
             epoch,
@@ -226,9 +274,11 @@ impl Validator {
             skips: skips_that_stand_out(&pathways, &config),
             observations: observations.iter().map(Into::into).collect(),
             audits: audits.iter().map(Into::into).collect(),
-            next_secret: hash(Domain::Audit, &self.secret(epoch.next())),
+            secret: Hash(self.secret(epoch)),
+            next_secret: Report::secret_hash(&Hash(self.secret(epoch.next()))),
             heldout_micro: self.heldout.filter(|(of, _)| *of == epoch).map(|(_, micro)| micro),
-        })
+        };
+        Ok((report, audits))
     }
 
     /// The secret that chooses audits of an epoch; its hash stands in the report of the one before.
@@ -237,7 +287,7 @@ impl Validator {
     }
 
     fn observations(&self, witness: &Witness, pathways: &Pathways) -> anyhow::Result<Vec<Observation>> {
-        let params = &self.session.params;
+        let params = &witness.params;
         let first = witness.weights(Stage(0));
         let n0 = u32::try_from(first.len()).unwrap_or(u32::MAX).max(1);
         let last_round = pathways.losses.last().map_or(0, |loss| loss.sample.0 / n0).saturating_add(1);
@@ -278,9 +328,7 @@ impl Validator {
         let seed = self.seed_of(epoch).await?;
         let secret = self.secret(epoch);
         let auditor = Auditor {
-            network: &self.network,
-            run: self.session.run,
-            params: &self.session.params,
+            params: &witness.params,
             epoch,
             seed,
             secret,
@@ -289,8 +337,12 @@ impl Validator {
             dataset: &self.dataset,
             device: self.device,
         };
+        for (uid, wanted) in evidence.missing() {
+            let Some(incarnation) = witness.member(uid).map(|member| member.incarnation) else { continue };
+            self.dockets.miss(epoch, Missing { uid, incarnation, wanted })?;
+        }
         let mut audits = Vec::new();
-        for uid in subjects(&seed, &secret, evidence, effects) {
+        for uid in subjects(&seed, &secret, evidence, effects, self.config.audits) {
             let committed = evidence.commits.iter().find(|c| c.commit.uid == uid);
             let receipts = evidence.receipts.iter().find(|r| r.uid == uid);
             let member = gather::latest(&self.session, witness, uid);
@@ -301,19 +353,37 @@ impl Validator {
                     work: &committed.commit.work,
                     receipts: &receipts.receipts,
                 };
-                let start = self.start_state(epoch, committed.stage);
-                let audit = auditor.audit_within(AUDIT_TIME, &subject, start).await;
-                tracing::info!(%uid, %epoch, from = %audit.from_version, verdict = ?audit.verdict, events = audit.events, "audited");
-                audits.push(audit);
+                audits.push(self.audit(&auditor, &subject).await?);
             }
         }
         Ok(audits)
     }
 
-    fn start_state(&self, epoch: Epoch, stage: Stage) -> Option<&OuterState> {
-        let known = [&self.states, &self.older_states];
-        let found = known.into_iter().flatten().find(|(of, _)| *of == epoch)?;
-        found.1.get(usize::from(stage.0))
+    /// One audit, with what it found in the docket, and the evidence behind an accusation on disk.
+    async fn audit(&self, auditor: &Auditor<'_>, subject: &Subject<'_>) -> anyhow::Result<Audit> {
+        let (epoch, uid, incarnation) = (auditor.epoch, subject.member.uid, subject.member.incarnation);
+        if let Some(known) = self.dockets.recall(epoch).audited(uid) {
+            // Before a restart: it is not found out anew, because it may have been said on chain.
+            return Ok(Audit::known(known));
+        }
+        let start = self.starts.of(epoch, subject.stage);
+        let mut exhibits = Exhibits::of(&self.network, subject.member, self.session.run, epoch);
+        let audit = auditor.audit(subject, start.as_ref(), Which::Seeded, &mut exhibits).await;
+        if let Some(wanted) = audit.missing {
+            self.dockets.miss(epoch, Missing { uid, incarnation, wanted })?;
+        }
+        let guilty = match audit.verdict {
+            Verdict::Undecided => return Ok(audit),
+            Verdict::Invalid => true,
+            Verdict::Sound => false,
+        };
+        if guilty {
+            self.dockets.keep_case(&exhibits.into_case(audit.from_version, subject.receipts))?;
+        }
+        let segment = audit.from_version.0;
+        let judgement = Judgement { uid, incarnation, segment, guilty, root: audit.root, own: true };
+        let stands = self.dockets.judge(epoch, judgement)?;
+        Ok(if stands == judgement { audit } else { Audit::known(&stands) })
     }
 
     /// Seed of an epoch that has closed: the chain keeps it as the next epoch's pathway seed.
@@ -353,7 +423,7 @@ impl Validator {
 
     fn keep_states(&mut self, epoch: Epoch, evaluated: Evaluated) {
         self.heldout = Some((epoch, evaluated.micro));
-        self.older_states = self.states.replace((epoch, evaluated.states));
+        self.starts.keep(epoch, evaluated.states);
     }
 }
 
@@ -363,12 +433,16 @@ struct Evaluated {
     micro: u32,
 }
 
-/// One miner by seed and secret, and the worst significant effect; without repetition.
-fn subjects(seed: &Hash, secret: &[u8; 32], evidence: &Evidence, effects: &[clasp::MinerEffect]) -> Vec<Uid> {
+/// So many miners by seed and secret, and the worst significant effect; without repetition.
+fn subjects(
+    seed: &Hash,
+    secret: &[u8; 32],
+    evidence: &Evidence,
+    effects: &[clasp::MinerEffect],
+    count: u32,
+) -> Vec<Uid> {
     let candidates: Vec<Uid> = evidence.receipts.iter().map(|miner| miner.uid).collect();
-    let choice = audit_choice(seed, secret, u64::try_from(candidates.len()).unwrap_or(0));
-    let mut chosen: Vec<Uid> =
-        usize::try_from(choice).ok().and_then(|i| candidates.get(i)).copied().into_iter().collect();
+    let mut chosen = audit_choices(seed, secret, &candidates, count);
     let worst = effects
         .iter()
         .filter(|effect| effect.significant && effect.effect > 0.0)

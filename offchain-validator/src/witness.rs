@@ -19,6 +19,8 @@ pub struct Witness {
     pub clock: ClockView,
     /// Its members.
     pub members: Vec<MemberView>,
+    /// The run's parameters in it.
+    pub params: RunParams,
 }
 
 fn path(dir: &Path, epoch: Epoch) -> PathBuf {
@@ -35,7 +37,8 @@ impl Witness {
         if path.exists() {
             return Ok(());
         }
-        let witness = Self { clock: view.clock.clone(), members: view.members.to_vec() };
+        let params = (*view.params).clone();
+        let witness = Self { clock: view.clock.clone(), members: view.members.to_vec(), params };
         atomic_write(&path, &witness.encode()).with_context(|| format!("writing {}", path.display()))
     }
 

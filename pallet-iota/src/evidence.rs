@@ -1,13 +1,17 @@
 //! Evidence that a quorum asked for: only verifiable work is paid (design.md, sections 2 and 9).
 //!
 //! While an epoch is audited, permitted validators name the evidence that they cannot get. If more than
-//! half of the permitted stake asked about one miner and it put no root of an answer on chain by
-//! `Close`, its pay for that epoch is held. In the next epoch the same may be asked once more: without
-//! an answer the pay lapses to the treasury, otherwise it is paid. Nobody is fined for silence.
+//! half of the permitted stake says so about one miner at `Close`, its pay for that epoch is held. The
+//! miner answers once, before `Blind`, that it serves what is wanted: those who asked then no longer
+//! count, and have until `Close` to say that they still cannot get it. So an answer that is a lie does
+//! not pay, and one that is true costs an honest miner one call. In the next epoch the same may be asked
+//! once more: if the request stands again the pay lapses to the treasury, otherwise it is paid. Nobody
+//! is fined for silence.
 
 use alloc::vec::Vec;
 use codec::{Decode, Encode, MaxEncodedLen};
 use iota_protocol::{
+    court::RequestView,
     ids::{Epoch, Hash, Incarnation, RunId, Uid},
     params::MAX_MEMBERS,
     phase::Phase,
@@ -39,7 +43,9 @@ pub struct EvidenceRequest {
     pub incarnation: Incarnation,
     /// Asked for the second time, after its pay was held.
     pub again: bool,
-    /// Validators that asked.
+    /// What the first of them misses: a root in the miner's commit or a hash in its log.
+    pub wanted: Hash,
+    /// Validators that cannot get it; none of those who said so before the answer.
     pub askers: BoundedVec<Uid, ConstU32<MAX_VALIDATORS>>,
     /// Whether they carry more than half of the permitted stake.
     pub quorum: bool,
@@ -48,16 +54,53 @@ pub struct EvidenceRequest {
 }
 
 impl EvidenceRequest {
-    fn new(incarnation: Incarnation, again: bool) -> Self {
-        Self { incarnation, again, askers: BoundedVec::default(), quorum: false, answer: None }
+    fn new(incarnation: Incarnation, again: bool, wanted: Hash) -> Self {
+        Self { incarnation, again, wanted, askers: BoundedVec::default(), quorum: false, answer: None }
     }
 
-    fn failed(&self) -> bool {
-        self.quorum && self.answer.is_none()
+    /// What the chain answers about it.
+    pub(crate) fn view(&self, uid: Uid) -> RequestView {
+        RequestView {
+            uid,
+            incarnation: self.incarnation,
+            again: self.again,
+            wanted: self.wanted,
+            askers: self.askers.to_vec(),
+            quorum: self.quorum,
+            answer: self.answer,
+        }
     }
 }
 
 impl<T: Config> Pallet<T> {
+    /// The request as it would stand with the sender's, and the sender.
+    pub(crate) fn check_request_evidence(
+        who: &AccountId32,
+        run: RunId,
+        epoch: Epoch,
+        miner: (Uid, Incarnation),
+        wanted: Hash,
+    ) -> Result<(EvidenceRequest, Uid), Error<T>> {
+        let (uid, incarnation) = miner;
+        let snapshot = Self::judged(run, epoch)?;
+        let (params, clock) = Self::run_of(run)?;
+        let (asker, _) = Self::judge(who, run, &snapshot)?;
+        ensure!(worked(&snapshot, uid, incarnation), Error::<T>::UnknownMiner);
+        let again = clock.epoch.previous() != Some(epoch);
+        let held = HeldPay::<T>::get((run, epoch), uid).is_some_and(|own| own.incarnation == incarnation);
+        ensure!(!again || held, Error::<T>::NothingHeld);
+        let known = EvidenceRequests::<T>::get((run, epoch), uid).filter(|own| own.again == again);
+        let mut request = known.unwrap_or_else(|| EvidenceRequest::new(incarnation, again, wanted));
+        // Asked in `Train`, so that windows after it are left to answer in; that an answer is a lie may
+        // be said until `Close`.
+        let phase = clock.schedule(&params).phase_at(Self::now());
+        ensure!(phase == Phase::Train || request.answer.is_some(), Error::<T>::WrongPhase);
+        ensure!(!request.askers.contains(&asker), Error::<T>::AlreadyAsked);
+        request.askers.try_push(asker).map_err(|_| Error::<T>::AlreadyAsked)?;
+        request.quorum = is_quorum(&snapshot, &request);
+        Ok((request, asker))
+    }
+
     pub(crate) fn do_request_evidence(
         who: &AccountId32,
         run: RunId,
@@ -65,26 +108,33 @@ impl<T: Config> Pallet<T> {
         miner: (Uid, Incarnation),
         wanted: Hash,
     ) -> DispatchResult {
+        let (request, asker) = Self::check_request_evidence(who, run, epoch, miner, wanted)?;
         let (uid, incarnation) = miner;
-        let snapshot = Self::judged(run, epoch)?;
-        let (params, clock) = Self::run_of(run)?;
-        // Asked in `Train`, so that every window after it is left to answer in.
-        let phase = clock.schedule(&params).phase_at(Self::now());
-        ensure!(phase == Phase::Train, Error::<T>::WrongPhase);
-        let (asker, _) = Self::judge(who, run, &snapshot)?;
-        ensure!(worked(&snapshot, uid, incarnation), Error::<T>::UnknownMiner);
-        let again = clock.epoch.previous() != Some(epoch);
-        let held = HeldPay::<T>::get((run, epoch), uid).is_some_and(|own| own.incarnation == incarnation);
-        ensure!(!again || held, Error::<T>::NothingHeld);
-        let known = EvidenceRequests::<T>::get((run, epoch), uid).filter(|own| own.again == again);
-        let mut request = known.unwrap_or_else(|| EvidenceRequest::new(incarnation, again));
-        ensure!(!request.askers.contains(&asker), Error::<T>::AlreadyAsked);
-        request.askers.try_push(asker).map_err(|_| Error::<T>::AlreadyAsked)?;
-        request.quorum = is_quorum(&snapshot, &request);
         let quorum = request.quorum;
         EvidenceRequests::<T>::insert((run, epoch), uid, request);
         Self::deposit_event(Event::EvidenceRequested { run, epoch, uid, incarnation, asker, wanted, quorum });
         Ok(())
+    }
+
+    /// The request that the sender may answer now, and its uid.
+    pub(crate) fn check_answer_evidence(
+        who: &AccountId32,
+        run: RunId,
+        epoch: Epoch,
+    ) -> Result<(EvidenceRequest, Uid), Error<T>> {
+        Self::judged(run, epoch)?;
+        let (params, clock) = Self::run_of(run)?;
+        let (uid, member) = Self::member_of(run, who)?;
+        let again = clock.epoch.previous() != Some(epoch);
+        let request = EvidenceRequests::<T>::get((run, epoch), uid);
+        let request = request
+            .filter(|own| own.incarnation == member.incarnation && own.again == again)
+            .ok_or(Error::<T>::NoRequest)?;
+        ensure!(request.answer.is_none(), Error::<T>::AlreadyAnswered);
+        // Three windows are left to find out that it is a lie.
+        let phase = clock.schedule(&params).phase_at(Self::now());
+        ensure!(phase < Phase::Blind, Error::<T>::WrongPhase);
+        Ok((request, uid))
     }
 
     pub(crate) fn do_answer_evidence(
@@ -93,21 +143,13 @@ impl<T: Config> Pallet<T> {
         epoch: Epoch,
         root: Hash,
     ) -> DispatchResult {
-        Self::judged(run, epoch)?;
-        let (uid, member) = Self::member_of(run, who)?;
-        let request = EvidenceRequests::<T>::get((run, epoch), uid);
-        let mut request =
-            request.filter(|own| own.incarnation == member.incarnation).ok_or(Error::<T>::NoRequest)?;
-        ensure!(request.answer.is_none(), Error::<T>::AlreadyAnswered);
+        let (mut request, uid) = Self::check_answer_evidence(who, run, epoch)?;
+        let incarnation = request.incarnation;
         request.answer = Some(root);
+        request.askers = BoundedVec::default();
+        request.quorum = false;
         EvidenceRequests::<T>::insert((run, epoch), uid, request);
-        Self::deposit_event(Event::EvidenceAnswered {
-            run,
-            epoch,
-            uid,
-            incarnation: member.incarnation,
-            root,
-        });
+        Self::deposit_event(Event::EvidenceAnswered { run, epoch, uid, incarnation, root });
         Ok(())
     }
 
@@ -117,7 +159,7 @@ impl<T: Config> Pallet<T> {
         meter.read(payouts.len());
         for payout in payouts {
             let request = EvidenceRequests::<T>::get((run, epoch), payout.uid);
-            let failed = request.is_some_and(|own| own.incarnation == payout.incarnation && own.failed());
+            let failed = request.is_some_and(|own| own.incarnation == payout.incarnation && own.quorum);
             if !failed {
                 rest.push(*payout);
                 continue;
@@ -141,7 +183,7 @@ impl<T: Config> Pallet<T> {
             let Payment { incarnation, amount, .. } = held;
             TotalHeld::<T>::mutate(|total| *total = total.saturating_sub(amount));
             let request = EvidenceRequests::<T>::get((run, epoch), uid);
-            let failed = request.is_some_and(|own| own.again && own.failed());
+            let failed = request.is_some_and(|own| own.again && own.quorum);
             if failed || gated.contains(&(uid, incarnation)) {
                 Self::lapse(amount);
                 Self::deposit_event(Event::PayLapsed { run, epoch, uid, incarnation, amount });

@@ -52,10 +52,11 @@
 //! accused epoch returns it. What a gated miner would have earned goes to the treasury. A proof of
 //! equivocation does the same without a vote, whoever brings it.
 //!
-//! **Evidence.** If validators with more than half of the stake asked in `Train` and the miner answered with
-//! no root by `Close`, its pay is held ([`HeldPay`]). Asked again by a quorum in the next epoch and
-//! unanswered again, it lapses to the treasury; otherwise it is credited. The last epoch of a run is
-//! not held. The chain cannot see whether what a root stands for is served: that is for accusations.
+//! **Evidence.** If at `Close` validators with more than half of the stake say that they cannot get a
+//! miner's evidence, its pay is held ([`HeldPay`]). They ask in `Train`; the miner's answer, before
+//! `Blind`, takes their requests back, and who still cannot get it asks again until `Close`. Asked by a
+//! quorum in the next epoch once more, it lapses to the treasury; otherwise it is credited. The last
+//! epoch of a run is not held.
 //!
 //! **Transcripts** are committed and opened in the windows of the rows and paid from a tenth of the
 //! validators' share, a fixed amount each, at most two for each validator.
@@ -138,6 +139,7 @@ pub mod pallet {
     use alloc::{string::String, vec::Vec};
     use iota_protocol::{
         consensus::bonds::BondRow,
+        court::CourtView,
         equivocation::Equivocation,
         ids::{AccountKey, Epoch, Hash, Incarnation, RunId, Stage, Uid},
         params::{RunParams, MAX_MEMBERS},
@@ -1176,13 +1178,18 @@ pub mod pallet {
         // ---- Verdicts, evidence, transcripts and runs: 40 to 59 ----
 
         /// Accuses a miner of one segment of an epoch that closed, behind a deposit out of the sender's
-        /// bond. The sender, a validator that had a permit in that epoch, votes guilty by it.
+        /// bond. The sender, a validator that had a permit in that epoch, votes guilty by it. Free of
+        /// fees: the deposit is the price.
         ///
         /// # Errors
         /// `UnknownRun`, `NotRunning`, `WrongEpoch`, `NotMember`, `NotValidator`, `UnknownMiner`,
         /// `AlreadyAccused`, `TooManyAccusations`, `BondTooLow`.
         #[pallet::call_index(40)]
         #[pallet::weight(weights::accuse::<T>())]
+        #[pallet::feeless_if(|origin: &OriginFor<T>, run: &RunId, epoch: &Epoch, uid: &Uid, incarnation: &Incarnation, segment: &u32, _evidence: &Hash| -> bool {
+            Pallet::<T>::signer(origin)
+                .is_some_and(|who| Pallet::<T>::check_accuse(&who, *run, *epoch, (*uid, *incarnation), *segment).is_ok())
+        })]
         pub fn accuse(
             origin: OriginFor<T>,
             run: RunId,
@@ -1196,13 +1203,17 @@ pub mod pallet {
             Self::do_accuse(&hotkey, run, epoch, (uid, incarnation), segment, evidence)
         }
 
-        /// Votes on an accusation; sent by a validator that had a permit in the accused epoch.
+        /// Votes on an accusation; sent by a validator that had a permit in the accused epoch. Free once.
         ///
         /// # Errors
         /// `UnknownRun`, `NotRunning`, `WrongEpoch`, `NotMember`, `NotValidator`, `NoAccusation`,
         /// `AlreadyDecided`, `AlreadyVoted`.
         #[pallet::call_index(41)]
         #[pallet::weight(weights::accuse::<T>())]
+        #[pallet::feeless_if(|origin: &OriginFor<T>, run: &RunId, epoch: &Epoch, uid: &Uid, segment: &u32, _guilty: &bool| -> bool {
+            Pallet::<T>::signer(origin)
+                .is_some_and(|who| Pallet::<T>::check_vote(&who, *run, *epoch, *uid, *segment).is_ok())
+        })]
         pub fn vote(
             origin: OriginFor<T>,
             run: RunId,
@@ -1215,13 +1226,21 @@ pub mod pallet {
             Self::do_vote(&hotkey, run, epoch, uid, segment, guilty)
         }
 
-        /// Asks a miner for evidence of an epoch that closed; `wanted` names it. In `Train` only.
+        /// Asks a miner for evidence of an epoch that closed; `wanted` names it. In `Train`, and after the
+        /// miner's answer until `Close`. Free once for each miner, and once more after its answer.
         ///
         /// # Errors
         /// `UnknownRun`, `NotRunning`, `WrongEpoch`, `WrongPhase`, `NotMember`, `NotValidator`,
         /// `UnknownMiner`, `NothingHeld`, `AlreadyAsked`.
         #[pallet::call_index(42)]
         #[pallet::weight(weights::evidence::<T>())]
+        #[pallet::feeless_if(|origin: &OriginFor<T>, run: &RunId, epoch: &Epoch, uid: &Uid, incarnation: &Incarnation, wanted: &Hash| -> bool {
+            Pallet::<T>::signer(origin)
+                .is_some_and(|who| {
+                    let miner = (*uid, *incarnation);
+                    Pallet::<T>::check_request_evidence(&who, *run, *epoch, miner, *wanted).is_ok()
+                })
+        })]
         pub fn request_evidence(
             origin: OriginFor<T>,
             run: RunId,
@@ -1234,25 +1253,35 @@ pub mod pallet {
             Self::do_request_evidence(&hotkey, run, epoch, (uid, incarnation), wanted)
         }
 
-        /// Answers all requests about the sender, a miner, with the root of what it serves.
+        /// Answers all requests about the sender, a miner, with the root of what it serves; before `Blind`.
+        /// Who still cannot get it has to ask again. Free once.
         ///
         /// # Errors
-        /// `UnknownRun`, `NotRunning`, `WrongEpoch`, `NotMember`, `NoRequest`, `AlreadyAnswered`.
+        /// `UnknownRun`, `NotRunning`, `WrongEpoch`, `NotMember`, `NoRequest`, `AlreadyAnswered`,
+        /// `WrongPhase`.
         #[pallet::call_index(43)]
         #[pallet::weight(weights::evidence::<T>())]
+        #[pallet::feeless_if(|origin: &OriginFor<T>, run: &RunId, epoch: &Epoch, _root: &Hash| -> bool {
+            Pallet::<T>::signer(origin)
+                .is_some_and(|who| Pallet::<T>::check_answer_evidence(&who, *run, *epoch).is_ok())
+        })]
         pub fn answer_evidence(origin: OriginFor<T>, run: RunId, epoch: Epoch, root: Hash) -> DispatchResult {
             let hotkey = ensure_signed(origin)?;
             Self::do_answer_evidence(&hotkey, run, epoch, root)
         }
 
         /// Commits to audit transcripts of the epoch before the current
-        /// (`iota_protocol::work::transcripts_hash`), while score rows are committed.
+        /// (`iota_protocol::work::transcripts_hash`), while score rows are committed. Free once.
         ///
         /// # Errors
         /// `UnknownRun`, `NotRunning`, `WrongEpoch`, `CommitTooLate`, `NotMember`, `NotValidator`,
         /// `AlreadyCommitted`.
         #[pallet::call_index(44)]
         #[pallet::weight(weights::commit_scores::<T>())]
+        #[pallet::feeless_if(|origin: &OriginFor<T>, run: &RunId, epoch: &Epoch, _hash: &Hash| -> bool {
+            Pallet::<T>::signer(origin)
+                .is_some_and(|who| Pallet::<T>::check_commit_transcripts(&who, *run, *epoch).is_ok())
+        })]
         pub fn commit_transcripts(
             origin: OriginFor<T>,
             run: RunId,
@@ -1263,13 +1292,17 @@ pub mod pallet {
             Self::do_commit_transcripts(&hotkey, run, epoch, hash)
         }
 
-        /// Opens the sender's transcripts, while score rows are revealed.
+        /// Opens the sender's transcripts, while score rows are revealed. Free when they match.
         ///
         /// # Errors
         /// `UnknownRun`, `NotRunning`, `WrongEpoch`, `RevealTooEarly`, `RevealTooLate`, `NotMember`,
         /// `NoCommit`, `AlreadyRevealed`, `HashMismatch`, `NoTranscript`, `Unsorted`, `UnknownMiner`.
         #[pallet::call_index(45)]
         #[pallet::weight(weights::commit_scores::<T>())]
+        #[pallet::feeless_if(|origin: &OriginFor<T>, run: &RunId, epoch: &Epoch, salt: &[u8; 32], transcripts: &Transcripts| -> bool {
+            Pallet::<T>::signer(origin)
+                .is_some_and(|who| Pallet::<T>::check_submit_transcripts(&who, *run, *epoch, salt, transcripts).is_ok())
+        })]
         pub fn submit_transcripts(
             origin: OriginFor<T>,
             run: RunId,
@@ -1282,13 +1315,16 @@ pub mod pallet {
         }
 
         /// Proves that a miner signed two contradicting headers; anyone may send it, and who is right
-        /// pays no fee.
+        /// needs no funds and pays no fee.
         ///
         /// # Errors
         /// `NoEquivocation`, `UnknownRun`, `NotRunning`, `WrongEpoch`, `NotMember`, `BadProof`,
         /// `AlreadyGated`.
         #[pallet::call_index(46)]
         #[pallet::weight(weights::report_equivocation::<T>())]
+        #[pallet::feeless_if(|origin: &OriginFor<T>, proof: &Equivocation| -> bool {
+            Pallet::<T>::signer(origin).is_some() && Pallet::<T>::check_equivocation(proof).is_ok()
+        })]
         pub fn report_equivocation(origin: OriginFor<T>, proof: Equivocation) -> DispatchResultWithPostInfo {
             ensure_signed(origin)?;
             Self::do_report_equivocation(&proof)?;
@@ -1389,6 +1425,11 @@ pub mod pallet {
         /// Which pairs of a stage's committers agreed in one epoch, for the last few epochs.
         pub fn agreement(run: RunId, epoch: Epoch, stage: Stage) -> Option<AgreementView> {
             Self::agreement_view(run, epoch, stage)
+        }
+
+        /// Accusations, votes, gates, requests for evidence and transcripts about one epoch.
+        pub fn court(run: RunId, epoch: Epoch) -> CourtView {
+            Self::court_view(run, epoch)
         }
 
         /// Pay of an epoch that waits for evidence.

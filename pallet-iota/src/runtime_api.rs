@@ -4,6 +4,7 @@
 use alloc::vec::Vec;
 use iota_protocol::{
     consensus::bonds::BondRow,
+    court::CourtView,
     ids::{AccountKey, Epoch, RunId, Stage},
     params::RunParams,
     view::{
@@ -29,6 +30,10 @@ sp_api::decl_runtime_apis! {
         fn agreement(run: RunId, epoch: Epoch, stage: Stage) -> Option<AgreementView>;
         /// Pay of an epoch that waits for evidence.
         fn held(run: RunId, epoch: Epoch) -> Vec<Payout>;
+        /// Accusations, votes, gates, requests for evidence and transcripts about one epoch.
+        fn court(run: RunId, epoch: Epoch) -> CourtView;
+        /// Whether a validator's hotkey lost its permit by missing reveals and may `resume`.
+        fn may_resume(run: RunId, hotkey: AccountKey) -> bool;
         /// Everyone who may be paid for an epoch, for the last few epochs.
         fn snapshot(run: RunId, epoch: Epoch) -> Option<SnapshotView>;
         /// Commits and reveals for a scored epoch in uid order, for the last few epochs.

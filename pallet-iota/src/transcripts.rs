@@ -6,6 +6,7 @@
 
 use codec::{Decode, Encode, MaxEncodedLen};
 use iota_protocol::{
+    court::AuditsView,
     ids::{Epoch, Hash, Incarnation, RunId, Uid},
     params::MAX_MEMBERS,
     work::{transcripts_hash, Transcripts},
@@ -34,13 +35,20 @@ pub struct AuditWork {
     pub opened: Option<Transcripts>,
 }
 
+impl AuditWork {
+    /// What the chain answers about it.
+    pub(crate) fn view(&self, uid: Uid) -> AuditsView {
+        let opened = self.opened.as_ref().map(|own| own.to_vec());
+        AuditsView { uid, incarnation: self.incarnation, commit: self.commit, opened }
+    }
+}
+
 impl<T: Config> Pallet<T> {
-    pub(crate) fn do_commit_transcripts(
+    pub(crate) fn check_commit_transcripts(
         who: &AccountId32,
         run: RunId,
         epoch: Epoch,
-        hash: Hash,
-    ) -> DispatchResult {
+    ) -> Result<(Uid, Incarnation), Error<T>> {
         let (params, clock) = Self::scoring(run, epoch)?;
         let open = clock.schedule(&params).score_commit().contains(&Self::now());
         ensure!(open, Error::<T>::CommitTooLate);
@@ -48,10 +56,45 @@ impl<T: Config> Pallet<T> {
         let snapshot = Snapshots::<T>::get((run, epoch)).unwrap_or_default();
         ensure!(permitted(&snapshot, uid, member.incarnation).is_some(), Error::<T>::NotValidator);
         ensure!(!AuditWorks::<T>::contains_key((run, epoch), uid), Error::<T>::AlreadyCommitted);
-        let work = AuditWork { incarnation: member.incarnation, commit: hash, opened: None };
+        Ok((uid, member.incarnation))
+    }
+
+    pub(crate) fn do_commit_transcripts(
+        who: &AccountId32,
+        run: RunId,
+        epoch: Epoch,
+        hash: Hash,
+    ) -> DispatchResult {
+        let (uid, incarnation) = Self::check_commit_transcripts(who, run, epoch)?;
+        let work = AuditWork { incarnation, commit: hash, opened: None };
         AuditWorks::<T>::insert((run, epoch), uid, work);
         Self::deposit_event(Event::TranscriptsCommitted { run, epoch, uid, hash });
         Ok(())
+    }
+
+    pub(crate) fn check_submit_transcripts(
+        who: &AccountId32,
+        run: RunId,
+        epoch: Epoch,
+        salt: &[u8; 32],
+        transcripts: &Transcripts,
+    ) -> Result<(Uid, AuditWork), Error<T>> {
+        let (params, clock) = Self::scoring(run, epoch)?;
+        Self::check_reveal_window(&clock.schedule(&params))?;
+        let (uid, member) = Self::member_of(run, who)?;
+        let work = AuditWorks::<T>::get((run, epoch), uid)
+            .filter(|own| own.incarnation == member.incarnation)
+            .ok_or(Error::<T>::NoCommit)?;
+        ensure!(work.opened.is_none(), Error::<T>::AlreadyRevealed);
+        let found = transcripts_hash(&Self::genesis_hash(), run, &key(who), epoch, salt, transcripts);
+        ensure!(found == work.commit, Error::<T>::HashMismatch);
+        ensure!(!transcripts.is_empty(), Error::<T>::NoTranscript);
+        let pairs = transcripts.iter().zip(transcripts.iter().skip(1));
+        ensure!(pairs.clone().all(|(a, b)| a.uid < b.uid), Error::<T>::Unsorted);
+        let snapshot = Snapshots::<T>::get((run, epoch)).unwrap_or_default();
+        let known = transcripts.iter().all(|own| worked(&snapshot, own.uid, own.incarnation));
+        ensure!(known, Error::<T>::UnknownMiner);
+        Ok((uid, work))
     }
 
     pub(crate) fn do_submit_transcripts(
@@ -61,21 +104,7 @@ impl<T: Config> Pallet<T> {
         salt: &[u8; 32],
         transcripts: Transcripts,
     ) -> DispatchResult {
-        let (params, clock) = Self::scoring(run, epoch)?;
-        Self::check_reveal_window(&clock.schedule(&params))?;
-        let (uid, member) = Self::member_of(run, who)?;
-        let mut work = AuditWorks::<T>::get((run, epoch), uid)
-            .filter(|own| own.incarnation == member.incarnation)
-            .ok_or(Error::<T>::NoCommit)?;
-        ensure!(work.opened.is_none(), Error::<T>::AlreadyRevealed);
-        let found = transcripts_hash(&Self::genesis_hash(), run, &key(who), epoch, salt, &transcripts);
-        ensure!(found == work.commit, Error::<T>::HashMismatch);
-        ensure!(!transcripts.is_empty(), Error::<T>::NoTranscript);
-        let pairs = transcripts.iter().zip(transcripts.iter().skip(1));
-        ensure!(pairs.clone().all(|(a, b)| a.uid < b.uid), Error::<T>::Unsorted);
-        let snapshot = Snapshots::<T>::get((run, epoch)).unwrap_or_default();
-        let known = transcripts.iter().all(|own| worked(&snapshot, own.uid, own.incarnation));
-        ensure!(known, Error::<T>::UnknownMiner);
+        let (uid, mut work) = Self::check_submit_transcripts(who, run, epoch, salt, &transcripts)?;
         work.opened = Some(transcripts.clone());
         AuditWorks::<T>::insert((run, epoch), uid, work);
         Self::deposit_event(Event::TranscriptsOpened { run, epoch, uid, transcripts });

@@ -9,6 +9,7 @@
 use alloc::vec::Vec;
 use codec::{Decode, Encode, MaxEncodedLen};
 use iota_protocol::{
+    court::AccusationView,
     equivocation::{Equivocation, SignedHeader},
     ids::{AccountKey, Epoch, Hash, Incarnation, RunId, Uid},
     verdict::decide,
@@ -63,6 +64,23 @@ pub struct Accusation {
     pub verdict: Option<bool>,
 }
 
+impl Accusation {
+    /// What the chain answers about it.
+    pub(crate) fn view(&self, uid: Uid, segment: u32) -> AccusationView {
+        AccusationView {
+            uid,
+            incarnation: self.incarnation,
+            segment,
+            accuser: self.accuser,
+            accuser_incarnation: self.accuser_incarnation,
+            evidence: self.evidence,
+            deposit: self.deposit,
+            votes: self.votes.to_vec(),
+            verdict: self.verdict,
+        }
+    }
+}
+
 /// A permitted validator of a snapshot.
 pub(crate) fn permitted(snapshot: &Snapshot, uid: Uid, incarnation: Incarnation) -> Option<&ValidatorRecord> {
     snapshot.validators.iter().find(|own| own.uid == uid && own.incarnation == incarnation)
@@ -95,14 +113,14 @@ impl<T: Config> Pallet<T> {
         Ok((uid, member))
     }
 
-    pub(crate) fn do_accuse(
+    /// Who accuses, with its bond less the deposit, and the snapshot of the accused epoch.
+    pub(crate) fn check_accuse(
         who: &AccountId32,
         run: RunId,
         epoch: Epoch,
         accused: (Uid, Incarnation),
         segment: u32,
-        evidence: Hash,
-    ) -> DispatchResult {
+    ) -> Result<(Snapshot, Uid, Member), Error<T>> {
         let (uid, incarnation) = accused;
         let snapshot = Self::judged(run, epoch)?;
         let (accuser, mut member) = Self::judge(who, run, &snapshot)?;
@@ -112,13 +130,26 @@ impl<T: Config> Pallet<T> {
         let count =
             u32::try_from(Accusations::<T>::iter_key_prefix((run, epoch)).count()).unwrap_or(u32::MAX);
         ensure!(count < MAX_ACCUSATIONS, Error::<T>::TooManyAccusations);
-        let deposit = T::AccusationDeposit::get();
-        let rest = member.bond.checked_sub(deposit).ok_or(Error::<T>::BondTooLow)?;
+        let rest = member.bond.checked_sub(T::AccusationDeposit::get()).ok_or(Error::<T>::BondTooLow)?;
         ensure!(rest >= T::MinValidatorBond::get(), Error::<T>::BondTooLow);
+        member.bond = rest;
+        Ok((snapshot, accuser, member))
+    }
+
+    pub(crate) fn do_accuse(
+        who: &AccountId32,
+        run: RunId,
+        epoch: Epoch,
+        accused: (Uid, Incarnation),
+        segment: u32,
+        evidence: Hash,
+    ) -> DispatchResult {
+        let (snapshot, accuser, member) = Self::check_accuse(who, run, epoch, accused, segment)?;
+        let (uid, incarnation) = accused;
+        let deposit = T::AccusationDeposit::get();
         let coldkey = account(&member.coldkey);
         T::Currency::release(&HoldReason::Bond.into(), &coldkey, deposit, Precision::Exact)?;
         T::Currency::hold(&HoldReason::Accusation.into(), &coldkey, deposit)?;
-        member.bond = rest;
         let accusation = Accusation {
             incarnation,
             accuser,
@@ -134,6 +165,24 @@ impl<T: Config> Pallet<T> {
         Self::count_vote(run, epoch, &snapshot, (uid, segment), accusation, (accuser, true))
     }
 
+    /// Who votes on what, and the snapshot of the accused epoch.
+    pub(crate) fn check_vote(
+        who: &AccountId32,
+        run: RunId,
+        epoch: Epoch,
+        uid: Uid,
+        segment: u32,
+    ) -> Result<(Snapshot, Uid, Accusation), Error<T>> {
+        let snapshot = Self::judged(run, epoch)?;
+        let (voter, _) = Self::judge(who, run, &snapshot)?;
+        let accusation =
+            Accusations::<T>::get((run, epoch), (uid, segment)).ok_or(Error::<T>::NoAccusation)?;
+        ensure!(accusation.verdict.is_none(), Error::<T>::AlreadyDecided);
+        let voted = accusation.votes.iter().any(|(own, _)| *own == voter);
+        ensure!(!voted, Error::<T>::AlreadyVoted);
+        Ok((snapshot, voter, accusation))
+    }
+
     pub(crate) fn do_vote(
         who: &AccountId32,
         run: RunId,
@@ -142,13 +191,7 @@ impl<T: Config> Pallet<T> {
         segment: u32,
         guilty: bool,
     ) -> DispatchResult {
-        let snapshot = Self::judged(run, epoch)?;
-        let (voter, _) = Self::judge(who, run, &snapshot)?;
-        let accusation =
-            Accusations::<T>::get((run, epoch), (uid, segment)).ok_or(Error::<T>::NoAccusation)?;
-        ensure!(accusation.verdict.is_none(), Error::<T>::AlreadyDecided);
-        let voted = accusation.votes.iter().any(|(own, _)| *own == voter);
-        ensure!(!voted, Error::<T>::AlreadyVoted);
+        let (snapshot, voter, accusation) = Self::check_vote(who, run, epoch, uid, segment)?;
         Self::count_vote(run, epoch, &snapshot, (uid, segment), accusation, (voter, guilty))
     }
 
@@ -256,7 +299,10 @@ impl<T: Config> Pallet<T> {
         )
     }
 
-    pub(crate) fn do_report_equivocation(proof: &Equivocation) -> DispatchResult {
+    /// Who is proved to have signed twice, and for which epoch.
+    pub(crate) fn check_equivocation(
+        proof: &Equivocation,
+    ) -> Result<(RunId, Epoch, Uid, Incarnation), Error<T>> {
         ensure!(proof.check().is_ok(), Error::<T>::NoEquivocation);
         let header = &proof.first.header;
         let (run, epoch, uid) = (header.run, header.epoch, header.from);
@@ -265,11 +311,17 @@ impl<T: Config> Pallet<T> {
         let age = clock.epoch.0.checked_sub(epoch.0);
         ensure!(age.is_some_and(|age| age <= VERDICT_EPOCHS), Error::<T>::WrongEpoch);
         let member = Members::<T>::get(run, uid).ok_or(Error::<T>::NotMember)?;
-        let both = [&proof.first, &proof.second];
-        ensure!(both.iter().all(|own| Self::signed_by(own, &member.hotkey)), Error::<T>::BadProof);
         let incarnation = member.incarnation;
         let known = Gated::<T>::get((run, epoch)).contains(&(uid, incarnation));
         ensure!(!known, Error::<T>::AlreadyGated);
+        // Last, because it costs most.
+        let both = [&proof.first, &proof.second];
+        ensure!(both.iter().all(|own| Self::signed_by(own, &member.hotkey)), Error::<T>::BadProof);
+        Ok((run, epoch, uid, incarnation))
+    }
+
+    pub(crate) fn do_report_equivocation(proof: &Equivocation) -> DispatchResult {
+        let (run, epoch, uid, incarnation) = Self::check_equivocation(proof)?;
         Self::gate(run, epoch, uid, incarnation);
         Self::deposit_event(Event::Equivocated { run, epoch, uid, incarnation });
         Ok(())

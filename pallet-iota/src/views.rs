@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 use iota_protocol::{
+    court::{AccusationView, AuditsView, CourtView},
     ids::{Epoch, RunId, Stage},
     params::RunParams,
     shard::Shards as ShardMap,
@@ -11,10 +12,11 @@ use iota_protocol::{
     },
     work::ShardStatus,
 };
-use polkadot_sdk::frame_support::traits::fungible::Inspect;
+use polkadot_sdk::{frame_support::traits::fungible::Inspect, sp_runtime::AccountId32};
 
 use crate::pallet::{
-    Clocks, Config, Endpoints, Merges, Pallet, Payouts, Reports, Runs, Scores, Seeds, Shards, Snapshots,
+    Accusations, AuditWorks, Clocks, Config, Endpoints, EvidenceRequests, Gated, Merges, Pallet, Payouts,
+    Reports, Runs, Scores, Seeds, Shards, Snapshots,
 };
 use crate::work::chunks;
 
@@ -70,6 +72,27 @@ impl<T: Config> Pallet<T> {
             Scores::<T>::iter_prefix((run, epoch)).map(|(uid, score)| score.view(uid)).collect();
         scores.sort_unstable_by_key(|score| score.uid);
         scores
+    }
+
+    /// The judging of one epoch.
+    pub fn court_view(run: RunId, epoch: Epoch) -> CourtView {
+        let mut accusations: Vec<AccusationView> = Accusations::<T>::iter_prefix((run, epoch))
+            .map(|((uid, segment), accusation)| accusation.view(uid, segment))
+            .collect();
+        accusations.sort_unstable_by_key(|own| (own.uid, own.segment));
+        let mut requests: Vec<_> =
+            EvidenceRequests::<T>::iter_prefix((run, epoch)).map(|(uid, own)| own.view(uid)).collect();
+        requests.sort_unstable_by_key(|own| own.uid);
+        let mut audits: Vec<AuditsView> =
+            AuditWorks::<T>::iter_prefix((run, epoch)).map(|(uid, own)| own.view(uid)).collect();
+        audits.sort_unstable_by_key(|own| own.uid);
+        let gated = Gated::<T>::get((run, epoch)).to_vec();
+        CourtView { accusations, gated, requests, held: Self::held_view(run, epoch), audits }
+    }
+
+    /// Whether a hotkey lost its permit by missing reveals, so that `resume` would give it back.
+    pub fn may_resume(run: RunId, hotkey: &AccountId32) -> bool {
+        Self::check_resume(run, hotkey).is_ok()
     }
 
     /// What a scored epoch minted and paid.

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use iota_protocol::{
     consensus::bonds::BondRow,
+    court::CourtView,
     ids::{AccountKey, Epoch, RunId, Stage},
     params::RunParams,
     view::{
@@ -224,6 +225,14 @@ impl_runtime_apis! {
 
         fn held(run: RunId, epoch: Epoch) -> Vec<Payout> {
             Iota::held_view(run, epoch)
+        }
+
+        fn court(run: RunId, epoch: Epoch) -> CourtView {
+            Iota::court_view(run, epoch)
+        }
+
+        fn may_resume(run: RunId, hotkey: AccountKey) -> bool {
+            Iota::may_resume(run, &pallet_iota::types::account(&hotkey))
         }
 
         fn snapshot(run: RunId, epoch: Epoch) -> Option<SnapshotView> {

@@ -39,6 +39,11 @@ const SAFE_MODE: Allowed = &[
             "commit_scores",
             "reveal_scores",
             "resume",
+            // Held pay would lapse if requests went on without answers: both or neither.
+            "request_evidence",
+            "answer_evidence",
+            "commit_transcripts",
+            "submit_transcripts",
         ]),
     ),
 ];
@@ -175,6 +180,10 @@ mod tests {
             "Iota.commit_scores",
             "Iota.reveal_scores",
             "Iota.resume",
+            "Iota.request_evidence",
+            "Iota.answer_evidence",
+            "Iota.commit_transcripts",
+            "Iota.submit_transcripts",
             "Multisig.as_multi_threshold_1",
             "Multisig.as_multi",
             "Multisig.approve_as_multi",

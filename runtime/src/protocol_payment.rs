@@ -33,7 +33,8 @@ type Call = pallet_iota::Call<Runtime>;
 type Inner = SkipCheckIfFeeless<Runtime, ChargeTransactionPayment<Runtime>>;
 
 /// Priority of a free call. No tip reaches it, and two free calls never outbid each other. There are
-/// at most a few for each member and epoch, so they cannot crowd out what pays.
+/// at most a few for each member and epoch, and of a judge one for each accusation, which has a deposit
+/// behind it, and for each miner that it asks for evidence, so they cannot crowd out what pays.
 pub const FREE_PRIORITY: TransactionPriority = TransactionPriority::MAX;
 
 /// Charges for a transaction, or lets a protocol call go first and free.
@@ -66,30 +67,81 @@ impl core::fmt::Debug for ProtocolPayment {
 /// What the pool holds one transaction of: this call, by this member, in this epoch.
 #[derive(Encode, Clone, PartialEq, Eq, Debug)]
 enum Slot {
-    /// A protocol call of a member.
-    Member { call: u8, run: RunId, uid: Uid, incarnation: Incarnation, epoch: Epoch },
+    /// A protocol call of a member, about another member's segment if it is a judge's.
+    Member {
+        call: u8,
+        run: RunId,
+        uid: Uid,
+        incarnation: Incarnation,
+        epoch: Epoch,
+        about: Option<(Uid, u32)>,
+    },
+    /// A proof against a member: one is enough, whoever brings it.
+    Proof { call: u8, run: RunId, uid: Uid, epoch: Epoch },
     /// A free call that names no epoch: one at a time for each account.
     Account { call: u8, who: AccountId },
 }
 
-/// The call's run and epoch, and the member if it is another than the signer's.
-fn named(call: &Call) -> Option<(RunId, Option<Epoch>, Option<Uid>)> {
+/// What a call says about its slot.
+struct Named {
+    run: RunId,
+    /// The current one if absent.
+    epoch: Option<Epoch>,
+    /// Whose one reveal it is, whoever sends it.
+    author: Option<Uid>,
+    /// Whom it judges, and which segment.
+    about: Option<(Uid, u32)>,
+}
+
+impl Named {
+    fn of(run: RunId, epoch: Option<Epoch>) -> Option<Self> {
+        Some(Self { run, epoch, author: None, about: None })
+    }
+}
+
+fn named(call: &Call) -> Option<Named> {
     match call {
-        Call::serve { run, .. } | Call::resume { run } => Some((*run, None, None)),
+        Call::serve { run, .. } | Call::resume { run } => Named::of(*run, None),
         Call::commit_work { run, epoch, .. }
         | Call::attest { run, epoch, .. }
         | Call::blind_merge { run, epoch, .. }
         | Call::open_merge { run, epoch, .. }
         | Call::commit_root { run, epoch, .. }
-        | Call::commit_scores { run, epoch, .. } => Some((*run, Some(*epoch), None)),
+        | Call::commit_scores { run, epoch, .. }
+        | Call::answer_evidence { run, epoch, .. }
+        | Call::commit_transcripts { run, epoch, .. }
+        | Call::submit_transcripts { run, epoch, .. } => Named::of(*run, Some(*epoch)),
         // Anybody may send it, and it is the author's one reveal whoever does.
-        Call::reveal_scores { run, epoch, author, .. } => Some((*run, Some(*epoch), Some(*author))),
+        Call::reveal_scores { run, epoch, author, .. } => {
+            Some(Named { author: Some(*author), ..Named::of(*run, Some(*epoch))? })
+        }
+        // A judge has one call for each segment or miner that it judges.
+        Call::accuse { run, epoch, uid, segment, .. } | Call::vote { run, epoch, uid, segment, .. } => {
+            Some(Named { about: Some((*uid, *segment)), ..Named::of(*run, Some(*epoch))? })
+        }
+        Call::request_evidence { run, epoch, uid, .. } => {
+            Some(Named { about: Some((*uid, 0)), ..Named::of(*run, Some(*epoch))? })
+        }
         _ => None,
     }
 }
 
+/// Whether the first half of what the call does is done to find out whether it is free.
+fn is_checked_first(call: &Call) -> bool {
+    named(call).is_some() || matches!(call, Call::report_equivocation { .. })
+}
+
 fn member_slot(call: &Call, who: &AccountId) -> Option<Slot> {
-    let (run, epoch, author) = named(call)?;
+    if let Call::report_equivocation { proof } = call {
+        let header = &proof.first.header;
+        return Some(Slot::Proof {
+            call: index(call),
+            run: header.run,
+            uid: header.from,
+            epoch: header.epoch,
+        });
+    }
+    let Named { run, epoch, author, about } = named(call)?;
     let epoch = match epoch {
         Some(epoch) => epoch,
         None => pallet_iota::Clocks::<Runtime>::get(run)?.epoch,
@@ -101,7 +153,7 @@ fn member_slot(call: &Call, who: &AccountId) -> Option<Slot> {
             (uid, pallet_iota::Members::<Runtime>::get(run, uid)?.incarnation)
         }
     };
-    Some(Slot::Member { call: index(call), run, uid, incarnation, epoch })
+    Some(Slot::Member { call: index(call), run, uid, incarnation, epoch, about })
 }
 
 fn index(call: &Call) -> u8 {
@@ -142,7 +194,7 @@ impl TransactionExtension<RuntimeCall> for ProtocolPayment {
         let payment = self.0.weight(call);
         match call {
             // Whether it is free is decided by the first half of what the call then does.
-            RuntimeCall::Iota(protocol) if named(protocol).is_some() => {
+            RuntimeCall::Iota(protocol) if is_checked_first(protocol) => {
                 payment.saturating_add(protocol.get_dispatch_info().call_weight)
             }
             _ => payment,

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use iota_protocol::audit::payments;
 use iota_protocol::emission::carried;
-use iota_protocol::ids::Epoch;
-use iota_protocol::work::Role;
+use iota_protocol::ids::{Epoch, Uid};
+use iota_protocol::report::Verdict;
+use iota_protocol::work::{Role, Transcript};
 use serde::{Deserialize, Serialize};
 
 use crate::collect::{EpochRecord, Records};
@@ -45,6 +46,8 @@ pub fn check(devnet: &Devnet, records: &Records, epochs: &[EpochLine], emission:
     say("beats_bigram", epochs.last().and_then(|line| line.heldout_loss).is_some_and(|loss| loss < bigram));
     say("emission_conserved", emission_conserved(emission));
     say("every_payment_rederived", every_payment_rederived(devnet, records));
+    say("verdicts_rederived", verdicts_rederived(devnet, records));
+    say("audit_secrets_opened", audit_secrets_opened(devnet));
     say("scores_follow_from_reports", scores_follow_from_reports(devnet, records));
     say("stage_roots_agree", stage_roots_agree(devnet, records));
     say("no_shard_disagrees", epochs.iter().all(|line| line.disagreeing_shards == 0));
@@ -98,6 +101,53 @@ fn every_payment_rederived(devnet: &Devnet, records: &Records) -> bool {
         }
         minted += report.split.minted;
         bonds = ours.bonds;
+        any = true;
+    }
+    any
+}
+
+/// Every report opens the secret that the same validator's report before it had fixed.
+fn audit_secrets_opened(devnet: &Devnet) -> bool {
+    let validators = devnet.members.iter().filter(|member| member.role == Role::Validator);
+    validators.into_iter().all(|validator| {
+        let report = |epoch| report_of(&validator.data_dir(), Epoch(epoch));
+        (1..devnet.params.epochs).all(|epoch| match (report(epoch - 1), report(epoch)) {
+            (Some(before), Some(after)) => after.opens(&before),
+            _ => true,
+        })
+    })
+}
+
+/// What a report's terms say about verdicts and transcripts is what the chain's court shows: every gate
+/// has two thirds of the permitted stake behind it, every count of transcripts the opened ones, and each
+/// opened transcript is one that its validator's report names.
+fn verdicts_rederived(devnet: &Devnet, records: &Records) -> bool {
+    let mut any = false;
+    for (epoch, record) in paid_epochs(devnet, records) {
+        let (Some(report), Some(snapshot)) = (&record.report, &record.snapshot) else { return false };
+        if report.terms.scored_by != epoch {
+            continue;
+        }
+        let gated = report.terms.gated.iter().all(|member| record.court.gated.contains(member));
+        let counted = report.terms.transcripts.to_vec() == record.court.opened();
+        let own = |uid: Uid| {
+            let hotkey = records.members.iter().find(|member| member.uid == uid)?.hotkey;
+            let validator = devnet.members.iter().find(|member| member.hotkey == hotkey)?;
+            report_of(&validator.data_dir(), epoch)
+        };
+        let audited = record.court.audits.iter().all(|audits| {
+            let Some(report) = own(audits.uid) else { return false };
+            let named = |said: &Transcript| {
+                let verdict = if said.agrees { Verdict::Sound } else { Verdict::Invalid };
+                report.audits.iter().any(|line| {
+                    (line.uid, line.from_version, line.verdict) == (said.uid, said.segment, verdict)
+                })
+            };
+            audits.opened.iter().flatten().all(named)
+        });
+        if !gated || !counted || !audited || !record.court.wrong_gates(snapshot).is_empty() {
+            return false;
+        }
         any = true;
     }
     any

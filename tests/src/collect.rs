@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use iota_protocol::court::CourtView;
 use iota_protocol::ids::{Epoch, Stage};
 use iota_protocol::view::{
     ClockView, EpochReportView, MemberView, MergeView, RunState, ScoreView, SnapshotView,
@@ -24,6 +25,9 @@ pub struct EpochRecord {
     pub snapshot: Option<SnapshotView>,
     /// Commits and reveals.
     pub scores: Vec<ScoreView>,
+    /// Accusations, gates, requests and transcripts as they stood before they were forgotten; held pay
+    /// as it was last seen.
+    pub court: CourtView,
     /// Emission.
     pub report: Option<EpochReportView>,
     /// Training tokens recorded by its end.
@@ -92,6 +96,24 @@ impl Records {
         Ok(())
     }
 
+    /// The judging of an epoch, while the chain has it: the blocks of `Close` forget what they settle.
+    async fn keep_court(
+        &mut self,
+        at: &iota_chain::At,
+        clock: &ClockView,
+        epoch: Epoch,
+    ) -> anyhow::Result<()> {
+        let judged = clock.epoch.0.checked_sub(epoch.0).is_some_and(|age| (1..=2).contains(&age));
+        if !judged || clock.state != RunState::Running {
+            return Ok(());
+        }
+        let seen = at.court(RUN, epoch).await?;
+        let court = &mut self.epochs.entry(epoch).or_default().court;
+        let held = if seen.held.is_empty() { std::mem::take(&mut court.held) } else { seen.held.clone() };
+        *court = CourtView { held, ..seen };
+        Ok(())
+    }
+
     /// Snapshot, scores and report of an epoch, and its merges as they stood at `Close`.
     async fn keep_closed(
         &mut self,
@@ -111,6 +133,8 @@ impl Records {
                 }
             }
         }
+        self.keep_court(at, clock, epoch).await?;
+        let record = self.epochs.entry(epoch).or_default();
         // A void report is replaced when the next epoch's rows have scored it.
         if record.report.as_ref().is_none_or(|report| report.void) {
             if let Some(snapshot) = at.snapshot(RUN, epoch).await? {

@@ -183,7 +183,8 @@ impl Devnet {
         let home =
             self.links.as_ref().and_then(|links| Some((links.namespace(number)?, links.address(number))));
         let listen = home.map_or(Ipv4Addr::LOCALHOST, |(_, address)| address);
-        let args = member.args(&self.node_url, &genesis, &self.dir.join("dataset"), listen);
+        let mut args = member.args(&self.node_url, &genesis, &self.dir.join("dataset"), listen);
+        args.extend(self.options.member_args.get(&member.name).into_iter().flatten().cloned());
         let namespace = home.map(|(name, _)| name);
         self.processes.push(Process::start_in(namespace, &member.name, program, args, &self.dir)?);
         Ok(())

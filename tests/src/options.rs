@@ -1,5 +1,6 @@
 //! What a devnet is made of.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{bail, Context};
@@ -78,6 +79,9 @@ pub struct Options {
     /// Miners that have funds and join only when a test says so.
     #[arg(long, default_value_t = 0, hide = true)]
     pub spares: u16,
+    /// More arguments for members by name; tests set them.
+    #[arg(skip)]
+    pub member_args: BTreeMap<String, Vec<String>>,
     /// Folder of `iota-node`.
     #[arg(long, env = "IOTA_BIN_CHAIN", hide = true)]
     pub bin_chain: Option<PathBuf>,

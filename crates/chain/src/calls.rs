@@ -1,8 +1,10 @@
 //! Calls of `pallet-iota`, encoded from the protocol's types.
 
 use codec::Encode;
+use iota_protocol::equivocation::Equivocation;
 use iota_protocol::ids::{AccountKey, Epoch, Hash, Incarnation, RunId, Uid};
-use iota_protocol::work::{Bitmap, Endpoint, Role, ScoreReveal, ShardHashes, WorkCommit};
+use iota_protocol::params::RunParams;
+use iota_protocol::work::{Bitmap, Endpoint, Role, ScoreReveal, ShardHashes, Transcripts, WorkCommit};
 use subxt::ext::scale_encode::{EncodeAsFields, Error, FieldIter, TypeResolver};
 use subxt::transactions::Payload;
 
@@ -147,6 +149,89 @@ impl Call {
     pub fn resume(run: RunId) -> Self {
         Self::new("resume", &run)
     }
+
+    // Verdicts, evidence, transcripts.
+
+    /// Accuses a miner of one segment of an epoch that closed; the deposit comes from the signing
+    /// validator's bond.
+    #[must_use]
+    pub fn accuse(
+        run: RunId,
+        epoch: Epoch,
+        accused: (Uid, Incarnation),
+        segment: u32,
+        evidence: Hash,
+    ) -> Self {
+        Self::new("accuse", &(run, epoch, accused.0, accused.1, segment, evidence))
+    }
+
+    /// Votes on an accusation.
+    #[must_use]
+    pub fn vote(run: RunId, epoch: Epoch, uid: Uid, segment: u32, guilty: bool) -> Self {
+        Self::new("vote", &(run, epoch, uid, segment, guilty))
+    }
+
+    /// Says that the signing validator cannot get what `wanted` names of a miner's evidence.
+    #[must_use]
+    pub fn request_evidence(run: RunId, epoch: Epoch, miner: (Uid, Incarnation), wanted: Hash) -> Self {
+        Self::new("request_evidence", &(run, epoch, miner.0, miner.1, wanted))
+    }
+
+    /// Says that the signing miner serves what was asked for.
+    #[must_use]
+    pub fn answer_evidence(run: RunId, epoch: Epoch, root: Hash) -> Self {
+        Self::new("answer_evidence", &(run, epoch, root))
+    }
+
+    /// Commits to audit transcripts of `epoch`.
+    #[must_use]
+    pub fn commit_transcripts(run: RunId, epoch: Epoch, hash: Hash) -> Self {
+        Self::new("commit_transcripts", &(run, epoch, hash))
+    }
+
+    /// Opens audit transcripts of `epoch`.
+    #[must_use]
+    pub fn submit_transcripts(run: RunId, epoch: Epoch, salt: [u8; 32], transcripts: &Transcripts) -> Self {
+        Self::new("submit_transcripts", &(run, epoch, salt, transcripts))
+    }
+
+    /// Proves that a miner signed two bodies for one hop.
+    #[must_use]
+    pub fn report_equivocation(proof: &Equivocation) -> Self {
+        Self::new("report_equivocation", proof)
+    }
+
+    // Runs, for their owners; the admin origin sends its own through governance.
+
+    /// Makes a run behind a deposit of the signing account.
+    #[must_use]
+    pub fn sponsor_run(params: &RunParams) -> Self {
+        Self::new("sponsor_run", params)
+    }
+
+    /// Sets parameters that a run has from its next epoch on.
+    #[must_use]
+    pub fn schedule_params(run: RunId, params: &RunParams) -> Self {
+        Self::new("schedule_params", &(run, params))
+    }
+
+    /// Pauses a run after its current epoch.
+    #[must_use]
+    pub fn pause_run(run: RunId) -> Self {
+        Self::new("pause_run", &run)
+    }
+
+    /// Starts the next epoch of a paused run.
+    #[must_use]
+    pub fn resume_run(run: RunId) -> Self {
+        Self::new("resume_run", &run)
+    }
+
+    /// Makes the current epoch the last that trains.
+    #[must_use]
+    pub fn end_run(run: RunId) -> Self {
+        Self::new("end_run", &run)
+    }
 }
 
 #[cfg(test)]
@@ -156,6 +241,61 @@ mod tests {
     fn check(call: &Call, name: &str, args: &str) {
         assert_eq!((call.pallet_name(), call.call_name()), ("Iota", name));
         assert_eq!(hex::encode(&call.call_data().0), args);
+    }
+
+    /// Name and parameter types of every call of the pallet, from the runtime's blessed metadata.
+    fn golden() -> Vec<(String, Vec<String>)> {
+        let text = include_str!("../../../runtime/src/tests/metadata.golden");
+        let calls = text.lines().filter_map(|line| line.split_once(" Iota.")?.1.strip_suffix(')'));
+        let parts = calls.filter_map(|call| call.split_once('('));
+        let types = |list: &str| {
+            list.split(", ").filter_map(|one| Some(one.split_once(": ")?.1.to_owned())).collect()
+        };
+        parts.map(|(name, list)| (name.to_owned(), types(list))).collect()
+    }
+
+    /// Bytes of an argument whose length is fixed, by its type in the metadata.
+    fn len(kind: &str) -> usize {
+        match kind {
+            "bool" => 1,
+            "Uid" => 2,
+            "RunId" | "Epoch" | "Incarnation" | "u32" => 4,
+            "Hash" | "[u8; 32]" => 32,
+            // One transcript: length, uid, incarnation, segment, root, agrees.
+            "Transcripts" => 1 + 2 + 4 + 4 + 32 + 1,
+            other => panic!("no length for {other}"),
+        }
+    }
+
+    #[test]
+    fn calls_of_judging_and_runs_are_those_of_the_blessed_metadata() {
+        let (run, epoch, uid, incarnation, hash) =
+            (RunId(1), Epoch(2), Uid(3), Incarnation(4), Hash([5; 32]));
+        let one = iota_protocol::work::Transcript { uid, incarnation, segment: 6, root: hash, agrees: true };
+        let calls = [
+            Call::accuse(run, epoch, (uid, incarnation), 6, hash),
+            Call::vote(run, epoch, uid, 6, true),
+            Call::request_evidence(run, epoch, (uid, incarnation), hash),
+            Call::answer_evidence(run, epoch, hash),
+            Call::commit_transcripts(run, epoch, hash),
+            Call::submit_transcripts(run, epoch, [7; 32], &vec![one].try_into().unwrap()),
+            Call::pause_run(run),
+            Call::resume_run(run),
+            Call::end_run(run),
+        ];
+        let golden = golden();
+        for call in &calls {
+            let (_, types) = golden.iter().find(|(name, _)| name == call.name()).unwrap();
+            let expected: usize = types.iter().map(|kind| len(kind)).sum();
+            assert_eq!(call.args.0.len(), expected, "{}: {types:?}", call.name());
+        }
+        let known = |name: &str| golden.iter().find(|(own, _)| own == name).map(|(_, types)| types.join(","));
+        assert_eq!(known("report_equivocation").as_deref(), Some("Equivocation"));
+        assert_eq!(known("sponsor_run").as_deref(), Some("RunParams"));
+        assert_eq!(known("schedule_params").as_deref(), Some("RunId,RunParams"));
+        let accuse = format!("01000000020000000300{}06000000{}", "04000000", "05".repeat(32));
+        check(&calls[0], "accuse", &accuse);
+        check(&calls[1], "vote", "010000000200000003000600000001");
     }
 
     #[test]

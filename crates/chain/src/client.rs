@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use codec::{Decode, Encode};
 use iota_protocol::consensus::bonds::BondRow;
+use iota_protocol::court::CourtView;
 use iota_protocol::ids::{AccountKey, Epoch, Hash, RunId, Stage};
 use iota_protocol::params::RunParams;
 use iota_protocol::view::{
@@ -317,6 +318,22 @@ impl At {
     /// See [`ChainError`].
     pub async fn held(&self, run: RunId, epoch: Epoch) -> Result<Vec<Payout>, ChainError> {
         self.call("held", &(run, epoch)).await
+    }
+
+    /// Accusations, votes, gates, requests for evidence and transcripts about one epoch.
+    ///
+    /// # Errors
+    /// See [`ChainError`].
+    pub async fn court(&self, run: RunId, epoch: Epoch) -> Result<CourtView, ChainError> {
+        self.call("court", &(run, epoch)).await
+    }
+
+    /// Whether a validator's hotkey lost its permit by missing reveals and may resume.
+    ///
+    /// # Errors
+    /// See [`ChainError`].
+    pub async fn may_resume(&self, run: RunId, hotkey: AccountKey) -> Result<bool, ChainError> {
+        self.call("may_resume", &(run, hotkey)).await
     }
 
     /// Who may be paid for an epoch.

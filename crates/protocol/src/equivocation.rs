@@ -3,13 +3,18 @@
 //! What a miner signs off chain is the header of a hop. It signs one header for each sample, attempt,
 //! receiving stage and direction, keeps it on disk before the signature leaves, and sends the same bytes again
 //! after a restart; a new start of a sample has a new attempt. So two headers that agree in all of
-//! these and differ elsewhere are proof of fault, whoever brings them.
+//! these and name different values are proof of fault, whoever brings them.
+//!
+//! The parent alone proves nothing. Two upstream miners can give one sample to the same miner under one
+//! attempt number: the first because its own neighbour fell silent, the second because the first did.
+//! An honest miner runs the sample once and answers both, with the same codes and each one's parent.
 
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 
 use crate::hash::{signing_payload, Domain};
 use crate::ids::{Attempt, Epoch, Hash, RunId, Sample, Stage, Uid};
+use crate::params::WireCodec;
 use crate::receipt::Direction;
 use crate::wire::HopHeader;
 
@@ -34,7 +39,7 @@ pub struct Equivocation {
 /// Why two headers prove nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NoEquivocation {
-    /// They are the same: sent twice, as after a restart.
+    /// They carry the same values: sent twice, as after a restart, or to two that asked.
     Same,
     /// They are about different hops, epochs or runs, or name different senders.
     OtherKey,
@@ -43,7 +48,7 @@ pub enum NoEquivocation {
 impl core::fmt::Display for NoEquivocation {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
-            Self::Same => "both headers are the same; a header may be sent again",
+            Self::Same => "both headers name the same values; they may be sent again",
             Self::OtherKey => {
                 "the headers differ in run, epoch, sample, attempt, stage, direction or sender; \
                  expected two bodies for one key"
@@ -61,7 +66,18 @@ fn key(header: &HopHeader) -> Key {
     (header.run, header.epoch, header.sample, header.attempt, header.stage, header.direction, header.from)
 }
 
+/// What the miner said for a key.
+fn body(header: &HopHeader) -> (u8, u32, WireCodec, Hash) {
+    (header.version, header.values, header.codec, header.codes_hash)
+}
+
 impl SignedHeader {
+    /// Whether both are about the same hop: one miner signs at most one body for it.
+    #[must_use]
+    pub fn is_same_hop(&self, other: &Self) -> bool {
+        key(&self.header) == key(&other.header)
+    }
+
     /// The bytes under the signature.
     #[must_use]
     pub fn signed_bytes(&self, genesis: &Hash) -> Hash {
@@ -79,7 +95,7 @@ impl Equivocation {
         if key(&self.first.header) != key(&self.second.header) {
             return Err(NoEquivocation::OtherKey);
         }
-        if self.first.header == self.second.header {
+        if body(&self.first.header) == body(&self.second.header) {
             return Err(NoEquivocation::Same);
         }
         Ok(())
@@ -89,7 +105,6 @@ impl Equivocation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::params::WireCodec;
     use crate::wire::WIRE_VERSION;
 
     fn header() -> HopHeader {
@@ -117,15 +132,16 @@ mod tests {
     }
 
     #[test]
-    fn other_codes_or_parent_for_one_key_contradict() {
+    fn other_values_for_one_key_contradict() {
         assert_eq!(pair(|own| own.codes_hash = Hash([6; 32])).check(), Ok(()));
-        assert_eq!(pair(|own| own.parent = Hash([6; 32])).check(), Ok(()));
+        assert_eq!(pair(|own| own.codec = WireCodec::Int4).check(), Ok(()));
         assert_eq!(pair(|own| own.values = 64).check(), Ok(()));
     }
 
     #[test]
-    fn a_header_sent_again_proves_nothing() {
+    fn regression_the_same_values_sent_again_or_for_another_parent_prove_nothing() {
         assert_eq!(pair(|_| ()).check(), Err(NoEquivocation::Same));
+        assert_eq!(pair(|own| own.parent = Hash([6; 32])).check(), Err(NoEquivocation::Same));
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub enum Domain {
     Bonds,
     /// Audit transcripts before they are opened.
     Transcripts,
+    /// The evidence behind an accusation.
+    Case,
 }
 
 impl Domain {
@@ -66,6 +68,7 @@ impl Domain {
             Self::Payouts => b"iota/payouts/1",
             Self::Bonds => b"iota/bonds/1",
             Self::Transcripts => b"iota/transcripts/1",
+            Self::Case => b"iota/case/1",
         }
     }
 }

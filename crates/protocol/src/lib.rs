@@ -22,9 +22,11 @@ extern crate alloc;
 
 pub mod assignment;
 pub mod audit;
+pub mod case;
 #[cfg(feature = "std")]
 pub mod clasp;
 pub mod consensus;
+pub mod court;
 pub mod deterrence;
 pub mod emission;
 pub mod equivocation;

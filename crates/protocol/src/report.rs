@@ -28,7 +28,7 @@ pub enum Verdict {
 }
 
 /// Version of the report format.
-pub const REPORT_VERSION: u16 = 2;
+pub const REPORT_VERSION: u16 = 3;
 
 /// One miner in a report. Floats travel as their bits, so that the root covers them exactly.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, Encode, Decode)]
@@ -133,6 +133,9 @@ pub struct Report {
     pub observations: Vec<ObservationLine>,
     /// Audits done by this validator.
     pub audits: Vec<AuditLine>,
+    /// The secret that, with the epoch's seed, chose this validator's audits; its hash stands in the report
+    /// before, which a score commit had fixed before the seed was known.
+    pub secret: Hash,
     /// Hash of the secret that chooses this validator's audits of the next epoch.
     pub next_secret: Hash,
     /// Held-out loss of the weights that the epoch started with, millionths of a nat; `None` when not
@@ -145,6 +148,18 @@ impl Report {
     #[must_use]
     pub fn root(&self) -> Hash {
         hash(Domain::Scores, &self.encode())
+    }
+
+    /// Hash of a secret, as the report before shows it.
+    #[must_use]
+    pub fn secret_hash(secret: &Hash) -> Hash {
+        hash(Domain::Audit, &secret.0)
+    }
+
+    /// Whether the report opens the secret that the same validator's report before it fixed.
+    #[must_use]
+    pub fn opens(&self, before: &Self) -> bool {
+        self.epoch == before.epoch.next() && Self::secret_hash(&self.secret) == before.next_secret
     }
 
     /// The score row that follows from the report.

@@ -5,7 +5,7 @@
 use alloc::vec::Vec;
 
 use crate::hash::{hash_of, Domain};
-use crate::ids::Hash;
+use crate::ids::{Hash, Uid};
 use crate::params::RunParams;
 
 /// A seed for one purpose (`label`) and one index, from another seed.
@@ -26,6 +26,22 @@ pub fn run_seed(params: &RunParams) -> Hash {
 pub fn audit_choice(seed: &Hash, secret: &[u8; 32], count: u64) -> u64 {
     let own = hash_of(Domain::Audit, &(seed, secret));
     Draw::new(&own, b"choice").below(count)
+}
+
+/// So many of the candidates that a validator audits, in the order in which they are chosen, without
+/// repetition; all of them if there are fewer. The first is that of [`audit_choice`].
+#[must_use]
+pub fn audit_choices(seed: &Hash, secret: &[u8; 32], candidates: &[Uid], count: u32) -> Vec<Uid> {
+    let mut left = candidates.to_vec();
+    let mut chosen = Vec::new();
+    for _ in 0..count {
+        let choice = audit_choice(seed, secret, u64::try_from(left.len()).unwrap_or(0));
+        match usize::try_from(choice).ok().filter(|at| *at < left.len()) {
+            Some(at) => chosen.push(left.remove(at)),
+            None => break,
+        }
+    }
+    chosen
 }
 
 /// An endless sequence of numbers from a seed and a label.
@@ -100,6 +116,23 @@ mod tests {
     use super::*;
     use alloc::vec;
     use proptest::prelude::*;
+
+    #[test]
+    fn chosen_miners_are_different_and_the_first_is_the_single_choice() {
+        let candidates: Vec<Uid> = (10..20).map(Uid).collect();
+        for salt in 0..50u8 {
+            let (seed, secret) = (Hash([salt; 32]), [salt; 32]);
+            let chosen = audit_choices(&seed, &secret, &candidates, 4);
+            let first = usize::try_from(audit_choice(&seed, &secret, 10)).unwrap();
+            assert_eq!(chosen.first(), candidates.get(first));
+            let mut sorted = chosen.clone();
+            sorted.sort_unstable();
+            sorted.dedup();
+            assert_eq!(sorted.len(), 4, "{chosen:?}");
+            assert_eq!(audit_choices(&seed, &secret, &candidates, 99).len(), 10);
+        }
+        assert!(audit_choices(&Hash::ZERO, &[0; 32], &[], 3).is_empty());
+    }
 
     #[test]
     fn a_draw_reads_the_little_endian_words_of_its_blocks_in_order() {

@@ -13,7 +13,7 @@ use crate::phase::Schedule;
 use crate::work::{Bitmap, Endpoint, Role, ScoreEntry, ShardStatus, WorkCommit};
 
 /// Version of the runtime API; workers refuse another.
-pub const API_VERSION: u32 = 2;
+pub const API_VERSION: u32 = 3;
 
 /// Where a run stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, TypeInfo, Serialize, Deserialize)]

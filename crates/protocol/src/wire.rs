@@ -214,9 +214,23 @@ pub enum FetchRequest {
         /// Which part of `STEP_STATE_PART` bytes; a shorter one is the last.
         part: u32,
     },
+    /// The evidence behind a validator's accusation.
+    #[codec(index = 9)]
+    Case {
+        /// The run.
+        run: RunId,
+        /// The epoch.
+        epoch: Epoch,
+        /// The accused.
+        uid: Uid,
+        /// First local step of the segment.
+        segment: u32,
+        /// Which part of `STEP_STATE_PART` bytes; a shorter one is the last.
+        part: u32,
+    },
 }
 
-/// Bytes of one part of a trainer state on the wire: half of the fetch limit, and a megabyte-sized
+/// Bytes of one part of a trainer state or a case on the wire: half of the fetch limit, and a megabyte-sized
 /// piece is what a home link moves between two retries.
 pub const STEP_STATE_PART: usize = 4 << 20;
 

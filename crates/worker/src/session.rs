@@ -29,6 +29,8 @@ pub struct RunSnapshot {
     pub members: Arc<Vec<MemberView>>,
     /// Windows of the current epoch.
     pub schedule: Schedule,
+    /// The run's parameters in the current epoch.
+    pub params: Arc<RunParams>,
 }
 
 impl RunSnapshot {
@@ -75,7 +77,7 @@ pub struct Session {
     pub chain: Arc<Chain>,
     /// The run.
     pub run: RunId,
-    /// Its parameters.
+    /// Its parameters as of the view that was returned last; they change between two epochs only.
     pub params: Arc<RunParams>,
     view: watch::Receiver<Option<RunSnapshot>>,
 }
@@ -94,7 +96,7 @@ impl Session {
     pub async fn start(chain: Arc<Chain>, run: RunId, network: Network) -> anyhow::Result<Self> {
         let params = onboard::run_params(&chain, run).await?;
         let (sender, view) = watch::channel(None);
-        tokio::spawn(follow(Arc::clone(&chain), run, Arc::new(params.clone()), network, sender));
+        tokio::spawn(follow(Arc::clone(&chain), run, network, sender));
         Ok(Self { chain, run, params: Arc::new(params), view })
     }
 
@@ -104,11 +106,17 @@ impl Session {
     /// When the follower has ended.
     pub async fn current(&mut self) -> Result<RunSnapshot, SessionClosed> {
         loop {
-            if let Some(snapshot) = self.view.borrow_and_update().clone() {
-                return Ok(snapshot);
+            let newest = self.view.borrow_and_update().clone();
+            if let Some(snapshot) = newest {
+                return Ok(self.took(snapshot));
             }
             self.view.changed().await.map_err(|_| SessionClosed)?;
         }
+    }
+
+    fn took(&mut self, snapshot: RunSnapshot) -> RunSnapshot {
+        self.params = Arc::clone(&snapshot.params);
+        snapshot
     }
 
     /// The newest view without waiting.
@@ -126,8 +134,9 @@ impl Session {
     pub async fn next(&mut self) -> Result<RunSnapshot, SessionClosed> {
         loop {
             self.view.changed().await.map_err(|_| SessionClosed)?;
-            if let Some(snapshot) = self.view.borrow_and_update().clone() {
-                return Ok(snapshot);
+            let newest = self.view.borrow_and_update().clone();
+            if let Some(snapshot) = newest {
+                return Ok(self.took(snapshot));
             }
         }
     }
@@ -152,17 +161,12 @@ impl Session {
     }
 }
 
-async fn follow(
-    chain: Arc<Chain>,
-    run: RunId,
-    params: Arc<RunParams>,
-    network: Network,
-    sender: watch::Sender<Option<RunSnapshot>>,
-) {
+async fn follow(chain: Arc<Chain>, run: RunId, network: Network, sender: watch::Sender<Option<RunSnapshot>>) {
     let mut heads = chain.follow();
+    let mut known: Option<Terms> = None;
     while heads.changed().await.is_ok() && !sender.is_closed() {
         heads.mark_unchanged();
-        match read(&chain, run, &params).await {
+        match read(&chain, run, &mut known).await {
             Ok(Some(snapshot)) => {
                 network.set_peers(peers(&snapshot.members)).await;
                 sender.send_replace(Some(snapshot));
@@ -173,12 +177,42 @@ async fn follow(
     }
 }
 
-async fn read(chain: &Chain, run: RunId, params: &RunParams) -> Result<Option<RunSnapshot>, ChainError> {
+/// Parameters, and until when they are known to hold: the chain changes them where an epoch ends, and
+/// while a run waits or pauses.
+struct Terms {
+    epoch: Epoch,
+    state: RunState,
+    params: Arc<RunParams>,
+}
+
+impl Terms {
+    fn hold_in(&self, clock: &ClockView) -> bool {
+        self.epoch == clock.epoch && self.state == clock.state && clock.state == RunState::Running
+    }
+}
+
+async fn read(
+    chain: &Chain,
+    run: RunId,
+    known: &mut Option<Terms>,
+) -> Result<Option<RunSnapshot>, ChainError> {
     let at = chain.at_finalized().await?;
     let Some(clock) = at.clock(run).await? else { return Ok(None) };
     let members = Arc::new(at.members(run).await?);
-    let schedule = clock.schedule(params);
-    Ok(Some(RunSnapshot { head: at.head(), clock, members, schedule }))
+    let params = match known.as_ref().filter(|terms| terms.hold_in(&clock)) {
+        Some(terms) => Arc::clone(&terms.params),
+        None => {
+            let Some(params) = at.run(run).await? else { return Ok(None) };
+            if known.as_ref().is_some_and(|terms| *terms.params != params) {
+                tracing::info!(%run, epoch = %clock.epoch, "the run has new parameters");
+            }
+            let params = Arc::new(params);
+            *known = Some(Terms { epoch: clock.epoch, state: clock.state, params: Arc::clone(&params) });
+            params
+        }
+    };
+    let schedule = clock.schedule(&params);
+    Ok(Some(RunSnapshot { head: at.head(), clock, members, schedule, params }))
 }
 
 fn peers(members: &[MemberView]) -> Vec<PeerInfo> {
@@ -194,4 +228,37 @@ fn peers(members: &[MemberView]) -> Vec<PeerInfo> {
                 .collect(),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use iota_compute::presets::run_params;
+    use iota_protocol::ids::Hash;
+    use iota_protocol::params::DataParams;
+
+    #[test]
+    fn parameters_are_read_again_where_they_can_have_changed() {
+        let data = DataParams { manifest_root: Hash::ZERO, train_windows: 1_000, heldout_windows: 10 };
+        let params = Arc::new(run_params("nano", 3, 1, 5, 2, data).unwrap());
+        let clock = |epoch, state| ClockView {
+            run: RunId(0),
+            state,
+            epoch: Epoch(epoch),
+            start: 1,
+            extensions: 0,
+            train_seed: Hash::ZERO,
+            seed: None,
+            data_base: 0,
+            tokens: 0,
+        };
+        let terms = |state| Terms { epoch: Epoch(3), state, params: Arc::clone(&params) };
+        let running = terms(RunState::Running);
+        assert!(running.hold_in(&clock(3, RunState::Running)));
+        assert!(!running.hold_in(&clock(4, RunState::Running)), "the next epoch may have others");
+        assert!(!running.hold_in(&clock(3, RunState::Paused)));
+        let paused = terms(RunState::Paused);
+        assert!(!paused.hold_in(&clock(3, RunState::Paused)), "they change at once while a run pauses");
+        assert!(!paused.hold_in(&clock(3, RunState::Running)), "and may have changed before it went on");
+    }
 }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use iota_protocol::emission::UNIT;
-use iota_protocol::ids::{Epoch, Hash};
+use iota_protocol::ids::{Epoch, Hash, Uid};
 use serde_json::Value as Json;
 
 use super::resume::index_all;
 use super::world::{World, RUN};
 use crate::audit::{audit, verdict, Status};
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, Ruling, RulingKind};
 use crate::cli::read_bundle;
 use crate::source::Source;
 use crate::store::Store;
@@ -78,6 +78,26 @@ async fn sealed_lies_break_the_invariant_that_they_are_about() {
     check("I5", &|b| b.bonds.as_mut().unwrap()[0].bonds[0].part /= 2);
     check("I6", &|b| b.submissions[0].block += 30);
     check("I6", &|b| b.submissions.clear());
+    // A gate that nobody voted for, a verdict that was not carried out, transcripts that nobody opened.
+    let gate = |b: &mut Bundle| {
+        let guilty = b.snapshot.as_ref().unwrap().miners[0].clone();
+        b.report.as_mut().unwrap().terms.gated.try_push((guilty.uid, guilty.incarnation)).unwrap();
+    };
+    let votes = |b: &mut Bundle| {
+        let uid = b.snapshot.as_ref().unwrap().miners[0].uid;
+        let block = b.report.as_ref().unwrap().block - 1;
+        for voter in b.snapshot.clone().unwrap().validators {
+            let kind = RulingKind::Vote { uid, segment: 2, voter: voter.uid, guilty: true };
+            b.rulings.push(Ruling { block, kind });
+        }
+    };
+    check("I10", &gate);
+    check("I10", &votes);
+    check("I10", &|b| b.report.as_mut().unwrap().terms.transcripts.try_push((Uid(9), 2)).unwrap());
+    let mut judged = honest.clone();
+    gate(&mut judged);
+    votes(&mut judged);
+    assert!(!failing(&judged).contains(&"I10".to_owned()), "a gate with its votes");
     check("I7", &|b| b.funds.as_mut().unwrap().owed = u128::MAX);
     check("I8", &|b| b.proof.as_mut().unwrap().hash.0[0] ^= 1);
     check("I8", &|b| b.report.as_mut().unwrap().payouts[0].amount += 1);

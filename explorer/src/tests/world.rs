@@ -530,6 +530,7 @@ pub fn validator_report(epoch: Epoch, uid: Uid) -> Report {
             verdict: Verdict::Sound,
             events: 12,
         }],
+        secret: hash_of(&("opened", epoch, uid)),
         next_secret: hash_of(&("secret", epoch, uid)),
         heldout_micro: Some(3_100_000 - 400_000 * epoch.0),
     };

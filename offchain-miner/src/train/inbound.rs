@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use codec::Encode;
 use iota_network::Inbound;
+use iota_protocol::equivocation::SignedHeader;
 use iota_protocol::hash::Domain;
 use iota_protocol::ids::{Sample, Stage};
 use iota_protocol::receipt::Direction;
@@ -78,6 +79,7 @@ impl TrainEpoch {
             return Ok(());
         }
         self.last_activity = Instant::now();
+        self.testify(&hop);
         let boundary = match hop.header.direction {
             Direction::Forward => self.ctx.stage.0.saturating_sub(1),
             Direction::Backward => self.ctx.stage.0,
@@ -88,6 +90,15 @@ impl TrainEpoch {
         };
         self.acks.push(Acknowledgement { reply: inbound.reply, message: answer, boundary });
         Ok(())
+    }
+
+    /// Remembers what a neighbour signed; a second body for the same hop goes to the chain.
+    pub(super) fn testify(&mut self, hop: &Hop) {
+        let said = SignedHeader { header: hop.header.clone(), signature: hop.signature };
+        let Some(proof) = self.signed.heard(&said) else { return };
+        if self.ctx.proofs.try_send(proof).is_err() {
+            tracing::warn!(from = %hop.header.from, "too many proofs of equivocation wait; this one is dropped");
+        }
     }
 
     pub(super) fn check(&self, hop: &Hop, peer: &[u8; 32]) -> Result<(), Refusal> {

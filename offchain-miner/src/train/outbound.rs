@@ -14,6 +14,7 @@ use iota_worker::identity::Identity;
 use tokio::task::JoinSet;
 
 use super::{Outgoing, TrainEpoch};
+use crate::fault::Fault;
 use crate::flight::Stand;
 use crate::journal::Record;
 
@@ -112,8 +113,19 @@ impl TrainEpoch {
         let signature = self.ctx.identity.sign(Domain::Message, self.ctx.epoch, &header.id());
         let hop = Hop { header, signature, codes };
         self.record(&Record::Sent { to, hop: hop.clone() })?;
+        if self.ctx.fault == Some(Fault::Equivocates) {
+            self.outbox.push(Outgoing { to, hop: self.contradicting(&hop) });
+        }
         self.outbox.push(Outgoing { to, hop });
         Ok(())
+    }
+
+    /// Another body for the same hop, signed as well.
+    fn contradicting(&self, hop: &Hop) -> Hop {
+        let codes = Fault::garbage(hop.codes.len(), hop.header.sample.0);
+        let header = HopHeader { codes_hash: codes_hash(&codes), ..hop.header.clone() };
+        let signature = self.ctx.identity.sign(Domain::Message, self.ctx.epoch, &header.id());
+        Hop { header, signature, codes }
     }
 
     /// Sends a hop from a task of its own, whose result is the answer.

@@ -99,5 +99,7 @@ fn misbehave(fault: Fault, done: &mut Done) {
                 }
             }
         }
+        // These lie elsewhere: in the parameters, in what is served, in what is sent.
+        Fault::SkipsSteps | Fault::RefusesEvidence | Fault::Equivocates => {}
     }
 }

@@ -76,6 +76,61 @@ fn an_answer_keeps_the_pay() {
 }
 
 #[test]
+fn an_answer_that_is_a_lie_does_not_keep_the_pay() {
+    with_audit(4, || {
+        assert_ok!(ask(4, 0));
+        assert_ok!(ask(5, 0));
+        assert_ok!(answer(0));
+        // Nothing is served; both say so again, after `Train` too.
+        assert_ok!(ask(4, 0));
+        score_epoch(&[4, 5]);
+        run_to_phase(Phase::Attest);
+        assert_ok!(ask(5, 0));
+        assert_noop!(ask(5, 0), E::AlreadyAsked);
+        assert_noop!(answer(0), E::AlreadyAnswered);
+        settle_scored_late();
+        assert_eq!((owed(0), held()), (0, vec![(uid(0), owed(1))]));
+        // The same once more.
+        assert_ok!(ask(4, 0));
+        assert_ok!(ask(5, 0));
+        assert_ok!(answer(0));
+        assert_ok!(ask(4, 0));
+        assert_ok!(ask(5, 0));
+        run_to_close();
+        assert_eq!((owed(0), held()), (0, vec![]));
+        assert!(deposited(|event| matches!(event, Event::PayLapsed { epoch: SCORED, .. })));
+    });
+}
+
+/// Everybody commits in the current epoch, so that `Train` does not go on after `Commit`.
+fn commit_all() {
+    run_to_phase(Phase::Commit);
+    (0..4).for_each(|index| assert_ok!(Iota::commit_work(signed(hotkey(index)), RUN, Epoch(1), work(index))));
+}
+
+#[test]
+fn an_answer_leaves_three_windows_to_contradict_it() {
+    with_audit(3, || {
+        assert_ok!(ask(4, 0));
+        commit_all();
+        run_to_phase(Phase::Blind);
+        assert_noop!(answer(0), E::WrongPhase);
+        assert_noop!(ask(5, 0), E::WrongPhase);
+    });
+    with_audit(3, || {
+        assert_ok!(ask(4, 0));
+        commit_all();
+        run_to_phase(Phase::Attest);
+        assert_ok!(answer(0));
+        run_to_phase(Phase::Root);
+        assert_ok!(ask(5, 0));
+        let request = Iota::court_view(RUN, SCORED).requests[0].clone();
+        assert_eq!((request.askers, request.quorum), (vec![uid(5)], false), "who asked before is forgotten");
+        assert_eq!((request.wanted, request.answer), (Hash([4; 32]), Some(Hash([7; 32]))));
+    });
+}
+
+#[test]
 fn half_of_the_stake_is_no_quorum() {
     with_audit(3, || {
         assert_ok!(ask(4, 0));
@@ -93,9 +148,10 @@ fn held_pay_is_paid_if_nobody_asks_again_or_the_second_answer_comes() {
             settle_scored();
             let amount = owed(1);
             if answered {
+                assert_noop!(answer(0), E::NoRequest);
                 assert_ok!(ask(4, 0));
                 assert_ok!(ask(5, 0));
-                run_to_phase(Phase::Root);
+                run_to_phase(Phase::Attest);
                 assert_ok!(answer(0));
             }
             run_to_close();

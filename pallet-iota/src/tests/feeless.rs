@@ -1,11 +1,19 @@
 //! A protocol call is free exactly when it would be accepted now.
 
 use iota_protocol::{
-    ids::{Epoch, Hash},
+    equivocation::{Equivocation, SignedHeader},
+    ids::{Attempt, Epoch, Hash, Sample, Stage},
+    params::{RunParams, WireCodec},
     phase::Phase,
-    work::{Bitmap, Role},
+    receipt::Direction,
+    wire::{HopHeader, WIRE_VERSION},
+    work::{transcripts_hash, Bitmap, Role, Transcript, Transcripts},
 };
-use polkadot_sdk::frame_support::dispatch::{CheckIfFeeless, DispatchResult, PostDispatchInfo};
+use polkadot_sdk::frame_support::{
+    assert_ok,
+    dispatch::{CheckIfFeeless, DispatchResult, PostDispatchInfo},
+};
+use polkadot_sdk::sp_core::Pair;
 use polkadot_sdk::sp_runtime::traits::Dispatchable;
 use polkadot_sdk::sp_runtime::AccountId32;
 
@@ -79,6 +87,108 @@ fn scores_are_free_for_validators_and_reveals_for_anyone_who_has_them() {
         let wrong = Call::reveal_scores { run, epoch, author, reveal: reveal_of(epoch, 11) };
         assert!(!is_free(hotkey(4), wrong));
         free_once(coldkey(20), Call::reveal_scores { run, epoch, author, reveal });
+    });
+}
+
+/// Runs `test` in the first block of epoch 1, with three validators that can afford a deposit.
+fn with_judges(test: impl FnOnce()) {
+    with_run(RunParams { epochs: 4, ..params() }, || {
+        (0..4).for_each(|index| join(index, Role::Miner));
+        for index in 4..7 {
+            join(index, Role::Validator);
+            assert_ok!(Iota::bond(signed(coldkey(index)), RUN, uid(index), 2 * DEPOSIT));
+        }
+        run_to(System::block_number() + 1);
+        merge_epoch(&[0, 1, 2, 3]);
+        run_to(System::block_number() + 1);
+        test();
+    });
+}
+
+#[test]
+fn judging_is_free_for_judges_once_for_each_thing() {
+    with_judges(|| {
+        let (run, epoch, incarnation) = (RUN, Epoch(0), member(0).incarnation);
+        let accuse =
+            |segment| Call::accuse { run, epoch, uid: uid(0), incarnation, segment, evidence: Hash::ZERO };
+        let vote = Call::vote { run, epoch, uid: uid(0), segment: 0, guilty: true };
+        assert!(!is_free(hotkey(1), accuse(0)), "a miner does not judge");
+        assert!(!is_free(hotkey(5), vote.clone()), "nobody is accused");
+        free_once(hotkey(4), accuse(0));
+        free_once(hotkey(4), accuse(1));
+        assert!(!is_free(hotkey(4), accuse(2)), "its bond has no third deposit");
+        assert!(!is_free(hotkey(4), vote.clone()), "who accuses has voted");
+        free_once(hotkey(5), vote);
+    });
+}
+
+#[test]
+fn asking_for_evidence_and_answering_are_free_once() {
+    with_judges(|| {
+        let (run, epoch, incarnation) = (RUN, Epoch(0), member(0).incarnation);
+        let ask = Call::request_evidence { run, epoch, uid: uid(0), incarnation, wanted: Hash::ZERO };
+        let answer = Call::answer_evidence { run, epoch, root: Hash::ZERO };
+        assert!(!is_free(hotkey(1), ask.clone()));
+        assert!(!is_free(hotkey(0), answer.clone()), "nobody asked");
+        free_once(hotkey(4), ask.clone());
+        free_once(hotkey(0), answer);
+        free_once(hotkey(4), ask);
+    });
+}
+
+#[test]
+fn transcripts_are_free_in_their_windows() {
+    with_judges(|| {
+        let (run, epoch) = (RUN, Epoch(0));
+        let one = Transcript {
+            uid: uid(0),
+            incarnation: member(0).incarnation,
+            segment: 1,
+            root: Hash([3; 32]),
+            agrees: true,
+        };
+        let (salt, transcripts): (_, Transcripts) = ([1; 32], vec![one].try_into().unwrap());
+        let author = crate::types::key(&hotkey(4));
+        let hash = transcripts_hash(&Iota::genesis_hash(), run, &author, epoch, &salt, &transcripts);
+        let commit = Call::commit_transcripts { run, epoch, hash };
+        let open = Call::submit_transcripts { run, epoch, salt, transcripts: transcripts.clone() };
+        assert!(!is_free(hotkey(0), commit.clone()), "a miner audits nobody");
+        free_once(hotkey(4), commit);
+        assert!(!is_free(hotkey(4), open.clone()), "not in its window");
+        run_to(schedule().score_reveal().start);
+        let wrong = Call::submit_transcripts { run, epoch, salt: [2; 32], transcripts };
+        assert!(!is_free(hotkey(4), wrong), "what does not match is not free");
+        free_once(hotkey(4), open);
+    });
+}
+
+#[test]
+fn a_proof_of_equivocation_is_free_for_anybody_who_has_one() {
+    with_judges(|| {
+        let signed_header = |codes: u8| {
+            let header = HopHeader {
+                version: WIRE_VERSION,
+                run: RUN,
+                epoch: Epoch(0),
+                sample: Sample(3),
+                attempt: Attempt(0),
+                stage: Stage(1),
+                direction: Direction::Forward,
+                from: uid(0),
+                values: 64,
+                codec: WireCodec::Int8,
+                codes_hash: Hash([codes; 32]),
+                parent: Hash::ZERO,
+            };
+            let unsigned = SignedHeader { header, signature: [0; 64] };
+            let bytes = unsigned.signed_bytes(&Iota::genesis_hash());
+            SignedHeader { signature: hotkey_pair(0).sign(&bytes.0).0, ..unsigned }
+        };
+        let proof = Equivocation { first: signed_header(1), second: signed_header(2) };
+        let mut forged = proof.clone();
+        forged.second.signature = [0; 64];
+        assert!(!is_free(coldkey(20), Call::report_equivocation { proof: forged }));
+        free_once(coldkey(20), Call::report_equivocation { proof });
     });
 }
 

@@ -77,6 +77,23 @@ fn two_thirds_for_gate_the_miner_and_return_the_deposit() {
 }
 
 #[test]
+fn the_view_of_an_epochs_court_shows_accusation_votes_and_gates() {
+    with_judges(3, || {
+        assert!(Iota::court_view(RUN, ACCUSED).is_empty());
+        assert_ok!(accuse(4, 0, 7));
+        let court = Iota::court_view(RUN, ACCUSED);
+        let accusation = court.accusation(uid(0), 7).unwrap();
+        assert_eq!((accusation.accuser, accusation.evidence), (uid(4), EVIDENCE));
+        assert_eq!((&accusation.votes[..], accusation.verdict), (&[(uid(4), true)][..], None));
+        assert_ok!(vote(5, 0, 7, true));
+        let court = Iota::court_view(RUN, ACCUSED);
+        assert_eq!(court.accusation(uid(0), 7).unwrap().verdict, Some(true));
+        assert_eq!(court.gated, vec![(uid(0), member(0).incarnation)]);
+        assert_eq!(court.wrong_gates(&Iota::snapshot_view(RUN, ACCUSED).unwrap()), vec![]);
+    });
+}
+
+#[test]
 fn two_thirds_against_take_the_deposit_for_the_treasury() {
     with_judges(3, || {
         let before = treasury();

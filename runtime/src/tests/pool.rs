@@ -1,8 +1,12 @@
 //! What the pool hears about protocol calls: which go first, and which exclude each other.
 
 use iota_protocol::{
-    ids::{Epoch, Incarnation, Uid},
+    equivocation::{Equivocation, SignedHeader},
+    ids::{Attempt, Epoch, Incarnation, Sample, Stage, Uid},
+    params::WireCodec,
     phase::Phase,
+    receipt::Direction,
+    wire::{HopHeader, WIRE_VERSION},
     work::{ScoreReveal, WorkCommit},
 };
 use polkadot_sdk::{
@@ -136,6 +140,54 @@ fn a_reveal_fills_the_slot_of_its_author_whoever_sends_it() {
         };
         assert_eq!(of(1, 3), of(2, 3));
         assert_ne!(of(1, 3), of(1, 4), "nobody committed for member 4");
+    });
+}
+
+#[test]
+fn a_judge_has_a_slot_for_each_thing_that_it_judges_and_a_proof_one_for_all() {
+    on_running_chain(|_| {
+        let slot = |who: u8, call: pallet_iota::Call<Runtime>| {
+            crate::protocol_payment::first_and_once(&RuntimeCall::Iota(call), &account(&hot(who))).provides
+        };
+        let vote = |segment, guilty| pallet_iota::Call::vote {
+            run: RUN,
+            epoch: Epoch(0),
+            uid: Uid(0),
+            segment,
+            guilty,
+        };
+        assert_eq!(slot(1, vote(3, true)), slot(1, vote(3, false)), "one vote, whatever it says");
+        assert_ne!(slot(1, vote(3, true)), slot(1, vote(4, true)));
+        assert_ne!(slot(1, vote(3, true)), slot(2, vote(3, true)));
+        let ask = |uid| pallet_iota::Call::request_evidence {
+            run: RUN,
+            epoch: Epoch(0),
+            uid: Uid(uid),
+            incarnation: Incarnation(0),
+            wanted: Hash32([0; 32]),
+        };
+        assert_ne!(slot(1, ask(0)), slot(1, ask(1)));
+        let header = |codes| SignedHeader {
+            header: HopHeader {
+                version: WIRE_VERSION,
+                run: RUN,
+                epoch: Epoch(0),
+                sample: Sample(3),
+                attempt: Attempt(0),
+                stage: Stage(1),
+                direction: Direction::Forward,
+                from: Uid(0),
+                values: 64,
+                codec: WireCodec::Int8,
+                codes_hash: Hash32([codes; 32]),
+                parent: Hash32([0; 32]),
+            },
+            signature: [0; 64],
+        };
+        let proof = |codes| pallet_iota::Call::report_equivocation {
+            proof: Equivocation { first: header(0), second: header(codes) },
+        };
+        assert_eq!(slot(1, proof(1)), slot(2, proof(2)), "one proof against one member is enough");
     });
 }
 

@@ -93,6 +93,7 @@ fn fetch_requests() -> Vec<FetchRequest> {
         FetchRequest::StateChunk { run, epoch, stage, index: 6 },
         FetchRequest::Report { run, epoch },
         FetchRequest::StepState { run, epoch, version: Version(8), part: 9 },
+        FetchRequest::Case { run, epoch, uid: Uid(4), segment: 11, part: 1 },
     ]
 }
 

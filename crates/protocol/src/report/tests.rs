@@ -32,6 +32,7 @@ fn report(harm_micro: u32) -> (Report, Vec<Vec<Uid>>) {
         skips: Vec::new(),
         observations,
         audits: Vec::new(),
+        secret: Hash::ZERO,
         next_secret: Hash::ZERO,
         heldout_micro: None,
     };
@@ -98,4 +99,14 @@ proptest! {
         prop_assert!(!changed.wrong_lines(&stages).is_empty());
         prop_assert_ne!(changed.root(), honest.root());
     }
+}
+
+#[test]
+fn a_report_opens_the_secret_that_the_one_before_it_fixed() {
+    let secret = Hash([7; 32]);
+    let before = Report { next_secret: Report::secret_hash(&secret), ..report(0).0 };
+    let after = Report { epoch: before.epoch.next(), secret, ..report(0).0 };
+    assert!(after.opens(&before));
+    assert!(!Report { secret: Hash([8; 32]), ..after.clone() }.opens(&before), "another secret");
+    assert!(!Report { epoch: before.epoch, ..after }.opens(&before), "of the same epoch");
 }

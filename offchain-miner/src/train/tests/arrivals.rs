@@ -1,5 +1,6 @@
 //! What arrives twice, late, or from someone else.
 
+use iota_protocol::equivocation::{Equivocation, SignedHeader};
 use iota_protocol::ids::{Attempt, Epoch, Sample, Stage, Uid};
 use iota_protocol::receipt::Direction;
 use iota_protocol::wire::TrainReply;
@@ -81,6 +82,46 @@ async fn a_gradient_that_overtakes_the_acknowledgement_names_its_sender() {
     let of = |direction| life.training.receipts.iter().find(|r| r.direction == direction).unwrap();
     assert_eq!(of(Direction::Forward).to, sent.to, "the late acknowledgement still leaves its receipt");
     assert_eq!(of(Direction::Backward).from, sent.to);
+}
+
+#[tokio::test]
+async fn two_bodies_for_one_hop_are_proof_and_two_parents_are_none() {
+    let (mut world, mut life, _folder) = middle().await;
+    let first = world.hop_in(Sample(0), Attempt(0), Direction::Forward, world.upstream(0));
+    life.training.testify(&first);
+    life.training.testify(&first);
+    let other_sender = world.hop_in(Sample(0), Attempt(0), Direction::Forward, world.upstream(1));
+    life.training.testify(&other_sender);
+    assert!(world.found.try_recv().is_err(), "sent again, or by somebody else");
+    let second = world.contradicting(&first);
+    assert!(life.training.check(&second, &peer_of(world.upstream(0))).is_ok(), "each for itself is fine");
+    life.training.testify(&second);
+    let proof = world.found.try_recv().unwrap();
+    assert_eq!(proof.check(), Ok(()));
+    assert_eq!((proof.first.header, proof.second.header), (first.header, second.header));
+}
+
+/// Two upstream miners with the same attempt number: the one's neighbour fell silent when the other did.
+#[tokio::test]
+async fn regression_answering_two_upstreams_under_one_attempt_contradicts_nothing() {
+    let (world, mut life, _folder) = middle().await;
+    let hop = |from| world.hop_in(Sample(0), Attempt(1), Direction::Forward, from);
+    let mut second = hop(world.upstream(1));
+    second.header.parent = iota_protocol::ids::Hash([4; 32]);
+    life.training.forward_arrived(hop(world.upstream(0)), &mut life.trainer).await.unwrap();
+    life.finish(&world).await;
+    life.training.forward_arrived(second, &mut life.trainer).await.unwrap();
+    life.exchange(&world);
+    let said: Vec<SignedHeader> = life
+        .sent
+        .iter()
+        .filter(|(_, hop)| hop.header.sample == Sample(0) && hop.header.direction == Direction::Backward)
+        .map(|(_, hop)| SignedHeader { header: hop.header.clone(), signature: hop.signature })
+        .collect();
+    let [first, second] = said.as_slice() else { panic!("{said:?}") };
+    assert!(first.is_same_hop(second) && first.header.parent != second.header.parent);
+    let proof = Equivocation { first: first.clone(), second: second.clone() };
+    assert!(proof.check().is_err(), "an honest miner must not be provably guilty");
 }
 
 #[tokio::test]

@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use codec::{Decode, Encode};
 use iota_compute::{state_root, StepState};
+use iota_protocol::ids::Hash;
 use iota_protocol::receipt::LogEvent;
 use iota_protocol::wire::FetchReply;
+use iota_worker::fetch::list_root;
 use tokio::sync::{watch, Semaphore};
 
 use super::world::World;
-use crate::serve::{Past, Server};
+use crate::answers::serves;
+use crate::serve::Server;
 use crate::store::EntryChunks;
 
 async fn check_stage(stage: u16) {
@@ -20,17 +23,17 @@ async fn check_stage(stage: u16) {
     let (ctx, log) = (&life.training.ctx, life.training.log.clone());
     let entry = EntryChunks::new(Vec::new());
     ctx.store.put_commit(ctx.epoch, life.training.receipts.encode(), log.encode(), entry).unwrap();
-    let past = Past { epoch: ctx.epoch, stage: ctx.stage, tokens: ctx.tokens, data_base: ctx.data_base };
+    let past = ctx.past();
     let (_keep, past) = watch::channel(vec![past]);
     let server = Server {
         run: ctx.run,
-        params: Arc::clone(&ctx.params),
         me: ctx.me.uid,
         store: Arc::clone(&ctx.store),
         dataset: ctx.dataset.clone(),
         device: iota_compute::init_runtime(1),
         past,
         regenerations: Arc::new(Semaphore::new(1)),
+        withholds_from: None,
     };
     let steps = log.iter().filter_map(|event| match event {
         LogEvent::Step { version, state_root } => Some((*version, *state_root)),
@@ -42,8 +45,15 @@ async fn check_stage(stage: u16) {
         let FetchReply::Bytes(bytes) = reply else { panic!("stage {stage}, step {version}: {reply:?}") };
         let state = StepState::decode(&mut bytes.as_slice()).unwrap();
         assert_eq!(state_root(&state), committed, "stage {stage}, step {version}");
+        assert!(serves(&server, ctx.epoch, committed).await, "stage {stage}, step {version}");
         checked += 1;
     }
+    for wanted in [list_root(&log), list_root(&life.training.receipts)] {
+        assert!(serves(&server, ctx.epoch, wanted).await, "stage {stage}: {wanted}");
+    }
+    assert!(!serves(&server, ctx.epoch, Hash([9; 32])).await, "nothing is promised that is not there");
+    let refusing = Server { withholds_from: Some(ctx.epoch), ..server.clone() };
+    assert!(!serves(&refusing, ctx.epoch, list_root(&log)).await);
     assert!(checked > 1, "stage {stage}: {checked} local steps");
     assert_eq!(
         server.step_state(ctx.epoch.next(), iota_protocol::ids::Version(1), 0).await,

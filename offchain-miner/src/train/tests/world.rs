@@ -9,6 +9,7 @@ use iota_compute::layout::StageLayout;
 use iota_compute::outer::OuterState;
 use iota_compute::presets::run_params;
 use iota_network::{Network, NetworkConfig, PeerKey};
+use iota_protocol::equivocation::Equivocation;
 use iota_protocol::hash::Domain;
 use iota_protocol::ids::{AccountKey, Attempt, Epoch, Hash, Incarnation, RunId, Sample, Stage, Uid};
 use iota_protocol::params::RunParams;
@@ -20,6 +21,7 @@ use iota_service::keys::Hotkey;
 use iota_worker::exchange::ExchangeError;
 use iota_worker::identity::Identity;
 use tempfile::TempDir;
+use tokio::sync::mpsc;
 
 use super::super::outbound::Answer;
 use super::super::{EpochContext, Outgoing, TrainEpoch};
@@ -46,6 +48,9 @@ pub struct World {
     params: Arc<RunParams>,
     dataset: Arc<Dataset>,
     network: Network,
+    proofs: mpsc::Sender<Equivocation>,
+    /// What was found against neighbours.
+    pub found: mpsc::Receiver<Equivocation>,
     pub stage: Stage,
     pub state: OuterState,
 }
@@ -76,7 +81,8 @@ impl World {
         let state = OuterState::initial(&params, &StageLayout::new(&params, stage).unwrap());
         let (network, _inbound) =
             Network::start(NetworkConfig::new(PeerKey::from_seed([99; 32]), Vec::new())).await.unwrap();
-        Self { _text: folder, params: Arc::new(params), dataset, network, stage, state }
+        let (proofs, found) = mpsc::channel(crate::signed::PROOFS);
+        Self { _text: folder, params: Arc::new(params), dataset, network, proofs, found, stage, state }
     }
 
     fn context(&self, store: Arc<Store>) -> EpochContext {
@@ -97,6 +103,7 @@ impl World {
             store,
             dataset: Some(Arc::clone(&self.dataset)),
             fault: None,
+            proofs: self.proofs.clone(),
             meter: WireMeter::default(),
             gauges: Gauges::default(),
         }
@@ -151,6 +158,19 @@ impl World {
         };
         let signature = identity(from).sign(Domain::Message, EPOCH, &header.id());
         Hop { header, signature, codes }
+    }
+
+    /// Another body for the same hop, with a signature that holds.
+    pub fn contradicting(&self, hop: &Hop) -> Hop {
+        let other = self.hop_in(
+            Sample(hop.header.sample.0 + 100),
+            hop.header.attempt,
+            hop.header.direction,
+            hop.header.from,
+        );
+        let header = HopHeader { codes_hash: other.header.codes_hash, ..hop.header.clone() };
+        let signature = identity(header.from).sign(Domain::Message, EPOCH, &header.id());
+        Hop { header, signature, codes: other.codes }
     }
 
     /// A miner of the stage before this one.
