@@ -24,7 +24,7 @@ pub(super) const PATHS: [(&str, &str); 11] = [
         "/api/v1/runs/{run}/epochs/{epoch}",
         "An epoch: windows, miners, validators, agreement, pathways, payments, events",
     ),
-    ("/api/v1/runs/{run}/epochs/{epoch}/audit", "The nine invariants of an epoch's emission"),
+    ("/api/v1/runs/{run}/epochs/{epoch}/audit", "The ten invariants of an epoch's emission"),
     ("/api/v1/runs/{run}/epochs/{epoch}/bundle", "Everything that verify-epoch needs, as one file"),
     ("/api/v1/accounts/{account}", "An account, by address or 64 hex digits"),
     ("/api/v1/blocks/{block}", "A block and its events"),

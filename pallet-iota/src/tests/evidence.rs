@@ -105,7 +105,7 @@ fn an_answer_that_is_a_lie_does_not_keep_the_pay() {
 /// Everybody commits in the current epoch, so that `Train` does not go on after `Commit`.
 fn commit_all() {
     run_to_phase(Phase::Commit);
-    (0..4).for_each(|index| assert_ok!(Iota::commit_work(signed(hotkey(index)), RUN, Epoch(1), work(index))));
+    (0..4).for_each(commit);
 }
 
 #[test]
