@@ -39,6 +39,8 @@ impl Observer {
             if told == Some(view.epoch()) {
                 continue;
             }
+            // Parameters may have changed with the epoch.
+            self.identity();
             self.neighbours(&view);
             match self.earnings(view.epoch()).await {
                 Ok(()) => told = Some(view.epoch()),

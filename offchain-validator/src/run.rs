@@ -10,11 +10,11 @@ use iota_compute::data::Dataset;
 use iota_compute::outer::OuterState;
 use iota_compute::Device;
 use iota_network::{Inbound, Lane, Network};
-use iota_protocol::clasp::{self, Observation, Offers};
+use iota_protocol::clasp::{self, Observation};
 use iota_protocol::evidence::{self, Pathways};
 use iota_protocol::hash::{hash, Domain};
 use iota_protocol::ids::{parse_hex32, Epoch, Hash, RunId, Stage, Uid};
-use iota_protocol::report::{MinerLine, Report, SkipLine, Verdict, REPORT_VERSION};
+use iota_protocol::report::{Report, REPORT_VERSION};
 use iota_protocol::seed::audit_choices;
 use iota_protocol::view::{MemberView, RunState};
 use iota_protocol::wire::{self, FetchReply, FetchRequest};
@@ -28,13 +28,14 @@ use iota_worker::session::Session;
 use iota_worker::{listen, onboard};
 use tokio::sync::mpsc;
 
-use crate::audit::{Audit, Auditor, Subject, Which};
+use crate::audit::{Audit, Auditor, Subject};
 use crate::config::ValidatorConfig;
 use crate::court::Court;
 use crate::difficulty::Bigrams;
-use crate::docket::{Dockets, Judgement, Missing};
-use crate::exhibits::Exhibits;
+use crate::docket::{Dockets, Missing};
+use crate::examine::{self, Examiner};
 use crate::gather::{self, Evidence};
+use crate::lines::{skips_that_stand_out, Lines};
 use crate::starts::Starts;
 use crate::witness::Witness;
 use crate::{evaluate, scores, transcripts};
@@ -54,14 +55,12 @@ struct Validator {
     network: Network,
     hotkey_secret: Hash,
     submitter: Arc<Submitter>,
-    dockets: Arc<Dockets>,
+    examiner: Examiner,
     member: MemberView,
     dataset: Arc<Dataset>,
     bigrams: Bigrams,
     device: Device,
     reports: Reports,
-    /// States at the start of the newest evaluated epochs, which audits start from.
-    starts: Starts,
     /// Held-out loss of the newest evaluated states, millionths of a nat.
     heldout: Option<(Epoch, u32)>,
 }
@@ -93,7 +92,7 @@ pub async fn run(config: ValidatorConfig) -> anyhow::Result<()> {
                 }
                 continue;
             }
-            if view.epoch().0 == 0 && validator.starts.is_empty() {
+            if view.epoch().0 == 0 && validator.examiner.starts.is_empty() {
                 let states = validator.evaluation(view.epoch()).await?;
                 validator.keep_states(view.epoch(), states);
             }
@@ -133,16 +132,16 @@ async fn start(config: ValidatorConfig) -> anyhow::Result<Validator> {
     let device = iota_compute::init_runtime(config.threads);
     let bigrams = Bigrams::count(&dataset)?;
     tracing::info!(uid = %member.uid, hotkey = %member.hotkey, bigram_nats = dataset.bigram_entropy(), "validator ready");
-    let (dataset, starts) = (Arc::new(dataset), Starts::default());
+    let dataset = Arc::new(dataset);
+    let examiner = Examiner { network: network.clone(), run, dockets, starts: Starts::default() };
     let court = Court {
         session: session.clone(),
-        network: network.clone(),
         submitter: Arc::clone(&submitter),
         member: member.clone(),
-        dockets: Arc::clone(&dockets),
+        hotkey_secret,
+        examiner: examiner.clone(),
         dataset: Arc::clone(&dataset),
         device,
-        starts: starts.clone(),
     };
     tokio::spawn(court.run());
     Ok(Validator {
@@ -151,13 +150,12 @@ async fn start(config: ValidatorConfig) -> anyhow::Result<Validator> {
         network,
         hotkey_secret,
         submitter,
-        dockets,
+        examiner,
         member,
         dataset,
         bigrams,
         device,
         reports,
-        starts,
         heldout: None,
     })
 }
@@ -283,7 +281,7 @@ impl Validator {
 
     /// The secret that chooses audits of an epoch; its hash stands in the report of the one before.
     fn secret(&self, epoch: Epoch) -> [u8; 32] {
-        hash(Domain::Audit, &(self.hotkey_secret, self.session.run, epoch).encode()).0
+        examine::secret(&self.hotkey_secret, self.session.run, epoch)
     }
 
     fn observations(&self, witness: &Witness, pathways: &Pathways) -> anyhow::Result<Vec<Observation>> {
@@ -339,7 +337,7 @@ impl Validator {
         };
         for (uid, wanted) in evidence.missing() {
             let Some(incarnation) = witness.member(uid).map(|member| member.incarnation) else { continue };
-            self.dockets.miss(epoch, Missing { uid, incarnation, wanted })?;
+            self.examiner.dockets.miss(epoch, Missing { uid, incarnation, wanted })?;
         }
         let mut audits = Vec::new();
         for uid in subjects(&seed, &secret, evidence, effects, self.config.audits) {
@@ -353,37 +351,10 @@ impl Validator {
                     work: &committed.commit.work,
                     receipts: &receipts.receipts,
                 };
-                audits.push(self.audit(&auditor, &subject).await?);
+                audits.push(self.examiner.examine(&auditor, &subject).await?);
             }
         }
         Ok(audits)
-    }
-
-    /// One audit, with what it found in the docket, and the evidence behind an accusation on disk.
-    async fn audit(&self, auditor: &Auditor<'_>, subject: &Subject<'_>) -> anyhow::Result<Audit> {
-        let (epoch, uid, incarnation) = (auditor.epoch, subject.member.uid, subject.member.incarnation);
-        if let Some(known) = self.dockets.recall(epoch).audited(uid) {
-            // Before a restart: it is not found out anew, because it may have been said on chain.
-            return Ok(Audit::known(known));
-        }
-        let start = self.starts.of(epoch, subject.stage);
-        let mut exhibits = Exhibits::of(&self.network, subject.member, self.session.run, epoch);
-        let audit = auditor.audit(subject, start.as_ref(), Which::Seeded, &mut exhibits).await;
-        if let Some(wanted) = audit.missing {
-            self.dockets.miss(epoch, Missing { uid, incarnation, wanted })?;
-        }
-        let guilty = match audit.verdict {
-            Verdict::Undecided => return Ok(audit),
-            Verdict::Invalid => true,
-            Verdict::Sound => false,
-        };
-        if guilty {
-            self.dockets.keep_case(&exhibits.into_case(audit.from_version, subject.receipts))?;
-        }
-        let segment = audit.from_version.0;
-        let judgement = Judgement { uid, incarnation, segment, guilty, root: audit.root, own: true };
-        let stands = self.dockets.judge(epoch, judgement)?;
-        Ok(if stands == judgement { audit } else { Audit::known(&stands) })
     }
 
     /// Seed of an epoch that has closed: the chain keeps it as the next epoch's pathway seed.
@@ -423,7 +394,7 @@ impl Validator {
 
     fn keep_states(&mut self, epoch: Epoch, evaluated: Evaluated) {
         self.heldout = Some((epoch, evaluated.micro));
-        self.starts.keep(epoch, evaluated.states);
+        self.examiner.starts.keep(epoch, evaluated.states);
     }
 }
 
@@ -451,60 +422,4 @@ fn subjects(
         chosen.push(worst.uid);
     }
     chosen
-}
-
-/// What the lines of a report are made from.
-struct Lines<'a> {
-    evidence: &'a Evidence,
-    pathways: &'a Pathways,
-    means: &'a [clasp::MeanZ],
-}
-
-impl Lines<'_> {
-    fn mean_z(&self, uid: Uid) -> f64 {
-        self.means.iter().find(|mean| mean.uid == uid).map_or(0.0, |mean| mean.z)
-    }
-
-    fn of_committers(&self, effects: &[clasp::MinerEffect], audits: &[Audit]) -> Vec<MinerLine> {
-        let line = |committed: &gather::Committed| {
-            let uid = committed.commit.uid;
-            let effect = effects.iter().find(|effect| effect.uid == uid)?;
-            let caught = audits.iter().any(|audit| audit.uid == uid && audit.verdict == Verdict::Invalid);
-            let claimed = committed.commit.work.samples;
-            let stands = self.pathways.verified.get(&uid).copied().unwrap_or(0).min(claimed);
-            let verified = if caught || self.evidence.invalid.contains(&uid) { 0 } else { stands };
-            Some(MinerLine::new(committed.commit.incarnation, claimed, verified, effect, self.mean_z(uid)))
-        };
-        let mut lines: Vec<MinerLine> = self.evidence.commits.iter().filter_map(line).collect();
-        lines.sort_by_key(|line| line.uid);
-        lines
-    }
-
-    fn of_absent(&self, effects: &[clasp::MinerEffect], witness: &Witness) -> Vec<MinerLine> {
-        let committed = |uid: Uid| self.evidence.commits.iter().any(|known| known.commit.uid == uid);
-        let line = |effect: &clasp::MinerEffect| {
-            let member = witness.member(effect.uid)?;
-            Some(MinerLine::new(member.incarnation, 0, 0, effect, self.mean_z(effect.uid)))
-        };
-        let mut lines: Vec<MinerLine> =
-            effects.iter().filter(|effect| !committed(effect.uid)).filter_map(line).collect();
-        lines.sort_by_key(|line| line.uid);
-        lines
-    }
-}
-
-/// Senders that skip a target significantly more often than others do.
-fn skips_that_stand_out(pathways: &Pathways, config: &clasp::Config) -> Vec<SkipLine> {
-    let offers: Vec<Offers> = pathways
-        .offers
-        .iter()
-        .map(|((sender, target), (offered, skipped))| Offers {
-            sender: *sender,
-            target: *target,
-            offered: *offered,
-            skipped: *skipped,
-        })
-        .collect();
-    let tests = clasp::skip_tests(&offers, config.false_discovery_rate);
-    tests.iter().filter(|test| test.significant).map(Into::into).collect()
 }
