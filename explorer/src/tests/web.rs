@@ -217,7 +217,7 @@ async fn audit_and_bundle_are_served() {
     let site = site(1_000).await;
     let audit = json(&site, "/api/v1/runs/0/epochs/1/audit").await;
     assert_eq!(audit["verdict"], "pass");
-    assert_eq!(audit["findings"].as_array().unwrap().len(), 9);
+    assert_eq!(audit["findings"].as_array().unwrap().len(), 10);
     let answer = get(&site, "/api/v1/runs/0/epochs/1/bundle").await;
     assert!(answer.head.contains("attachment; filename=\"iota-run-0-epoch-1.json\""), "{}", answer.head);
     let dir = tempfile::tempdir().unwrap();
