@@ -4,10 +4,10 @@
 //! other validator finds the same. Whatever could not be fetched, bytes that do not match their root
 //! included, is `Undecided` and accuses nobody: such bytes carry no signature that would prove who sent them.
 
-use iota_compute::codec as values;
 use iota_compute::data::Dataset;
 use iota_compute::outer::OuterState;
-use iota_compute::replay::{EventInput, ReplayError, Replayer};
+use iota_compute::replay::{EventInput, ReplayError, Replayed, Replayer};
+use iota_compute::tolerance::{self, codes_distance, loss_distance, state_distance};
 use iota_compute::{tokens_hash, Device, StageInput, StepState};
 use iota_protocol::ids::{Epoch, Hash, Incarnation, Sample, Stage, Uid, Version};
 use iota_protocol::params::RunParams;
@@ -23,10 +23,6 @@ use serde::{Deserialize, Serialize};
 use crate::docket::Judgement;
 use crate::exhibits::Exhibits;
 
-/// Relative L2 distance between replayed and claimed values up to which another machine's rounding
-/// explains the difference. Bit equality is expected on one kind of machine; this bound is not yet
-/// calibrated per device pair.
-const TOLERANCE: f64 = 0.02;
 /// Time for one audit, whatever the audited miner does: two fit well into the commit window of the
 /// shortest preset (28 blocks), and a row that is late pays nobody.
 const AUDIT_TIME: std::time::Duration = std::time::Duration::from_secs(8);
@@ -220,13 +216,16 @@ impl Auditor<'_> {
         for event in &events {
             inputs.push(self.inputs(subject, event, exhibits).await?);
         }
-        let replayed = tokio::task::block_in_place(|| self.run_segment(subject, state, &events, &inputs))?;
-        exhibits.replayed = replayed.iter().map(|mine| mine.event).collect();
-        let mut exact = true;
-        for (event, mine) in events.iter().zip(&replayed) {
-            if event != &mine.event {
-                self.explain(event, mine, exact, exhibits).await?;
-                exact = false;
+        let replay = tokio::task::block_in_place(|| self.run_segment(subject, &state, &events, &inputs))?;
+        exhibits.replayed = replay.events.iter().map(|mine| mine.event).collect();
+        for (event, mine) in events.iter().zip(&replay.events) {
+            match *event {
+                _ if *event == mine.event => {}
+                LogEvent::Step { version, state_root } => {
+                    let theirs = exhibits.state(version, state_root).await?;
+                    check_step(version, state_distance(&state, &replay.end, &theirs))?;
+                }
+                _ => self.explain(event, mine, exhibits).await?,
             }
             check_loss(subject, event, mine)?;
         }
@@ -236,12 +235,12 @@ impl Auditor<'_> {
     fn run_segment(
         &self,
         subject: &Subject<'_>,
-        state: StepState,
+        state: &StepState,
         events: &[LogEvent],
         inputs: &[Inputs],
-    ) -> Found<Vec<iota_compute::replay::Replayed>> {
-        let mut replayer =
-            Replayer::new(self.params, subject.stage, state, self.tokens, self.device).map_err(undecided)?;
+    ) -> Found<Replay> {
+        let mut replayer = Replayer::new(self.params, subject.stage, state.clone(), self.tokens, self.device)
+            .map_err(undecided)?;
         let mut replayed = Vec::new();
         for (event, input) in events.iter().zip(inputs) {
             replayed.push(replayer.apply(event, input.as_event_input()).map_err(|error| match error {
@@ -250,7 +249,7 @@ impl Auditor<'_> {
                 impossible => Stop::Invalid(impossible.to_string()),
             })?);
         }
-        Ok(replayed)
+        Ok(Replay { events: replayed, end: replayer.snapshot().map_err(undecided)? })
     }
 
     async fn inputs(
@@ -288,62 +287,33 @@ impl Auditor<'_> {
         Ok((inputs, last.then_some(targets)))
     }
 
-    /// Replay and log differ in a hash: within tolerance when the claimed values are near ours.
-    async fn explain(
-        &self,
-        event: &LogEvent,
-        mine: &iota_compute::replay::Replayed,
-        exact: bool,
-        exhibits: &mut Exhibits<'_>,
-    ) -> Found<()> {
+    /// Replay and log differ in the hash of a message: allowed while the values are near ours.
+    async fn explain(&self, event: &LogEvent, mine: &Replayed, exhibits: &mut Exhibits<'_>) -> Found<()> {
         let claimed = match event {
             LogEvent::Forward { output, .. } | LogEvent::Backward { output, .. } if *output != Hash::ZERO => {
                 *output
-            }
-            // Every pass was the same bits, so the machines compute alike, and only the step is not.
-            LogEvent::Step { version, .. } if exact => {
-                return Err(Stop::Invalid(format!(
-                    "step {version} does not follow from the passes before it"
-                )));
-            }
-            LogEvent::Step { version, .. } => {
-                return Err(Stop::Undecided(format!(
-                    "state after step {version} differs from the replay on this machine"
-                )));
             }
             other => {
                 return Err(Stop::Invalid(format!("replay gives {:?}, the log says {other:?}", mine.event)))
             }
         };
         let theirs = exhibits.codes(claimed).await?;
-        let distance = self.distance(&mine.codes, &theirs).map_err(Stop::Invalid)?;
-        if distance <= TOLERANCE {
+        let distance = codes_distance(self.params, &mine.codes, &theirs).map_err(Stop::Invalid)?;
+        if distance <= tolerance::CODES {
             return Ok(());
         }
         Err(Stop::Invalid(format!(
-            "{event:?}: replayed values are {distance:.3} away (relative L2), allowed {TOLERANCE}"
+            "{event:?}: replayed values are {distance:.2e} away (relative L2), allowed {:.0e}",
+            tolerance::CODES
         )))
     }
+}
 
-    fn distance(&self, mine: &[u8], theirs: &[u8]) -> Result<f64, String> {
-        let count = usize::try_from(self.params.values_per_message()).unwrap_or(usize::MAX);
-        let wire = self.params.train.wire;
-        let (mine, my_ids) = values::split(wire, mine, count);
-        let (theirs, their_ids) = values::split(wire, theirs, count);
-        if my_ids != their_ids {
-            return Err("the token ids after the codes are not those of the sample".into());
-        }
-        let decode = |codes: &[u8]| {
-            let mut out = Vec::new();
-            values::decode(wire, codes, count, &mut out).map_err(|error| error.to_string())?;
-            Ok::<_, String>(out)
-        };
-        let (mine, theirs) = (decode(mine)?, decode(theirs)?);
-        let square = |x: f64| x * x;
-        let difference: f64 = mine.iter().zip(&theirs).map(|(a, b)| square(f64::from(a - b))).sum();
-        let norm: f64 = mine.iter().map(|a| square(f64::from(*a))).sum();
-        Ok((difference / norm.max(f64::MIN_POSITIVE)).sqrt())
-    }
+/// What a segment gives on this machine.
+struct Replay {
+    events: Vec<Replayed>,
+    /// The state after its step.
+    end: StepState,
 }
 
 enum Inputs {
@@ -425,13 +395,25 @@ fn receipts_match_log(receipts: &[Receipt], log: &[LogEvent]) -> Result<(), Stri
     Ok(())
 }
 
+/// The step follows from the passes before it, up to the rounding of another machine. Passes that are the
+/// same bits prove no like machine: codes are coarse, and the gradients of the weights never are.
+fn check_step(version: Version, distance: f64) -> Found<()> {
+    if distance <= tolerance::UPDATE {
+        return Ok(());
+    }
+    Err(Stop::Invalid(format!(
+        "step {version} does not follow from the passes before it: {distance:.2e} away (relative L2), allowed {:.0e}",
+        tolerance::UPDATE
+    )))
+}
+
 /// A last-stage miner's reported loss is what the replay gives.
 fn check_loss(subject: &Subject<'_>, event: &LogEvent, mine: &iota_compute::replay::Replayed) -> Found<()> {
     let (LogEvent::Forward { sample, .. }, Some(loss)) = (event, mine.loss) else { return Ok(()) };
     let reported = subject.receipts.iter().find(|r| r.sample == *sample && r.loss_micro.is_some());
     let Some(claimed) = reported.and_then(|receipt| receipt.loss_micro) else { return Ok(()) };
     let claimed = f64::from(claimed) / 1e6;
-    if (claimed - f64::from(loss)).abs() <= TOLERANCE * f64::from(loss).max(1e-3) {
+    if loss_distance(f64::from(loss), claimed) <= tolerance::LOSS {
         Ok(())
     } else {
         Err(Stop::Invalid(format!("sample {sample}: reported loss {claimed:.4}, replayed {loss:.4}")))
@@ -444,6 +426,15 @@ mod tests {
 
     fn step(version: u32) -> LogEvent {
         LogEvent::Step { version: Version(version), state_root: Hash::ZERO }
+    }
+
+    #[test]
+    fn a_step_that_was_not_taken_is_named_and_rounding_is_not() {
+        assert!(check_step(Version(3), 0.0).is_ok());
+        assert!(check_step(Version(3), tolerance::UPDATE).is_ok());
+        for distance in [1.0, tolerance::UPDATE * 1.01, f64::NAN, f64::INFINITY] {
+            assert!(matches!(check_step(Version(3), distance), Err(Stop::Invalid(_))), "{distance}");
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub struct Exhibits<'a> {
     run: RunId,
     epoch: Epoch,
     log: Option<Vec<LogEvent>>,
-    state: Option<Vec<u8>>,
+    states: BTreeMap<Hash, Vec<u8>>,
     codes: BTreeMap<Hash, Vec<u8>>,
     waiting: Option<Hash>,
     /// Events as the replay gave them; set by the audit.
@@ -61,7 +61,7 @@ impl<'a> Exhibits<'a> {
             run,
             epoch,
             log: None,
-            state: None,
+            states: BTreeMap::new(),
             codes: BTreeMap::new(),
             waiting: None,
             replayed: Vec::new(),
@@ -72,7 +72,10 @@ impl<'a> Exhibits<'a> {
     #[must_use]
     pub fn with(mut self, case: Case) -> Self {
         self.log = Some(case.log);
-        self.state = case.state;
+        let rooted = |bytes: Vec<u8>| {
+            StepState::decode(&mut bytes.as_slice()).ok().map(|state| (state_root(&state), bytes))
+        };
+        self.states = case.states.into_iter().filter_map(rooted).collect();
         self.codes = case.codes.into_iter().map(|codes| (codes_hash(&codes), codes)).collect();
         self
     }
@@ -89,7 +92,7 @@ impl<'a> Exhibits<'a> {
             segment: segment.0,
             receipts: receipts.to_vec(),
             log: self.log.unwrap_or_default(),
-            state: self.state,
+            states: self.states.into_values().collect(),
             codes: self.codes.into_values().collect(),
         }
     }
@@ -125,7 +128,7 @@ impl<'a> Exhibits<'a> {
     pub(crate) async fn state(&mut self, version: Version, root: Hash) -> Found<StepState> {
         let right =
             |bytes: &[u8]| StepState::decode(&mut &*bytes).ok().filter(|state| state_root(state) == root);
-        if let Some(state) = self.state.as_deref().and_then(right) {
+        if let Some(state) = self.states.get(&root).and_then(|bytes| right(bytes)) {
             return Ok(state);
         }
         self.waiting = Some(root);
@@ -136,7 +139,7 @@ impl<'a> Exhibits<'a> {
         let bytes = fetched.map_err(|reason| Stop::Missing(root, reason))?;
         let wrong = || format!("what is served as the state after step {version} does not match {root}");
         let state = right(&bytes).ok_or_else(|| Stop::Missing(root, wrong()))?;
-        self.state = Some(bytes);
+        self.states.insert(root, bytes);
         Ok(state)
     }
 

@@ -34,8 +34,9 @@ pub struct Case {
     pub receipts: Vec<Receipt>,
     /// Its whole event log.
     pub log: Vec<LogEvent>,
-    /// The encoded trainer state before the segment; none at the epoch's start, whose state is public.
-    pub state: Option<Vec<u8>>,
+    /// Encoded trainer states under roots in the log: before the segment, unless it begins at the epoch's
+    /// start, whose state is public; after it, where the replay ends at another.
+    pub states: Vec<Vec<u8>>,
     /// Code bytes that the segment reads or that the miner claims to have sent.
     pub codes: Vec<Vec<u8>>,
 }
@@ -70,7 +71,7 @@ mod tests {
             segment: 5,
             receipts: vec![],
             log: vec![],
-            state: None,
+            states: vec![],
             codes: vec![vec![1]],
         };
         assert_eq!(case.root(), root_of(&case.encode()));
@@ -78,7 +79,7 @@ mod tests {
             Case { epoch: Epoch(3), ..case.clone() },
             Case { uid: Uid(4), ..case.clone() },
             Case { segment: 6, ..case.clone() },
-            Case { state: Some(vec![]), ..case.clone() },
+            Case { states: vec![vec![]], ..case.clone() },
             Case { codes: vec![vec![2]], ..case.clone() },
         ];
         for other in others {
