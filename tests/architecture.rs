@@ -50,7 +50,7 @@ impl Graph {
     }
 }
 
-const OURS: [&str; 15] = [
+const OURS: [&str; 16] = [
     "iota-protocol",
     "iota-compute",
     "iota-network",
@@ -66,6 +66,7 @@ const OURS: [&str; 15] = [
     "iota-runtime",
     "iota-node",
     "iota-wasm-builder",
+    "iota-weights",
 ];
 
 fn ours(graph: &Graph, package: &str) -> BTreeSet<String> {
@@ -106,6 +107,7 @@ fn dependencies_point_one_way() {
     uses_at_most(&graph, "pallet-iota", &["iota-protocol"]);
     uses_at_most(&graph, "iota-runtime", &["iota-protocol", "pallet-iota"]);
     uses_at_most(&graph, "iota-node", &["iota-runtime"]);
+    uses_at_most(&graph, "iota-weights", &["iota-runtime", "pallet-iota"]);
 }
 
 #[test]

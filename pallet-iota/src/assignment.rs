@@ -1,6 +1,6 @@
 //! Who holds which stage in the next epoch, who may score, who is let go.
 
-use alloc::vec::Vec;
+use alloc::{collections::BTreeSet, vec::Vec};
 use iota_protocol::{
     assignment::assign,
     ids::{Epoch, Hash, RunId, Stage, Uid},
@@ -11,10 +11,10 @@ use iota_protocol::{
 use polkadot_sdk::frame_support::{traits::Get, BoundedVec};
 
 use crate::{
-    epoch::{Committers, PaidWork},
-    pallet::{Config, Endpoints, Event, Members, Pallet},
+    close::{Committers, PaidWork, MAX_LEAVING},
+    pallet::{Arrivals, Config, Endpoints, Event, Members, Pallet},
     types::{Member, ValidatorRecord, MAX_VALIDATORS},
-    weights::Meter,
+    weights::{count, Meter, WeightInfo},
 };
 
 /// Epochs in a row without a commit after which a miner loses its stage and must serve again: one
@@ -31,21 +31,18 @@ impl<T: Config> Pallet<T> {
         members
     }
 
-    /// Miners that published where they can be reached.
-    pub(crate) fn reachable_miners(run: RunId, meter: &mut Meter) -> u32 {
+    /// Miners that published where they can be reached, and all members.
+    pub(crate) fn reachable_miners(run: RunId) -> (u32, u32) {
         let members = Self::members_of(run);
-        meter.read(members.len());
         let reachable = members.iter().filter(|(_, member)| can_be_assigned(member)).count();
-        u32::try_from(reachable).unwrap_or(u32::MAX)
+        (count(reachable), count(members.len()))
     }
 
     /// Validators with a permit: the highest bonds, at least the least bond; ties to the lower uid.
     pub(crate) fn permitted_validators(
         run: RunId,
-        meter: &mut Meter,
     ) -> BoundedVec<ValidatorRecord, polkadot_sdk::frame_support::traits::ConstU32<MAX_VALIDATORS>> {
         let members = Self::members_of(run);
-        meter.read(members.len());
         let least = T::MinValidatorBond::get();
         // Who leaves with this `Close` could not reveal, and who stopped revealing does not count.
         let may = |m: &Member| m.bond >= least && !m.leaving && Self::reveals_enough(m);
@@ -66,12 +63,22 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Removes members that leave, takes the stage from miners that are gone, seats newcomers.
+    ///
+    /// At most `MAX_LEAVING` leave: first those whose seats are promised, then by uid. The others stay as
+    /// they are, with their stage, and leave at a later `Close`.
     pub(crate) fn retire_members(run: RunId, committers: &Committers, meter: &mut Meter) {
-        for (uid, mut member) in Self::members_of(run) {
-            meter.read(1);
-            if member.leaving {
+        let members = Self::members_of(run);
+        let promised: BTreeSet<Uid> = Arrivals::<T>::get(run).iter().map(|arrival| arrival.uid).collect();
+        let mut others = usize::try_from(MAX_LEAVING).unwrap_or(usize::MAX).saturating_sub(promised.len());
+        let (mut left, all) = (0usize, members.len());
+        for (uid, mut member) in members {
+            let leaves = member.leaving && (promised.contains(&uid) || others > 0);
+            if leaves {
+                if !promised.contains(&uid) {
+                    others = others.saturating_sub(1);
+                }
+                left = left.saturating_add(1);
                 Self::remove_member(run, uid, &member);
-                meter.write(6);
             } else if member.stage.is_some() {
                 let committed = committers.contains(&(uid, member.incarnation));
                 member.missed = if committed { 0 } else { member.missed.saturating_add(1) };
@@ -79,9 +86,10 @@ impl<T: Config> Pallet<T> {
                     Self::take_stage(run, uid, &mut member);
                 }
                 Members::<T>::insert(run, uid, member);
-                meter.write(2);
             }
         }
+        meter.add(T::WeightInfo::close_retire(count(all)));
+        meter.add(T::WeightInfo::close_leaving(count(left)));
         Self::seat_arrivals(run, meter);
     }
 
@@ -106,12 +114,9 @@ impl<T: Config> Pallet<T> {
         epoch: Epoch,
         known_before: u32,
         paid: Option<PaidWork>,
-        meter: &mut Meter,
     ) -> u32 {
         let mut members = Self::members_of(run);
         members.retain(|(_, member)| member.role == Role::Miner);
-        meter.read(members.len());
-        meter.steps(members.len().saturating_mul(params.stages.len()));
         let current: Vec<(Uid, Stage)> =
             members.iter().filter_map(|(uid, member)| member.stage.map(|stage| (*uid, stage))).collect();
         let newcomers: Vec<Uid> = members
@@ -123,11 +128,10 @@ impl<T: Config> Pallet<T> {
         Self::move_members(run, epoch, &mut members, &assigned);
         weigh(params, epoch, &mut members, paid.as_ref());
         let stage0 = assigned.iter().filter(|(_, stage)| *stage == Stage(0)).count();
-        meter.write(members.len());
         for (uid, member) in members {
             Members::<T>::insert(run, uid, member);
         }
-        u32::try_from(stage0).unwrap_or(u32::MAX)
+        count(stage0)
     }
 
     fn move_members(run: RunId, epoch: Epoch, members: &mut [(Uid, Member)], assigned: &[(Uid, Stage)]) {

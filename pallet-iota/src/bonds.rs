@@ -29,7 +29,6 @@ use polkadot_sdk::{
 use crate::{
     pallet::{Clocks, Config, Error, Event, HoldReason, Members, Pallet, Unbondings},
     types::{account, key, Member, State, Unbonding},
-    weights::Meter,
 };
 
 impl<T: Config> Pallet<T> {
@@ -93,14 +92,8 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Counts reveals and misses of those that were permitted in the epoch just scored.
-    pub(crate) fn count_reveals(
-        run: RunId,
-        snapshot: &SnapshotView,
-        scores: &[ScoreView],
-        meter: &mut Meter,
-    ) {
+    pub(crate) fn count_reveals(run: RunId, snapshot: &SnapshotView, scores: &[ScoreView]) {
         for validator in &snapshot.validators {
-            meter.read(1);
             let (uid, incarnation) = (validator.uid, validator.incarnation);
             let Some(mut member) = Members::<T>::get(run, uid) else { continue };
             if member.incarnation != incarnation {
@@ -115,7 +108,6 @@ impl<T: Config> Pallet<T> {
             if missed != member.missed_reveals {
                 member.missed_reveals = missed;
                 Members::<T>::insert(run, uid, member);
-                meter.write(1);
             }
         }
     }

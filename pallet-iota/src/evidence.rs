@@ -33,7 +33,7 @@ use crate::{
     pallet::{Config, Error, Event, EvidenceRequests, Gated, HeldPay, Pallet, Snapshots, TotalHeld},
     types::{Payment, Snapshot, MAX_VALIDATORS},
     verdicts::worked,
-    weights::Meter,
+    weights::{Meter, WeightInfo},
 };
 
 /// Requests about one miner and epoch.
@@ -154,9 +154,8 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Puts aside what is not paid yet because evidence is missing; what is left to be paid.
-    pub(crate) fn hold_pay(run: RunId, epoch: Epoch, payouts: &[Payout], meter: &mut Meter) -> Vec<Payout> {
+    pub(crate) fn hold_pay(run: RunId, epoch: Epoch, payouts: &[Payout]) -> Vec<Payout> {
         let mut rest = Vec::new();
-        meter.read(payouts.len());
         for payout in payouts {
             let request = EvidenceRequests::<T>::get((run, epoch), payout.uid);
             let failed = request.is_some_and(|own| own.incarnation == payout.incarnation && own.quorum);
@@ -168,7 +167,6 @@ impl<T: Config> Pallet<T> {
             HeldPay::<T>::insert((run, epoch), uid, Payment::new(payout));
             TotalHeld::<T>::mutate(|held| *held = held.saturating_add(amount));
             Self::deposit_event(Event::PayHeld { run, epoch, uid, incarnation, amount });
-            meter.write(2);
         }
         rest
     }
@@ -178,7 +176,7 @@ impl<T: Config> Pallet<T> {
         let gated = Gated::<T>::get((run, epoch));
         let snapshot = Snapshots::<T>::get((run, epoch)).unwrap_or_default().view();
         let now = Self::vesting_epoch(run);
-        meter.read(4);
+        let mut count = 0u32;
         for (uid, held) in HeldPay::<T>::drain_prefix((run, epoch)) {
             let Payment { incarnation, amount, .. } = held;
             TotalHeld::<T>::mutate(|total| *total = total.saturating_sub(amount));
@@ -188,14 +186,13 @@ impl<T: Config> Pallet<T> {
                 Self::lapse(amount);
                 Self::deposit_event(Event::PayLapsed { run, epoch, uid, incarnation, amount });
             } else {
-                Self::credit(run, epoch, now, &snapshot, &[held.view()], meter);
+                Self::credit(run, epoch, now, &snapshot, &[held.view()]);
             }
-            meter.read(4);
-            meter.write(4);
+            count = count.saturating_add(1);
         }
+        // All fit one pass: no more members were asked.
         let removed = EvidenceRequests::<T>::clear_prefix((run, epoch), MAX_MEMBERS, None);
-        meter.read(usize::try_from(removed.loops).unwrap_or(usize::MAX).saturating_add(1));
-        meter.write(usize::try_from(removed.unique).unwrap_or(usize::MAX));
+        meter.add(T::WeightInfo::close_evidence(count.max(removed.unique)));
     }
 
     fn lapse(amount: u128) {

@@ -20,6 +20,8 @@
 //! 14. Gates ascend; accusations and requests are of epochs that are judged; shares of active runs sum
 //!     to at most the whole, and ended runs have none.
 //! 15. Bonds between validators and miners ascend by miner, and those of one miner sum to one whole.
+//! 16. The queue of ended runs has no gap, names each run once, and no other run that ended has members or
+//!     reports.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use iota_protocol::{
@@ -42,10 +44,10 @@ use polkadot_sdk::{
 
 use crate::{
     pallet::{
-        Accusations, ActiveRuns, Arrivals, Clocks, Config, Controls, EvidenceRequests, FreeUids, Gated,
-        Handovers, HeldPay, HoldReason, Members, Merges, NextIncarnation, NextRun, NextUid, Pallet, Payouts,
-        Reports, Rewards, Runs, Scores, Shards, Snapshots, Supports, Swaps, TotalHeld, TotalMinted,
-        TotalOwed, UidOf, Unbondings, Vestings,
+        Accusations, ActiveRuns, Arrivals, Clocks, Config, Controls, EndedQueue, EndedRuns, EvidenceRequests,
+        FreeUids, Gated, Handovers, HeldPay, HoldReason, Members, Merges, NextIncarnation, NextRun, NextUid,
+        Pallet, Payouts, Reports, Rewards, Runs, Scores, Shards, Snapshots, Supports, Swaps, TotalHeld,
+        TotalMinted, TotalOwed, UidOf, Unbondings, Vestings,
     },
     types::{account, key, Merge, State},
     verdicts::VERDICT_EPOCHS,
@@ -58,8 +60,11 @@ fn ascending<K: Ord>(keys: impl Iterator<Item = K> + Clone) -> bool {
 }
 
 impl<T: Config> Pallet<T> {
-    /// Checks the list at the top of this file.
-    pub(crate) fn check_invariants() -> Check {
+    /// Checks what always holds: the list at the top of this file.
+    ///
+    /// # Errors
+    /// The number in the list and what is wrong.
+    pub fn check_invariants() -> Result<(), TryRuntimeError> {
         for run in (0..NextRun::<T>::get().0).map(RunId) {
             Self::check_run(run)?;
             Self::check_members(run)?;
@@ -72,7 +77,29 @@ impl<T: Config> Pallet<T> {
         Self::check_scores()?;
         Self::check_history()?;
         Self::check_supports()?;
-        Self::check_verdicts()
+        Self::check_verdicts()?;
+        Self::check_ended()
+    }
+
+    fn check_ended() -> Check {
+        let (first, after) = EndedQueue::<T>::get();
+        let queued: BTreeSet<RunId> =
+            (first..after).filter_map(EndedRuns::<T>::get).map(|ended| ended.run).collect();
+        let places = usize::try_from(after.saturating_sub(first)).unwrap_or(usize::MAX);
+        ensure!(queued.len() == places, "16: the queue has a gap or names a run twice");
+        ensure!(EndedRuns::<T>::iter_keys().count() == places, "16: an entry is outside of the queue");
+        let ended = |run: &RunId| Clocks::<T>::get(run).is_some_and(|clock| clock.state == State::Ended);
+        ensure!(queued.iter().all(ended), "16: a run in the queue has not ended");
+        let all = (0..NextRun::<T>::get().0).map(RunId);
+        for run in all.filter(|run| ended(run) && !queued.contains(run)) {
+            ensure!(Members::<T>::iter_key_prefix(run).next().is_none(), "16: a dropped run has members");
+            ensure!(NextUid::<T>::get(run) == 0, "16: a dropped run has uids");
+        }
+        ensure!(
+            Reports::<T>::iter_keys().all(|(run, _)| queued.contains(&run) || !ended(&run)),
+            "16: a dropped run has reports"
+        );
+        Ok(())
     }
 
     fn check_verdicts() -> Check {

@@ -37,7 +37,7 @@ use crate::{
         Vestings,
     },
     types::{account, key, Handover, Member, State, Swap},
-    weights::Meter,
+    weights::{count, Meter, WeightInfo},
 };
 
 /// Most changes of hotkeys in one epoch: a quarter of a run, so that `Close` stays bounded.
@@ -94,8 +94,7 @@ impl<T: Config> Pallet<T> {
     /// Makes the changes of hotkeys that wait, before the epoch's snapshot is taken.
     pub(crate) fn apply_swaps(run: RunId, meter: &mut Meter) {
         let swaps = Swaps::<T>::take(run);
-        meter.read(swaps.len().saturating_add(1));
-        meter.write(swaps.len().saturating_mul(6).saturating_add(1));
+        meter.add(T::WeightInfo::close_swaps(count(swaps.len())));
         for swap in &swaps {
             Self::apply_swap(run, swap);
             let _ = frame_system::Pallet::<T>::dec_providers(&account(&swap.hotkey));

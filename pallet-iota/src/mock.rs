@@ -21,12 +21,14 @@ use polkadot_sdk::{
         pallet_prelude::DispatchResult,
         parameter_types,
         traits::{ConstU128, ConstU32, ConstU8, Hooks},
+        weights::{constants::WEIGHT_REF_TIME_PER_SECOND, Weight},
         PalletId,
     },
-    frame_system::{self, EnsureRoot},
+    frame_system::{self, limits::BlockWeights, EnsureRoot},
     pallet_balances,
     sp_core::{ed25519, sr25519, Pair, H256},
     sp_io,
+    sp_keystore::{testing::MemoryKeystore, KeystoreExt},
     sp_runtime::{traits::IdentityLookup, AccountId32, BuildStorage},
 };
 
@@ -48,6 +50,7 @@ pub const VEST: u32 = 4;
 pub const UNBOND_DELAY: u32 = 20;
 pub const SWAP_COOLDOWN: u32 = 90;
 pub const COLDKEY_DELAY: u32 = 40;
+pub const RETENTION: u32 = 400;
 
 #[frame_support::runtime]
 mod runtime {
@@ -79,6 +82,9 @@ parameter_types! {
     // Never below the price at genesis, so that most tests need not count blocks.
     pub const RegistrationPricing: PriceParams =
         PriceParams { min: PRICE, max: 5 * PRICE, half_life: 100, bump_ppm: 1_260_000 };
+    /// Compute of a block, picoseconds; tests may set another.
+    pub static BlockCompute: u64 = WEIGHT_REF_TIME_PER_SECOND;
+    pub BlockWeight: BlockWeights = BlockWeights::simple_max(Weight::from_parts(BlockCompute::get(), u64::MAX));
     /// The existential deposit; tests may set another before the chain begins.
     pub static ExistentialDeposit: u128 = ED;
 }
@@ -87,6 +93,7 @@ parameter_types! {
 impl frame_system::Config for Test {
     type AccountData = pallet_balances::AccountData<u128>;
     type AccountId = AccountId32;
+    type BlockWeights = BlockWeight;
     type Block = frame_system::mocking::MockBlockU32<Test>;
     // That of the runtime, so that weights mean something here.
     type DbWeight = frame_support::weights::constants::ParityDbWeight;
@@ -121,6 +128,8 @@ impl crate::Config for Test {
     type RunDeposit = ConstU128<RUN_DEPOSIT>;
     type EpochHistory = ConstU32<4>;
     type HistoryDepth = ConstU32<3>;
+    type EndedRetention = ConstU32<RETENTION>;
+    type WeightInfo = ();
 }
 
 /// Two stages of four chunks each, two miners per stage, two training epochs.
@@ -202,6 +211,15 @@ pub fn with_run(params: RunParams, test: impl FnOnce()) {
         test();
         Iota::check_invariants().unwrap();
     });
+}
+
+/// A chain without runs that has a keystore, for benchmarks to make keys in.
+pub fn for_benchmarks() -> sp_io::TestExternalities {
+    let mut storage = frame_system::GenesisConfig::<Test>::default().build_storage().unwrap();
+    crate::GenesisConfig::<Test>::default().assimilate_storage(&mut storage).unwrap();
+    let mut externalities = sp_io::TestExternalities::new(storage);
+    externalities.register_extension(KeystoreExt::new(MemoryKeystore::new()));
+    externalities
 }
 
 /// As `with_run`, with two miners per stage and two validators, in the first block of epoch 0.
@@ -293,6 +311,7 @@ pub fn run_to(block: u32) {
         let parent = H256::from_low_u64_be(u64::from(next) + 1_000_000);
         System::initialize(&next, &parent, &Default::default());
         Iota::on_initialize(next);
+        Iota::on_idle(next, Weight::MAX);
         Iota::check_invariants().unwrap();
     }
 }

@@ -29,7 +29,6 @@ use crate::{
         TotalOwed,
     },
     types::{account, key, Clock, Payment, Report},
-    weights::Meter,
 };
 
 impl<T: Config> Pallet<T> {
@@ -59,13 +58,10 @@ impl<T: Config> Pallet<T> {
         epoch: Epoch,
         snapshot: &SnapshotView,
         terms: Terms,
-        meter: &mut Meter,
     ) -> Settlement {
         let scores = Self::scores_view(run, terms.scored_by);
-        meter.read(scores.len().saturating_add(2));
-        meter.steps(snapshot.miners.len().saturating_mul(scores.len().saturating_add(1)));
         if terms.scored_by == epoch {
-            Self::count_reveals(run, snapshot, &scores, meter);
+            Self::count_reveals(run, snapshot, &scores);
         }
         let supports = Self::supports_view(run);
         let mut settlement = settle(params, snapshot, &scores, &supports, &terms);
@@ -77,17 +73,15 @@ impl<T: Config> Pallet<T> {
             // The last epoch of a run has no next one in which to ask again.
             let may_hold = terms.scored_by == epoch && !params.is_settling(clock.epoch);
             let rest = if may_hold {
-                Self::hold_pay(run, epoch, &settlement.payouts, meter)
+                Self::hold_pay(run, epoch, &settlement.payouts)
             } else {
                 settlement.payouts.clone()
             };
-            Self::credit(run, epoch, clock.epoch, snapshot, &rest, meter);
+            Self::credit(run, epoch, clock.epoch, snapshot, &rest);
             Self::keep_mean_pay(run, snapshot, &settlement);
         }
-        Self::keep_supports(run, &settlement.bonds, meter);
+        Self::keep_supports(run, &settlement.bonds);
         Self::keep_report(run, epoch, &settlement, terms);
-        meter.read(supports.len().saturating_add(1));
-        meter.write(6);
         settlement
     }
 
@@ -109,14 +103,7 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Credits what was minted for an epoch: to miners as pay that vests from epoch `now` on.
-    pub(crate) fn credit(
-        run: RunId,
-        epoch: Epoch,
-        now: Epoch,
-        snapshot: &SnapshotView,
-        payouts: &[Payout],
-        meter: &mut Meter,
-    ) {
+    pub(crate) fn credit(run: RunId, epoch: Epoch, now: Epoch, snapshot: &SnapshotView, payouts: &[Payout]) {
         let mut sum = 0u128;
         for payout in payouts {
             let (uid, incarnation, amount) = (payout.uid, payout.incarnation, payout.amount);
@@ -131,9 +118,6 @@ impl<T: Config> Pallet<T> {
             Self::deposit_event(Event::Rewarded { run, epoch, uid, incarnation, coldkey, amount });
         }
         TotalOwed::<T>::mutate(|owed| *owed = owed.saturating_add(sum));
-        // Vesting, rewards and member.
-        meter.read(payouts.len().saturating_mul(3));
-        meter.write(payouts.len().saturating_mul(3).saturating_add(1));
     }
 
     fn keep_mean_pay(run: RunId, snapshot: &SnapshotView, settlement: &Settlement) {

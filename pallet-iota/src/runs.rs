@@ -158,6 +158,7 @@ impl<T: Config> Pallet<T> {
             ActiveRuns::<T>::mutate(|active| active.retain(|other| *other != run));
             Self::release_run(run);
             Self::deposit_event(Event::RunEnded { run });
+            Self::enqueue_ended(run, Self::now());
             return Ok(());
         }
         params.epochs = if clock.state == State::Paused { clock.epoch.0 } else { clock.epoch.next().0 };

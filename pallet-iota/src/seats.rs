@@ -26,7 +26,7 @@ use polkadot_sdk::{
 use crate::{
     pallet::{Arrivals, Config, Error, Event, FreeUids, Members, NextIncarnation, NextUid, Pallet, Runs},
     types::{account, key, Arrival, Clock, Member, State},
-    weights::Meter,
+    weights::{count, Meter, WeightInfo},
 };
 
 /// Newcomers that may take seats at one `Close`: an eighth of a run, so that no rush replaces so many
@@ -135,8 +135,7 @@ impl<T: Config> Pallet<T> {
     /// Gives arrivals the seats that were left for them in this `Close`.
     pub(crate) fn seat_arrivals(run: RunId, meter: &mut Meter) {
         let arrivals = Arrivals::<T>::take(run);
-        meter.read(1);
-        meter.write(arrivals.len().saturating_mul(4).saturating_add(1));
+        meter.add(T::WeightInfo::close_arrivals(count(arrivals.len())));
         for arrival in &arrivals {
             Self::add_member(run, arrival);
             let (uid, incarnation) = (arrival.uid, arrival.incarnation);
@@ -147,8 +146,7 @@ impl<T: Config> Pallet<T> {
     /// Sends arrivals away: the run ended before its next `Close`.
     pub(crate) fn drop_arrivals(run: RunId, meter: &mut Meter) {
         let arrivals = Arrivals::<T>::take(run);
-        meter.read(1);
-        meter.write(arrivals.len().saturating_mul(2).saturating_add(1));
+        meter.add(T::WeightInfo::close_arrivals(count(arrivals.len())));
         for arrival in &arrivals {
             Self::count_down_entry(run, arrival.incarnation);
             let _ = frame_system::Pallet::<T>::dec_providers(&account(&arrival.hotkey));

@@ -8,7 +8,6 @@ use polkadot_sdk::frame_support::BoundedVec;
 use crate::{
     pallet::{Config, Pallet, Supports},
     types::{Support, MAX_VALIDATORS},
-    weights::Meter,
 };
 
 impl<T: Config> Pallet<T> {
@@ -25,13 +24,12 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Replaces the bonds of a run; those of validators that lost their permit go.
-    pub(crate) fn keep_supports(run: RunId, rows: &[BondRow], meter: &mut Meter) {
+    pub(crate) fn keep_supports(run: RunId, rows: &[BondRow]) {
         // All rows fit one pass: there are never more than validators with a permit.
-        let removed = Supports::<T>::clear_prefix(run, MAX_VALIDATORS, None);
+        let _ = Supports::<T>::clear_prefix(run, MAX_VALIDATORS, None);
         for row in rows {
             let bonds = BoundedVec::truncate_from(row.bonds.clone());
             Supports::<T>::insert(run, row.uid, Support { incarnation: row.incarnation, bonds });
         }
-        meter.supports(rows.len().max(usize::try_from(removed.unique).unwrap_or(usize::MAX)));
     }
 }

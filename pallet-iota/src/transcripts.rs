@@ -21,7 +21,6 @@ use crate::{
     pallet::{AuditWorks, Config, Error, Event, Pallet, Snapshots},
     types::{key, MAX_VALIDATORS},
     verdicts::{permitted, worked},
-    weights::Meter,
 };
 
 /// Audits of one validator and epoch.
@@ -115,21 +114,18 @@ impl<T: Config> Pallet<T> {
     pub(crate) fn opened_transcripts(
         run: RunId,
         epoch: Epoch,
-        meter: &mut Meter,
     ) -> BoundedVec<(Uid, u32), ConstU32<MAX_MEMBERS>> {
         let count = |own: &Transcripts| u32::try_from(own.len()).unwrap_or(u32::MAX);
         let mut opened: alloc::vec::Vec<(Uid, u32)> = AuditWorks::<T>::iter_prefix((run, epoch))
             .filter_map(|(uid, work)| Some((uid, count(work.opened.as_ref()?))))
             .collect();
         opened.sort_unstable();
-        meter.read(opened.len().saturating_add(1));
         BoundedVec::truncate_from(opened)
     }
 
     /// Forgets the transcripts of an epoch.
-    pub(crate) fn drop_transcripts(run: RunId, epoch: Epoch, meter: &mut Meter) {
-        let removed = AuditWorks::<T>::clear_prefix((run, epoch), MAX_VALIDATORS, None);
-        meter.read(usize::try_from(removed.loops).unwrap_or(usize::MAX));
-        meter.write(usize::try_from(removed.unique).unwrap_or(usize::MAX));
+    pub(crate) fn drop_transcripts(run: RunId, epoch: Epoch) {
+        // All fit one pass: no more validators have a permit.
+        let _ = AuditWorks::<T>::clear_prefix((run, epoch), MAX_VALIDATORS, None);
     }
 }

@@ -32,9 +32,9 @@ use polkadot_sdk::{
 use scale_info::TypeInfo;
 
 use crate::{
-    pallet::{Accusations, Config, Error, Event, Gated, HoldReason, Members, Pallet, Snapshots},
+    pallet::{Accusations, Closing, Config, Error, Event, Gated, HoldReason, Members, Pallet, Snapshots},
     types::{account, Member, Snapshot, State, ValidatorRecord, MAX_VALIDATORS},
-    weights::Meter,
+    weights::{Meter, WeightInfo},
 };
 
 /// Epochs after the accused one in which it may be judged: the one in which it is audited and the
@@ -97,9 +97,16 @@ impl<T: Config> Pallet<T> {
     pub(crate) fn judged(run: RunId, epoch: Epoch) -> Result<Snapshot, Error<T>> {
         let (_, clock) = Self::run_of(run)?;
         ensure!(clock.state == State::Running, Error::<T>::NotRunning);
+        Self::ensure_not_closing(run)?;
         let age = clock.epoch.0.saturating_sub(epoch.0);
         ensure!((1..=VERDICT_EPOCHS).contains(&age), Error::<T>::WrongEpoch);
         Snapshots::<T>::get((run, epoch)).ok_or(Error::<T>::WrongEpoch)
+    }
+
+    /// While a `Close` goes on, what it has decided stays decided.
+    pub(crate) fn ensure_not_closing(run: RunId) -> Result<(), Error<T>> {
+        ensure!(!Closing::<T>::contains_key(run), Error::<T>::WrongPhase);
+        Ok(())
     }
 
     /// The sender as a validator that had a permit in the epoch of `snapshot`.
@@ -276,7 +283,7 @@ impl<T: Config> Pallet<T> {
 
     /// Ends what is still open about an epoch, and forgets its accusations and gates.
     pub(crate) fn close_verdicts(run: RunId, epoch: Epoch, meter: &mut Meter) {
-        let mut count = 0usize;
+        let mut count = 0u32;
         for ((uid, segment), accusation) in Accusations::<T>::drain_prefix((run, epoch)) {
             count = count.saturating_add(1);
             if accusation.verdict.is_none() {
@@ -286,9 +293,7 @@ impl<T: Config> Pallet<T> {
             }
         }
         Gated::<T>::remove((run, epoch));
-        // Accusation, member, account, holds.
-        meter.read(count.saturating_mul(4).saturating_add(1));
-        meter.write(count.saturating_mul(4).saturating_add(1));
+        meter.add(T::WeightInfo::close_verdicts(count));
     }
 
     fn signed_by(header: &SignedHeader, hotkey: &AccountKey) -> bool {
@@ -308,6 +313,7 @@ impl<T: Config> Pallet<T> {
         let (run, epoch, uid) = (header.run, header.epoch, header.from);
         let (_, clock) = Self::run_of(run)?;
         ensure!(clock.state == State::Running, Error::<T>::NotRunning);
+        Self::ensure_not_closing(run)?;
         let age = clock.epoch.0.checked_sub(epoch.0);
         ensure!(age.is_some_and(|age| age <= VERDICT_EPOCHS), Error::<T>::WrongEpoch);
         let member = Members::<T>::get(run, uid).ok_or(Error::<T>::NotMember)?;
@@ -328,7 +334,7 @@ impl<T: Config> Pallet<T> {
     }
 
     /// What is on hold behind open accusations of one coldkey.
-    #[cfg(any(test, feature = "try-runtime"))]
+    #[cfg(any(test, feature = "invariants"))]
     pub(crate) fn deposited_by(coldkey: &AccountKey) -> u128 {
         let open = Accusations::<T>::iter_values().filter(|own| own.verdict.is_none());
         open.filter(|own| own.coldkey == *coldkey).map(|own| own.deposit).sum()

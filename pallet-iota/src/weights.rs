@@ -1,224 +1,320 @@
-//! Weights of calls and hooks, estimated by hand from storage reads, writes and hashing.
+//! What calls and hooks cost: the functions that `scripts/weights` measures over a runtime, and the sum of a
+//! block. A runtime brings the numbers.
 //!
-//! Benchmarks are later work; until then the numbers err on the high side: every value is counted
-//! at its largest encoding.
+//! A call is charged before it runs, by the lengths of its arguments and otherwise at its worst: a full
+//! run of 64 stages. A hook is charged for what it did. The parts of a `Close` are measured one by one,
+//! each with everything at its largest that it does not count, so that their sum is above the whole.
 
 use polkadot_sdk::frame_support::{traits::Get, weights::Weight};
 
-use crate::Config;
+use crate::{close::CloseStep, types::MAX_VALIDATORS, Config};
+use iota_protocol::params::{MAX_MEMBERS, MAX_STAGES};
 
-/// Verifying one signature, picoseconds: sr25519 in wasm takes about 60 µs, taken twice.
-const SIGNATURE_PS: u64 = 120_000_000;
-/// Hashing and comparing one KiB, picoseconds: BLAKE3 in wasm without SIMD, taken twice.
-const KIB_PS: u64 = 4_000_000;
-/// One step of consensus or assignment over one pair, picoseconds: a few 128-bit operations.
-const STEP_PS: u64 = 500_000;
+/// Weights of the calls in the order of their indices, then of the parts of hooks.
+pub trait WeightInfo {
+    /// With `s` stages.
+    fn create_run(s: u32) -> Weight;
+    /// In a full run: the lowest earner is searched.
+    fn register() -> Weight;
+    fn bond() -> Weight;
+    /// With `a` addresses of full length.
+    fn serve(a: u32) -> Weight;
+    fn leave() -> Weight;
+    fn commit_work() -> Weight;
+    fn attest() -> Weight;
+    fn blind_merge() -> Weight;
+    /// With `h` hashes.
+    fn open_merge(h: u32) -> Weight;
+    fn commit_root() -> Weight;
+    fn commit_scores() -> Weight;
+    /// With `e` scored miners.
+    fn reveal_scores(e: u32) -> Weight;
+    fn claim() -> Weight;
+    fn release() -> Weight;
+    fn unbond() -> Weight;
+    fn withdraw() -> Weight;
+    fn resume() -> Weight;
+    fn swap_hotkey() -> Weight;
+    fn announce_coldkey() -> Weight;
+    fn cancel_coldkey() -> Weight;
+    fn take_over() -> Weight;
+    fn accuse() -> Weight;
+    fn vote() -> Weight;
+    fn request_evidence() -> Weight;
+    fn answer_evidence() -> Weight;
+    fn commit_transcripts() -> Weight;
+    /// With `t` transcripts.
+    fn submit_transcripts(t: u32) -> Weight;
+    fn report_equivocation() -> Weight;
+    /// With `s` stages.
+    fn sponsor_run(s: u32) -> Weight;
+    fn set_run_share() -> Weight;
+    /// With `s` stages.
+    fn schedule_params(s: u32) -> Weight;
+    fn pause_run() -> Weight;
+    fn resume_run() -> Weight;
+    fn end_run() -> Weight;
 
-/// Largest encoded `RunParams`, KiB: 64 stages of 16 bytes and 200 bytes more.
-const PARAMS_KIB: u64 = 2;
-/// Largest encoded `Merge`, KiB: 64 commits of 220 bytes.
-const MERGE_KIB: u64 = 14;
-/// Largest encoded `Shards`, KiB: 2,016 statuses of 65 bytes.
-const SHARDS_KIB: u64 = 129;
-/// Largest encoded `Snapshot`, KiB: 256 miners of 44 bytes and 64 validators of 86 bytes.
-const SNAPSHOT_KIB: u64 = 17;
-/// Largest encoded row of bonds, KiB: 256 bonds of 10 bytes.
-const SUPPORT_KIB: u64 = 3;
-/// Largest encoded score row, KiB: 256 entries of 8 bytes.
-const ROW_KIB: u64 = 3;
+    /// A block in which none of `r` running runs has anything to do.
+    fn hook_idle(r: u32) -> Weight;
+    /// A run that waits, with `n` members.
+    fn hook_waiting(n: u32) -> Weight;
+    /// The first block of a run: `m` miners get one of `s` stages.
+    fn hook_start(m: u32, s: u32) -> Weight;
+    /// The first block of `Attest`, when `Train` goes on: `c` commits in `s` stages.
+    fn hook_extend(c: u32, s: u32) -> Weight;
+    /// The block that knows the seed.
+    fn hook_seed() -> Weight;
+    /// The first block of `Blind`: `c` commits in `s` stages.
+    fn hook_entries(c: u32, s: u32) -> Weight;
+    /// The first block of `Open`: `p` pairs in `s` stages.
+    fn hook_shards(p: u32, s: u32) -> Weight;
+    /// An epoch of `m` miners is settled from full rows of `v` validators, and all are paid.
+    fn close_settle(m: u32, v: u32) -> Weight;
+    /// Commits of `m` miners in `s` stages are recorded, with `v` validators.
+    fn close_record(m: u32, s: u32, v: u32) -> Weight;
+    /// `n` members are looked at and stay.
+    fn close_retire(n: u32) -> Weight;
+    /// `m` members get stages, `s` stages and `v` rows of an old epoch are dropped, the next starts.
+    fn close_turn(m: u32, s: u32, v: u32) -> Weight;
+    /// `l` members leave.
+    fn close_leaving(l: u32) -> Weight;
+    /// `a` newcomers take seats, or are sent away.
+    fn close_arrivals(a: u32) -> Weight;
+    /// `w` members change hotkeys.
+    fn close_swaps(w: u32) -> Weight;
+    /// Held pay of `h` members is decided.
+    fn close_evidence(h: u32) -> Weight;
+    /// `a` accusations end without a verdict.
+    fn close_verdicts(a: u32) -> Weight;
+    /// A run ends.
+    fn close_end() -> Weight;
+    /// Whether a run that ended is due.
+    fn ended_look() -> Weight;
+    /// The heaviest step in which the state of one goes: an epoch's.
+    fn ended_step() -> Weight;
+}
 
-/// Counts what a hook did, so that it returns the weight of that and not of the worst case.
+/// A tenth of a millisecond, and twenty microseconds for each unit of a length: for chains that exist only in
+/// tests, where no weight is ever measured.
+fn rough(lengths: &[u32]) -> Weight {
+    let length = lengths.iter().fold(5u64, |sum, length| sum.saturating_add(u64::from(*length)));
+    Weight::from_parts(length.saturating_mul(20_000_000), 0)
+}
+
+impl WeightInfo for () {
+    fn create_run(s: u32) -> Weight {
+        rough(&[s])
+    }
+    fn register() -> Weight {
+        rough(&[])
+    }
+    fn bond() -> Weight {
+        rough(&[])
+    }
+    fn serve(a: u32) -> Weight {
+        rough(&[a])
+    }
+    fn leave() -> Weight {
+        rough(&[])
+    }
+    fn commit_work() -> Weight {
+        rough(&[])
+    }
+    fn attest() -> Weight {
+        rough(&[])
+    }
+    fn blind_merge() -> Weight {
+        rough(&[])
+    }
+    fn open_merge(h: u32) -> Weight {
+        rough(&[h])
+    }
+    fn commit_root() -> Weight {
+        rough(&[])
+    }
+    fn commit_scores() -> Weight {
+        rough(&[])
+    }
+    fn reveal_scores(e: u32) -> Weight {
+        rough(&[e])
+    }
+    fn claim() -> Weight {
+        rough(&[])
+    }
+    fn release() -> Weight {
+        rough(&[])
+    }
+    fn unbond() -> Weight {
+        rough(&[])
+    }
+    fn withdraw() -> Weight {
+        rough(&[])
+    }
+    fn resume() -> Weight {
+        rough(&[])
+    }
+    fn swap_hotkey() -> Weight {
+        rough(&[])
+    }
+    fn announce_coldkey() -> Weight {
+        rough(&[])
+    }
+    fn cancel_coldkey() -> Weight {
+        rough(&[])
+    }
+    fn take_over() -> Weight {
+        rough(&[])
+    }
+    fn accuse() -> Weight {
+        rough(&[])
+    }
+    fn vote() -> Weight {
+        rough(&[])
+    }
+    fn request_evidence() -> Weight {
+        rough(&[])
+    }
+    fn answer_evidence() -> Weight {
+        rough(&[])
+    }
+    fn commit_transcripts() -> Weight {
+        rough(&[])
+    }
+    fn submit_transcripts(t: u32) -> Weight {
+        rough(&[t])
+    }
+    fn report_equivocation() -> Weight {
+        rough(&[])
+    }
+    fn sponsor_run(s: u32) -> Weight {
+        rough(&[s])
+    }
+    fn set_run_share() -> Weight {
+        rough(&[])
+    }
+    fn schedule_params(s: u32) -> Weight {
+        rough(&[s])
+    }
+    fn pause_run() -> Weight {
+        rough(&[])
+    }
+    fn resume_run() -> Weight {
+        rough(&[])
+    }
+    fn end_run() -> Weight {
+        rough(&[])
+    }
+    fn hook_idle(r: u32) -> Weight {
+        rough(&[r])
+    }
+    fn hook_waiting(n: u32) -> Weight {
+        rough(&[n])
+    }
+    fn hook_start(m: u32, s: u32) -> Weight {
+        rough(&[m, s])
+    }
+    fn hook_extend(c: u32, s: u32) -> Weight {
+        rough(&[c, s])
+    }
+    fn hook_seed() -> Weight {
+        rough(&[])
+    }
+    fn hook_entries(c: u32, s: u32) -> Weight {
+        rough(&[c, s])
+    }
+    fn hook_shards(p: u32, s: u32) -> Weight {
+        rough(&[p, s])
+    }
+    fn close_settle(m: u32, v: u32) -> Weight {
+        rough(&[m, v])
+    }
+    fn close_record(m: u32, s: u32, v: u32) -> Weight {
+        rough(&[m, s, v])
+    }
+    fn close_retire(n: u32) -> Weight {
+        rough(&[n])
+    }
+    fn close_turn(m: u32, s: u32, v: u32) -> Weight {
+        rough(&[m, s, v])
+    }
+    fn close_leaving(l: u32) -> Weight {
+        rough(&[l])
+    }
+    fn close_arrivals(a: u32) -> Weight {
+        rough(&[a])
+    }
+    fn close_swaps(w: u32) -> Weight {
+        rough(&[w])
+    }
+    fn close_evidence(h: u32) -> Weight {
+        rough(&[h])
+    }
+    fn close_verdicts(a: u32) -> Weight {
+        rough(&[a])
+    }
+    fn close_end() -> Weight {
+        rough(&[])
+    }
+    fn ended_look() -> Weight {
+        rough(&[])
+    }
+    fn ended_step() -> Weight {
+        rough(&[])
+    }
+}
+
+/// Counts what a hook did.
 #[derive(Clone, Copy, Default)]
 pub struct Meter {
-    reads: u64,
-    writes: u64,
-    kib: u64,
-    steps: u64,
+    used: Weight,
 }
 
 impl Meter {
-    /// `n` more reads.
-    pub fn read(&mut self, n: usize) {
-        self.reads = self.reads.saturating_add(count(n));
-    }
-
-    /// `n` more writes.
-    pub fn write(&mut self, n: usize) {
-        self.writes = self.writes.saturating_add(count(n));
-    }
-
-    /// `n` more steps of a rule.
-    pub fn steps(&mut self, n: usize) {
-        self.steps = self.steps.saturating_add(count(n));
-    }
-
-    /// `n` more merges read and written whole.
-    pub fn merges(&mut self, n: usize) {
-        self.read(n);
-        self.write(n);
-        self.kib = self.kib.saturating_add(MERGE_KIB.saturating_mul(count(n)));
-    }
-
-    /// `n` more rows of bonds read and written whole.
-    pub fn supports(&mut self, n: usize) {
-        self.read(n);
-        self.write(n);
-        self.kib = self.kib.saturating_add(SUPPORT_KIB.saturating_mul(count(n)));
+    /// One more part of known weight.
+    pub fn add(&mut self, part: Weight) {
+        self.used = self.used.saturating_add(part);
     }
 
     /// The weight of everything counted.
     #[must_use]
-    pub fn weight<T: Config>(&self) -> Weight {
-        let compute = KIB_PS.saturating_mul(self.kib).saturating_add(STEP_PS.saturating_mul(self.steps));
-        let proof = self.kib.saturating_add(self.reads).saturating_mul(1024);
-        T::DbWeight::get()
-            .reads_writes(self.reads, self.writes)
-            .saturating_add(Weight::from_parts(compute, proof))
+    pub fn used(&self) -> Weight {
+        self.used
     }
 }
 
-fn count(n: usize) -> u64 {
-    u64::try_from(n).unwrap_or(u64::MAX)
-}
-
-fn call<T: Config>(reads: u64, writes: u64, kib: u64, signatures: u64) -> Weight {
-    let compute = KIB_PS.saturating_mul(kib).saturating_add(SIGNATURE_PS.saturating_mul(signatures));
-    T::DbWeight::get()
-        .reads_writes(reads, writes)
-        .saturating_add(Weight::from_parts(compute, kib.saturating_mul(1024)))
-}
-
-/// Active runs, next id; writes those and parameters and clock.
+/// A length as a component.
 #[must_use]
-pub fn create_run<T: Config>() -> Weight {
-    call::<T>(2, 4, PARAMS_KIB, 0)
+pub fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
 }
 
-/// Largest encoded `Member`, bytes, over 1024: 256 of them are read when a run is full.
-const MEMBERS_KIB: u64 = 64;
+/// The share of a block that hooks of this pallet may take, as a divisor: a quarter, which is what the
+/// runtime keeps free of ordinary calls.
+pub const SHARE_OF_BLOCK: u64 = 4;
 
-/// Run, clock, uid maps, arrivals, swaps, price, mean pay, two accounts, holds and, in a full run,
-/// all 256 members; writes the newcomer with its indices and who makes room for it.
+/// The heaviest step of a `Close`: that of a full run with as many validators as score, in which as many
+/// come, go, change keys, are accused and are held back as may.
 #[must_use]
-pub fn register<T: Config>() -> Weight {
-    call::<T>(18 + 256, 18, PARAMS_KIB.saturating_add(MEMBERS_KIB), 1)
+pub fn heaviest_close<T: Config>() -> Weight {
+    let miners = MAX_MEMBERS.saturating_sub(MAX_VALIDATORS);
+    let steps = CloseStep::ALL.into_iter().map(|step| step.most::<T>(MAX_STAGES, miners, MAX_VALIDATORS));
+    let heaviest = steps.fold(Weight::zero(), |most, step| most.max(step));
+    heaviest.saturating_add(T::WeightInfo::hook_idle(T::MaxRuns::get()))
 }
 
-/// Member, account, holds.
+/// The heaviest other block of one run: all members start, or all commits become entries and shards.
 #[must_use]
-pub fn bond<T: Config>() -> Weight {
-    call::<T>(4, 3, 1, 0)
-}
-
-/// Clock, uid, member, endpoint; checked twice, once to see whether it is free.
-#[must_use]
-pub fn serve<T: Config>() -> Weight {
-    call::<T>(4, 2, 1, 2)
-}
-
-/// Clock, member and, before the run starts, its indices, account, vesting and unbonding.
-#[must_use]
-pub fn leave<T: Config>() -> Weight {
-    call::<T>(10, 9, PARAMS_KIB.saturating_add(VESTING_KIB), 0)
-}
-
-/// Run, clock, uid, member, merge; checked twice, once to see whether it is free.
-#[must_use]
-pub fn merge_call<T: Config>() -> Weight {
-    call::<T>(6, 1, MERGE_KIB.saturating_add(PARAMS_KIB).saturating_mul(2), 0)
-}
-
-/// As `merge_call`, with the shards.
-#[must_use]
-pub fn open_merge<T: Config>() -> Weight {
-    call::<T>(7, 2, MERGE_KIB.saturating_add(PARAMS_KIB).saturating_add(SHARDS_KIB).saturating_mul(2), 0)
-}
-
-/// Run, clock, uid, member, snapshot, score.
-#[must_use]
-pub fn commit_scores<T: Config>() -> Weight {
-    call::<T>(6, 1, SNAPSHOT_KIB.saturating_add(PARAMS_KIB).saturating_mul(2), 0)
-}
-
-/// Run, clock, snapshot, score; the row is hashed twice, once to see whether it is free.
-#[must_use]
-pub fn reveal_scores<T: Config>() -> Weight {
-    call::<T>(5, 1, SNAPSHOT_KIB.saturating_add(PARAMS_KIB).saturating_add(ROW_KIB).saturating_mul(2), 0)
-}
-
-/// Run, clock, member, snapshot, account and holds twice, the accusations of the epoch.
-#[must_use]
-pub fn accuse<T: Config>() -> Weight {
-    let accusations = u64::from(crate::verdicts::MAX_ACCUSATIONS);
-    call::<T>(accusations.saturating_add(8), 6, SNAPSHOT_KIB.saturating_add(PARAMS_KIB), 0)
-}
-
-/// Run, clock, member, snapshot, request, held pay.
-#[must_use]
-pub fn evidence<T: Config>() -> Weight {
-    call::<T>(9, 1, SNAPSHOT_KIB.saturating_add(PARAMS_KIB).saturating_mul(2), 0)
-}
-
-/// Run, clock, member, gates; two signatures.
-#[must_use]
-pub fn report_equivocation<T: Config>() -> Weight {
-    call::<T>(4, 1, PARAMS_KIB, 2)
-}
-
-/// Parameters, clock, controls of every active run, an account; parameters twice where they change.
-#[must_use]
-pub fn change_run<T: Config>() -> Weight {
-    let runs = u64::from(T::MaxRuns::get());
-    call::<T>(runs.saturating_add(8), 7, PARAMS_KIB.saturating_mul(3), 0)
-}
-
-/// Rewards, sum, two accounts.
-#[must_use]
-pub fn claim<T: Config>() -> Weight {
-    call::<T>(4, 4, 1, 0)
-}
-
-/// Largest encoded `Vesting`, KiB: 64 tranches of 16 bytes and 60 bytes more.
-const VESTING_KIB: u64 = 2;
-
-/// Run, clock, vesting, rewards, account and holds; writes the last four.
-#[must_use]
-pub fn release<T: Config>() -> Weight {
-    call::<T>(6, 4, PARAMS_KIB.saturating_add(VESTING_KIB), 0)
-}
-
-/// Clock, member, unbonding.
-#[must_use]
-pub fn unbond<T: Config>() -> Weight {
-    call::<T>(3, 2, 1, 0)
-}
-
-/// Unbonding, account, holds.
-#[must_use]
-pub fn withdraw<T: Config>() -> Weight {
-    call::<T>(3, 3, 1, 0)
-}
-
-/// Clock, uid, member; checked twice, once to see whether it is free.
-#[must_use]
-pub fn resume<T: Config>() -> Weight {
-    call::<T>(3, 1, 1, 0)
-}
-
-/// Clock, member, uid, arrivals, swaps, two accounts; before the start the member's indices too.
-#[must_use]
-pub fn swap_hotkey<T: Config>() -> Weight {
-    call::<T>(8, 7, 8, 1)
-}
-
-/// Clock, member, announcement.
-#[must_use]
-pub fn announce_coldkey<T: Config>() -> Weight {
-    call::<T>(3, 1, 1, 0)
-}
-
-/// Clock, member, announcement, vesting, two accounts and their holds.
-#[must_use]
-pub fn take_over<T: Config>() -> Weight {
-    call::<T>(8, 7, VESTING_KIB, 0)
+pub fn heaviest_step<T: Config>() -> Weight {
+    // Four full groups hold all members.
+    let pairs = crate::types::MAX_SHARDS.saturating_mul(MAX_MEMBERS / iota_protocol::params::MAX_GROUP);
+    let start = T::WeightInfo::hook_waiting(MAX_MEMBERS)
+        .saturating_add(T::WeightInfo::hook_start(MAX_MEMBERS, MAX_STAGES));
+    let steps = [
+        start,
+        T::WeightInfo::hook_extend(MAX_MEMBERS, MAX_STAGES),
+        T::WeightInfo::hook_entries(MAX_MEMBERS, MAX_STAGES),
+        T::WeightInfo::hook_shards(pairs, MAX_STAGES),
+    ];
+    steps.into_iter().fold(Weight::zero(), |most, step| most.max(step))
 }

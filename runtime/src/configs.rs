@@ -293,4 +293,7 @@ impl pallet_iota::Config for Runtime {
     type RunDeposit = ConstU128<{ 1_000 * UNIT }>;
     type EpochHistory = ConstU32<64>;
     type HistoryDepth = ConstU32<3>;
+    // A week in which anybody can still read and index how a run ended.
+    type EndedRetention = ConstU32<604_800>;
+    type WeightInfo = crate::weights::Measured<Runtime>;
 }

@@ -24,6 +24,7 @@ pub mod migrations;
 pub mod protocol_payment;
 #[cfg(feature = "std")]
 pub mod requests;
+pub mod weights;
 
 #[cfg(test)]
 mod tests;
@@ -121,7 +122,7 @@ pub const VERSION: RuntimeVersion = RuntimeVersion {
     spec_name: alloc::borrow::Cow::Borrowed("iota"),
     impl_name: alloc::borrow::Cow::Borrowed("iota-node"),
     authoring_version: 1,
-    spec_version: 3,
+    spec_version: 4,
     impl_version: 1,
     apis: apis::RUNTIME_API_VERSIONS,
     transaction_version: 2,

@@ -1,7 +1,8 @@
 //! What a new runtime does to the state of an old one, once, in the first block that it runs.
 //!
 //! Version 1 had authorities fixed at genesis. [`AuthoritiesIntoSession`] hands them to
-//! `pallet-session` and [`crate::governance`]. Changes that do not fit into one block are listed for
+//! `pallet-session` and [`crate::governance`]; what `pallet-iota` does to its own storage stands in
+//! [`pallet_iota::migrations`]. Changes that do not fit into one block are listed for
 //! `pallet-migrations` instead; there are none yet.
 
 use alloc::vec::Vec;
@@ -19,7 +20,7 @@ use polkadot_sdk::{
 use crate::{governance, AccountId, Grandpa, Multisig, Runtime, SessionKeys};
 
 /// All migrations, oldest first. Each does nothing on a state that needs it not.
-pub type SingleBlock = AuthoritiesIntoSession;
+pub type SingleBlock = (AuthoritiesIntoSession, pallet_iota::migrations::V1ToV2<Runtime>);
 
 /// Version 1 to 2: the fixed authorities of Aura and GRANDPA become those of the first session, and
 /// more than two thirds of them together become the admin, which version 1 had not.

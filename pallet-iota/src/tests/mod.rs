@@ -2,6 +2,8 @@
 
 mod bonds;
 mod calls;
+mod close;
+mod ended;
 mod epochs;
 mod evidence;
 mod feeless;
@@ -10,6 +12,7 @@ mod keys;
 mod membership;
 mod merge;
 mod money;
+mod origins;
 mod pitfalls;
 mod runs;
 mod scores;

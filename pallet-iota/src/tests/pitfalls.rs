@@ -2,7 +2,7 @@
 //! membership and money could fall into. The number is the row of the list that the project keeps.
 //!
 //! Rows whose test stands elsewhere: 1 and 6 arbitrary bytes, `calls`; 2 and 17 conservation, `fuzz`;
-//! 8 `calls::a_refused_call_changes_nothing` and every `assert_noop`, which call without a storage
+//! 7 `origins`; 8 `calls::a_refused_call_changes_nothing` and every `assert_noop`, which call without a storage
 //! layer; 11 `seats::a_sniper_inherits_nothing_in_any_phase`; 15 the tests with two deposits in
 //! `vesting`, `bonds` and `keys`. Rows of the runtime and the node (18 to 21, 23 to 27, 29, 31) are
 //! tested there.
@@ -24,7 +24,7 @@ use polkadot_sdk::{
         },
     },
     sp_core::Pair,
-    sp_runtime::{traits::Dispatchable, DispatchError, TokenError},
+    sp_runtime::TokenError,
 };
 
 use crate::{
@@ -80,111 +80,6 @@ fn row_05_every_stored_value_has_a_bound() {
         let name = String::from_utf8(item.storage_name).unwrap();
         assert!(item.max_size.is_some(), "{name} has no largest size");
     }
-}
-
-/// Who sends a call.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Who {
-    Nobody,
-    Root,
-    Stranger,
-    MinerHotkey,
-    MinerColdkey,
-    ValidatorHotkey,
-    ValidatorColdkey,
-}
-
-const EVERYBODY: [Who; 7] = [
-    Who::Nobody,
-    Who::Root,
-    Who::Stranger,
-    Who::MinerHotkey,
-    Who::MinerColdkey,
-    Who::ValidatorHotkey,
-    Who::ValidatorColdkey,
-];
-
-impl Who {
-    fn origin(self) -> RuntimeOrigin {
-        match self {
-            Self::Nobody => RuntimeOrigin::none(),
-            Self::Root => RuntimeOrigin::root(),
-            Self::Stranger => signed(coldkey(30)),
-            Self::MinerHotkey => signed(hotkey(0)),
-            Self::MinerColdkey => signed(coldkey(0)),
-            Self::ValidatorHotkey => signed(hotkey(4)),
-            Self::ValidatorColdkey => signed(coldkey(4)),
-        }
-    }
-}
-
-/// Calls of membership and money about miner 0 or validator 4, ready to be accepted, and who may
-/// send them.
-fn ready_calls() -> Vec<(Call<Test>, Vec<Who>)> {
-    use Who::*;
-    let anyone = vec![Stranger, MinerHotkey, MinerColdkey, ValidatorHotkey, ValidatorColdkey];
-    let (run, miner, validator) = (RUN, uid(0), uid(4));
-    let consent = proof(&coldkey(0), 20);
-    let (endpoint, peer_signature) = endpoint(0);
-    let unbonding = Call::withdraw { run, incarnation: member(5).incarnation, coldkey: coldkey(5) };
-    vec![
-        (Call::create_run { params: params() }, vec![Root]),
-        // Only the coldkey to which the hotkey consented.
-        (
-            Call::register {
-                run,
-                hotkey: hotkey(20),
-                role: Role::Miner,
-                proof: proof(&coldkey(30), 20),
-                max_price: u128::MAX,
-            },
-            vec![Stranger],
-        ),
-        (Call::bond { run, uid: validator, amount: 1 }, vec![ValidatorColdkey]),
-        (Call::serve { run, endpoint, peer_signature }, vec![MinerHotkey]),
-        (Call::leave { run, uid: miner }, vec![MinerHotkey, MinerColdkey]),
-        (Call::claim { account: coldkey(4) }, anyone.clone()),
-        (Call::release { run, incarnation: member(0).incarnation }, anyone.clone()),
-        (Call::unbond { run, uid: validator, amount: MIN_BOND }, vec![ValidatorColdkey]),
-        (unbonding, anyone),
-        (Call::resume { run }, vec![ValidatorHotkey]),
-        (Call::swap_hotkey { run, uid: miner, hotkey: hotkey(20), proof: consent }, vec![MinerColdkey]),
-        (Call::announce_coldkey { run, uid: miner, to: coldkey(21) }, vec![MinerColdkey]),
-        (Call::cancel_coldkey { run, uid: miner }, vec![MinerColdkey]),
-        (Call::take_over { run, uid: miner }, vec![Stranger]),
-    ]
-}
-
-/// Epoch 0 was paid, validator 5 unbonded, validator 4 lost its permit, and the stranger may take
-/// miner 0 over.
-fn make_ready() {
-    (0..2).for_each(|_| whole_epoch());
-    enrich(30);
-    assert_ok!(Iota::unbond(signed(coldkey(5)), RUN, uid(5), MIN_BOND));
-    assert_ok!(Iota::announce_coldkey(signed(coldkey(0)), RUN, uid(0), coldkey(30)));
-    run_to(System::block_number() + COLDKEY_DELAY);
-    Members::<Test>::mutate(RUN, uid(4), |member| member.as_mut().unwrap().missed_reveals = 2);
-}
-
-#[test]
-fn row_07_every_call_rejects_every_wrong_origin() {
-    with_epoch(RunParams { epochs: 9, ..params() }, || {
-        make_ready();
-        for (call, may) in ready_calls() {
-            for who in EVERYBODY {
-                let refused = polkadot_sdk::frame_support::storage::with_transaction(|| {
-                    let done = RuntimeCall::Iota(call.clone()).dispatch(who.origin());
-                    let done = done.map(|_| ()).map_err(|refused| refused.error);
-                    polkadot_sdk::sp_runtime::TransactionOutcome::Rollback(Ok::<_, DispatchError>(done))
-                })
-                .unwrap();
-                assert_eq!(refused.is_ok(), may.contains(&who), "{call:?} by {who:?}: {refused:?}");
-                if matches!(who, Who::Nobody | Who::Root) && !may.contains(&who) {
-                    assert_eq!(refused, Err(DispatchError::BadOrigin), "{call:?} by {who:?}");
-                }
-            }
-        }
-    });
 }
 
 #[test]

@@ -7,6 +7,8 @@ mod fees;
 mod metadata;
 mod pool;
 mod presets;
+mod proof;
+mod storage;
 mod upgrade;
 mod views;
 mod worst_case;
