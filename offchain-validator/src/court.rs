@@ -33,6 +33,10 @@ use crate::exhibits::{self, Exhibits};
 use crate::gather;
 use crate::witness::Witness;
 
+/// Blocks between the turns of two judges: what it takes for an accusation to be seen in a finalized block.
+const TURN_BLOCKS: u8 = 4;
+/// Turns that are waited for at most, so that a judge that is silent costs little of the time to judge.
+const MAX_TURNS: usize = 3;
 /// How often one accusation is re-checked before this validator leaves it to others: evidence that is
 /// on its way comes within a few blocks.
 const RECHECKS: u8 = 4;
@@ -60,6 +64,8 @@ pub struct Court {
 /// What is counted between blocks; lost at a restart, which only costs a few tries more.
 #[derive(Default)]
 struct Tries {
+    /// Blocks for which a finding of ours has waited for its turn.
+    found: BTreeMap<(Epoch, Uid, u32), u8>,
     rechecks: BTreeMap<(Epoch, Uid, u32), u8>,
     probes: BTreeMap<(Epoch, Uid, bool), u8>,
     resumed: Option<Epoch>,
@@ -130,20 +136,25 @@ impl Court {
         }
         let first = view.epoch() == epoch.next();
         let sitting = Sitting { view, epoch, court, snapshot, first };
-        self.accuse(&sitting, &docket).await?;
+        self.accuse(&sitting, &docket, tries).await?;
         self.vote(&sitting, tries).await?;
         self.ask(&sitting, &docket, tries).await
     }
 
-    /// Accuses where our own audit found a miner guilty and nobody else has accused it. A second
-    /// accusation waits for `Train` to be over: one verdict is enough.
-    async fn accuse(&self, sitting: &Sitting<'_>, docket: &Docket) -> anyhow::Result<()> {
+    /// Accuses where our own audit found a miner guilty and nobody else has accused it. Judges take
+    /// turns, and a second accusation waits for `Train` to be over: one verdict is enough.
+    async fn accuse(&self, sitting: &Sitting<'_>, docket: &Docket, tries: &mut Tries) -> anyhow::Result<()> {
         for judgement in docket.judgements.iter().filter(|own| own.own && own.guilty) {
             let Judgement { uid, incarnation, segment, .. } = *judgement;
             let gated = sitting.court.gated.contains(&(uid, incarnation));
             let others = sitting.court.accusations.iter().any(|own| own.uid == uid && own.verdict.is_none());
             let wait = others && sitting.view.phase() == Phase::Train;
             if gated || wait || sitting.court.accusation(uid, segment).is_some() {
+                continue;
+            }
+            let seen = tries.found.entry((sitting.epoch, uid, segment)).or_default();
+            if *seen < patience(&sitting.snapshot, self.member.uid, uid) {
+                *seen += 1;
                 continue;
             }
             let path = case_path(self.examiner.dockets.dir(), sitting.epoch, uid, segment);
@@ -311,7 +322,48 @@ impl Court {
 impl Tries {
     fn forget_before(&mut self, current: Epoch) {
         let judged = |epoch: &Epoch| epoch.0.saturating_add(2) >= current.0;
+        self.found.retain(|(epoch, _, _), _| judged(epoch));
         self.rechecks.retain(|(epoch, _, _), _| judged(epoch));
         self.probes.retain(|(epoch, _, _), _| judged(epoch));
+    }
+}
+
+/// Blocks that a judge waits before it accuses a miner, so that the one whose turn it is goes first.
+/// The order of the judges starts at another one for each miner.
+fn patience(snapshot: &SnapshotView, me: Uid, accused: Uid) -> u8 {
+    let judges = snapshot.validators.len().max(1);
+    let place = snapshot.validators.iter().position(|judge| judge.uid == me).unwrap_or(0);
+    let first = usize::from(accused.0) % judges;
+    let turn = (place + judges - first) % judges;
+    u8::try_from(turn.min(MAX_TURNS)).unwrap_or(u8::MAX).saturating_mul(TURN_BLOCKS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use iota_protocol::ids::{AccountKey, Incarnation};
+    use iota_protocol::view::SnapshotValidator;
+
+    #[test]
+    fn judges_take_turns_and_nobody_waits_for_long() {
+        let judge = |uid: u16| SnapshotValidator {
+            uid: Uid(uid),
+            incarnation: Incarnation(0),
+            hotkey: AccountKey([0; 32]),
+            coldkey: AccountKey([0; 32]),
+            stake: 1,
+        };
+        let snapshot = |count: u16| SnapshotView {
+            miners: Vec::new(),
+            validators: (10..10 + count).map(judge).collect(),
+        };
+        let of = |count: u16, accused: u16| {
+            let snapshot = snapshot(count);
+            (10..10 + count).map(|me| patience(&snapshot, Uid(me), Uid(accused))).collect::<Vec<_>>()
+        };
+        assert_eq!(of(3, 0), [0, 4, 8]);
+        assert_eq!(of(3, 4), [8, 0, 4], "another one is first for another miner");
+        assert_eq!(of(1, 7), [0]);
+        assert_eq!(of(6, 0), [0, 4, 8, 12, 12, 12]);
     }
 }
