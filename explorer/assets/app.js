@@ -141,8 +141,12 @@ const start = (place) => {
 const live = () => {
   const line = document.getElementById("live");
   const set = (run, name, value) => {
-    for (const place of document.querySelectorAll(`[data-live="${name}"]`)) {
-      if (value !== null && value !== undefined) place.textContent = String(value);
+    const within = run === null ? "" : `[data-run="${run}"] `;
+    for (const place of document.querySelectorAll(`${within}[data-live="${name}"]`)) {
+      if (value === null || value === undefined) continue;
+      const link = place.querySelector("a");
+      (link ?? place).textContent = String(value);
+      if (link !== null && name === "block") link.href = `/block/${value}`;
     }
   };
   const updates = new EventSource("/api/v1/live");
@@ -151,12 +155,12 @@ const live = () => {
     if (!status.newest) return;
     line.textContent = `Live: block ${status.newest.number}`;
     set(null, "block", status.newest.number);
-    if (status.runs.length !== 1) return;
-    const [run] = status.runs;
-    set(run, "epoch", run.epoch);
-    set(run, "phase", run.phase);
-    set(run, "phase_ends", run.phase_ends);
-    set(run, "tokens", run.tokens.toLocaleString("en-US"));
+    for (const run of status.runs) {
+      set(run.run, "epoch", run.epoch);
+      set(run.run, "phase", run.phase);
+      set(run.run, "phase_ends", run.phase_ends);
+      set(run.run, "tokens", run.tokens.toLocaleString("en-US"));
+    }
   });
   updates.addEventListener("error", () => { line.textContent = "Live updates are interrupted; the page shows what was last seen."; });
 };

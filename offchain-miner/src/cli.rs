@@ -2,30 +2,33 @@
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{bail, Context};
 use clap::{Args, Parser, Subcommand};
-use iota_chain::{Call, Chain, Submitter};
+use iota_chain::Chain;
 use iota_compute::layout::StageLayout;
 use iota_compute::outer::OuterState;
 use iota_compute::{checkpoint, data, generate};
-use iota_protocol::ids::{AccountKey, Incarnation, RunId, Stage};
+use iota_protocol::ids::{RunId, Stage};
 use iota_protocol::params::RunParams;
 use iota_protocol::work::Role;
 use iota_service::keys::Hotkey;
 use iota_service::stderr::Diverted;
 use iota_service::telemetry::Format;
-use iota_service::{config, ss58, telemetry};
+use iota_service::{config, telemetry};
 use iota_worker::command::{Keys, Target};
 use iota_worker::identity::{coldkey_signer, Identity};
 use iota_worker::{onboard, supervise};
 
 use crate::config::MinerConfig;
+use crate::explain::Explain;
+use crate::export::Export;
 use crate::fault::Fault;
 use crate::gauges::Gauges;
+use crate::limits::Hours;
+use crate::ownership::Change;
 use crate::plan::PlanArgs;
-use crate::{doctor, view};
+use crate::{doctor, limits, money, ownership, view};
 
 /// Trains one stage of a model that the whole network trains, and is paid for it.
 ///
@@ -53,8 +56,14 @@ enum Command {
     Register(Register),
     /// Train until the run ends.
     Run(RunArgs),
+    /// Let the miner of a folder rest after its current epoch, until `resume`.
+    Pause(Folder),
+    /// Let a paused miner go on.
+    Resume(Folder),
     /// Show what the chain knows of this miner.
-    Status(Target),
+    Status(money::Status),
+    /// Say why this miner got what it got for an epoch, term by term.
+    Explain(Explain),
     /// Look at everything that `run` needs: key, device, memory, disk, chain, data set, ports, peers.
     Doctor(Doctor),
     /// Prepare a data set from a UTF-8 text file.
@@ -62,8 +71,19 @@ enum Command {
     Data(Data),
     /// Write text with a finished or running model, from the stages' checkpoints.
     Generate(Generate),
-    /// Pay out what an account is owed. Anyone may send it; the owner receives.
-    Claim(Claim),
+    /// Write a checkpoint as a folder that transformers loads.
+    Export(Export),
+    /// Take what an account is owed: releases what has vested of its members' pay, then claims.
+    Claim(money::Claim),
+    /// Ask a test network's faucet for first tokens.
+    Faucet(money::Faucet),
+    /// Give the seat up when the epoch closes; what was earned stays the owner's.
+    Leave(ownership::Owned),
+    /// Give the member another hotkey from the next epoch on.
+    SwapHotkey(ownership::Swap),
+    /// Give the member another owner, after a delay.
+    #[command(subcommand)]
+    Coldkey(ownership::Coldkey),
     /// Show what a model would need of a machine and a link, and how fast it would train. Needs no node.
     Plan(PlanArgs),
     /// Show the configuration in force and where each value came from.
@@ -87,6 +107,13 @@ enum Data {
         #[arg(long, default_value = "not stated")]
         license: String,
     },
+}
+
+#[derive(Args)]
+struct Folder {
+    /// Folder of the running miner.
+    #[arg(long, default_value = "miner-data")]
+    data_dir: PathBuf,
 }
 
 #[derive(Args)]
@@ -133,7 +160,10 @@ struct RunArgs {
     /// Run at the lowest scheduling priority.
     #[arg(long)]
     nice: bool,
-    /// Port on this machine for Prometheus (`/metrics`) and JSON (`/status`); 0 takes a free one.
+    /// Hours of the day (UTC) in which to work, such as 22-07. Looked at before each epoch.
+    #[arg(long)]
+    hours: Option<Hours>,
+    /// Port on this machine for Prometheus (`/metrics`), JSON (`/status`) and `/health`; 0 takes a free one.
     #[arg(long)]
     metrics_port: Option<u16>,
     /// Write log lines, as without a terminal, instead of the live view.
@@ -167,22 +197,6 @@ struct Generate {
     /// Seed of the choice.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-}
-
-#[derive(Args)]
-struct Claim {
-    /// WebSocket address of a node.
-    #[arg(long, default_value = "ws://127.0.0.1:9944")]
-    node: String,
-    /// Key file of the account that is owed; it also signs and pays the fee.
-    #[arg(long)]
-    coldkey: PathBuf,
-    /// Release first what has vested of this member's pay; only needed for one that is paid no more.
-    #[arg(long, requires = "run")]
-    incarnation: Option<u32>,
-    /// The run of that member.
-    #[arg(long, requires = "incarnation")]
-    run: Option<u32>,
 }
 
 /// Parses flags and runs the command.
@@ -242,13 +256,21 @@ async fn dispatch(cli: Cli, gauges: Gauges) -> anyhow::Result<()> {
             let config = resolve(cli.config.as_deref(), &args)?.0;
             supervise("miner", crate::run::run(config, gauges)).await
         }
+        Command::Pause(folder) => limits::pause(&folder.data_dir),
+        Command::Resume(folder) => limits::resume(&folder.data_dir),
+        Command::Explain(args) => args.run(&configured(cli.config.as_deref(), args.target())?).await,
         Command::Doctor(args) => doctor(cli.config.as_deref(), &args).await,
-        Command::Status(target) => status(cli.config.as_deref(), target).await,
+        Command::Status(args) => args.run(&configured(cli.config.as_deref(), args.target())?).await,
         Command::Data(Data::Prepare { text, out, seq_len, license }) => {
             prepare(&text, &out, seq_len, &license)
         }
         Command::Generate(args) => write_text(&args),
-        Command::Claim(args) => claim(args).await,
+        Command::Export(args) => args.run(),
+        Command::Claim(args) => args.run(&configured(cli.config.as_deref(), args.target())?).await,
+        Command::Faucet(args) => args.run(&configured(cli.config.as_deref(), args.target())?).await,
+        Command::Leave(args) => change(cli.config.as_deref(), Change::Leave(args)).await,
+        Command::SwapHotkey(args) => change(cli.config.as_deref(), Change::Swap(args)).await,
+        Command::Coldkey(args) => change(cli.config.as_deref(), Change::Coldkey(args)).await,
         Command::Plan(args) => crate::plan::run(&args),
         Command::PrintConfig(args) => {
             let (config, provenance) = resolve(cli.config.as_deref(), &args)?;
@@ -267,6 +289,7 @@ fn resolve(file: Option<&Path>, args: &RunArgs) -> anyhow::Result<(MinerConfig, 
     };
     put("genesis", args.genesis.clone());
     put("data_dir", args.data_dir.as_ref().map(|p| p.display().to_string()));
+    put("hours", args.hours.map(|hours| hours.to_string()));
     put("dataset", args.dataset.as_ref().map(|p| p.display().to_string()));
     put(
         "fault",
@@ -289,8 +312,17 @@ fn resolve(file: Option<&Path>, args: &RunArgs) -> anyhow::Result<(MinerConfig, 
     Ok(config::resolve(file, "IOTA_MINER_", flags)?)
 }
 
+/// The configuration for a command that takes no more than a target.
+fn configured(file: Option<&Path>, target: &Target) -> anyhow::Result<MinerConfig> {
+    Ok(config::resolve(file, "IOTA_MINER_", target.flags())?.0)
+}
+
+async fn change(file: Option<&Path>, change: Change) -> anyhow::Result<()> {
+    change.run(&configured(file, change.target())?).await
+}
+
 async fn register(file: Option<&Path>, args: Register) -> anyhow::Result<()> {
-    let (config, _): (MinerConfig, _) = config::resolve(file, "IOTA_MINER_", args.target.flags())?;
+    let config = configured(file, &args.target)?;
     let (hotkey, coldkey) = (Hotkey::load(&config.hotkey)?, coldkey_signer(Hotkey::load(&args.coldkey)?));
     let chain = Chain::connect(&config.node, None).await?;
     let identity = Identity::new(hotkey, chain.genesis(), RunId(config.run));
@@ -313,32 +345,6 @@ async fn doctor(file: Option<&Path>, args: &Doctor) -> anyhow::Result<()> {
         return Ok(());
     }
     bail!("this machine cannot mine yet; each line marked FAIL says what to do")
-}
-
-async fn status(file: Option<&Path>, target: Target) -> anyhow::Result<()> {
-    let (config, _): (MinerConfig, _) = config::resolve(file, "IOTA_MINER_", target.flags())?;
-    let hotkey = Hotkey::load(&config.hotkey)?;
-    let chain = Chain::connect(&config.node, None).await?;
-    let run = RunId(config.run);
-    let at = chain.at_finalized().await?;
-    let clock = at.clock(run).await?.with_context(|| format!("run {run} does not exist on this chain"))?;
-    println!("block {}: run {run} is {:?}, epoch {}", at.head().number, clock.state, clock.epoch);
-    match onboard::find_member(&chain, run, AccountKey(hotkey.public())).await? {
-        None => bail!("hotkey {} is not registered in run {run}", ss58::encode(&hotkey.public())),
-        Some(member) => {
-            let stage = member.stage.map_or("none yet".into(), |stage| stage.to_string());
-            println!(
-                "uid {} incarnation {} stage {stage} weight {}",
-                member.uid, member.incarnation, member.weight
-            );
-            println!(
-                "coldkey {} is owed {}",
-                ss58::encode(&member.coldkey.0),
-                at.owed(member.coldkey).await?
-            );
-            Ok(())
-        }
-    }
 }
 
 fn prepare(text: &Path, out: &Path, seq_len: u32, license: &str) -> anyhow::Result<()> {
@@ -400,25 +406,5 @@ fn write_text(args: &Generate) -> anyhow::Result<()> {
     out.write_all(args.prompt.as_bytes())?;
     out.write_all(&text)?;
     out.write_all(b"\n")?;
-    Ok(())
-}
-
-async fn claim(args: Claim) -> anyhow::Result<()> {
-    let chain = Chain::connect(&args.node, None).await?;
-    let coldkey = Hotkey::load(&args.coldkey)?;
-    let account = AccountKey(coldkey.public());
-    let submitter = Submitter::new(Arc::clone(&chain), coldkey_signer(coldkey));
-    if let (Some(run), Some(incarnation)) = (args.run, args.incarnation) {
-        submitter.submit_finalized(&Call::release(RunId(run), Incarnation(incarnation))).await?;
-    }
-    let owed = chain.at_finalized().await?.owed(account).await?;
-    if owed == 0 {
-        bail!(
-            "{} may claim nothing now; a miner's pay vests over epochs, see --incarnation for one that is paid no more",
-            ss58::encode(&account.0)
-        );
-    }
-    submitter.submit_finalized(&Call::claim(account)).await?;
-    println!("paid {owed} to {}", ss58::encode(&account.0));
     Ok(())
 }

@@ -6,6 +6,7 @@ use iota_protocol::ids::Epoch;
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
+use crate::limits::Hours;
 
 /// Everything an operator can set.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -27,7 +28,9 @@ pub struct MinerConfig {
     pub listen: Vec<String>,
     /// libtorch threads.
     pub threads: u32,
-    /// Port on this machine for `/metrics` and `/status`; none when absent.
+    /// Hours of the day (UTC) in which to work, such as `22-07`; all when absent.
+    pub hours: Option<Hours>,
+    /// Port on this machine for `/metrics`, `/status` and `/health`; none when absent.
     pub metrics_port: Option<u16>,
     /// Misbehave on purpose (adversary tests only).
     pub fault: Option<Fault>,
@@ -54,6 +57,7 @@ impl Default for MinerConfig {
             dataset: PathBuf::from("dataset"),
             listen: vec!["/ip4/0.0.0.0/tcp/0".into(), "/ip4/0.0.0.0/udp/0/quic-v1".into()],
             threads: 1,
+            hours: None,
             metrics_port: None,
             fault: None,
             fault_from: 0,

@@ -68,6 +68,11 @@ impl Gauges {
         self.registry.status()
     }
 
+    /// A finalized block was seen.
+    pub fn alive(&self) {
+        self.registry.alive();
+    }
+
     /// One sentence on what this miner is doing, or why it is doing nothing.
     pub fn doing(&self, what: impl Into<String>) {
         self.registry.set_fact("doing", json!(what.into()));

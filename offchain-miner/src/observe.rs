@@ -32,6 +32,7 @@ impl Observer {
         let mut told = None;
         self.identity();
         while let Ok(view) = self.session.next().await {
+            self.gauges.alive();
             self.clock(&view);
             for (boundary, bytes) in self.meter.totals() {
                 self.gauges.sent(boundary, bytes);

@@ -35,7 +35,7 @@ use crate::serve::{Past, Server};
 use crate::store::Store;
 use crate::train::{EpochContext, TrainEpoch, Trained};
 use crate::trainer::Trainer;
-use crate::{commit, merge, recall, root, signed};
+use crate::{commit, limits, merge, recall, root, signed};
 
 /// Requests waiting for the training task or the fetch server: a stage's open samples (16) from
 /// each direction, or one request from each of 32 peers; more are refused by dropping them.
@@ -80,7 +80,7 @@ pub async fn run(config: MinerConfig, gauges: Gauges) -> anyhow::Result<()> {
             return Ok(());
         }
         match assigned(&view, &miner.member) {
-            Some(stage) if view.is_running() && !miner.session.params.is_settling(view.epoch()) => {
+            Some(stage) if miner.works_in(&view) => {
                 if let Err(error) = miner.epoch(&view, stage).await {
                     tracing::error!(epoch = %view.epoch(), error = %format!("{error:#}"), "epoch failed; going on with the next");
                     miner.refuse_until_after(&view).await?;
@@ -97,6 +97,9 @@ pub async fn run(config: MinerConfig, gauges: Gauges) -> anyhow::Result<()> {
 
 /// Why there is nothing to train now.
 fn why_idle(view: &RunSnapshot, miner: &Miner) -> String {
+    if let Some(why) = limits::resting(&miner.config.data_dir, miner.config.hours) {
+        return why;
+    }
     if view.clock.state == RunState::Waiting {
         return "waiting: the run begins when every stage has enough miners that can be reached".into();
     }
@@ -116,7 +119,7 @@ fn why_idle(view: &RunSnapshot, miner: &Miner) -> String {
 async fn serve_metrics(port: Option<u16>, gauges: &Gauges) -> anyhow::Result<()> {
     let Some(port) = port else { return Ok(()) };
     let endpoint = Endpoint::bind(port, gauges.registry()).await?;
-    tracing::info!(address = %endpoint.address()?, "metrics at /metrics, status at /status");
+    tracing::info!(address = %endpoint.address()?, "metrics at /metrics, status at /status, health at /health");
     tokio::spawn(endpoint.serve(Shutdown::new()));
     Ok(())
 }
@@ -232,6 +235,13 @@ fn dispatch(mut inbound: mpsc::Receiver<Inbound>, server: Server) -> mpsc::Recei
 }
 
 impl Miner {
+    /// Whether there is something to train now, and the owner lets us.
+    fn works_in(&self, view: &RunSnapshot) -> bool {
+        view.is_running()
+            && !self.session.params.is_settling(view.epoch())
+            && limits::resting(&self.config.data_dir, self.config.hours).is_none()
+    }
+
     /// One epoch: state, training, commit, merge, root.
     async fn epoch(&mut self, view: &RunSnapshot, stage: Stage) -> anyhow::Result<()> {
         let epoch = view.epoch();

@@ -115,6 +115,9 @@ struct RunArgs {
     /// Run at the lowest scheduling priority.
     #[arg(long)]
     nice: bool,
+    /// Port on this machine for Prometheus (`/metrics`), JSON (`/status`) and `/health`; 0 takes a free one.
+    #[arg(long)]
+    metrics_port: Option<u16>,
 }
 
 #[derive(Args)]
@@ -178,6 +181,9 @@ fn resolve(file: Option<&Path>, args: &RunArgs) -> anyhow::Result<ValidatorConfi
     }
     if let Some(audits) = args.audits {
         flags.insert("audits".into(), i64::from(audits).into());
+    }
+    if let Some(port) = args.metrics_port {
+        flags.insert("metrics_port".into(), i64::from(port).into());
     }
     Ok(config::resolve(file, "IOTA_VALIDATOR_", flags)?.0)
 }

@@ -27,6 +27,8 @@ pub struct ValidatorConfig {
     /// Miners that seed and secret choose for an audit in each epoch, beside the one that CLASP flags.
     /// An audit takes at most eight seconds, and all must fit into the window for rows.
     pub audits: u32,
+    /// Port on this machine for `/metrics`, `/status` and `/health`; none when absent.
+    pub metrics_port: Option<u16>,
 }
 
 impl Default for ValidatorConfig {
@@ -41,6 +43,7 @@ impl Default for ValidatorConfig {
             listen: vec!["/ip4/0.0.0.0/tcp/0".into(), "/ip4/0.0.0.0/udp/0/quic-v1".into()],
             threads: 1,
             audits: 1,
+            metrics_port: None,
         }
     }
 }

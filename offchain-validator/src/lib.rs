@@ -16,6 +16,7 @@ pub mod evaluate;
 pub mod examine;
 pub mod exhibits;
 pub mod gather;
+pub mod gauges;
 pub mod lines;
 pub mod run;
 pub mod scores;

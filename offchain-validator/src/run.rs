@@ -35,6 +35,7 @@ use crate::difficulty::Bigrams;
 use crate::docket::{Dockets, Missing};
 use crate::examine::{self, Examiner};
 use crate::gather::{self, Evidence};
+use crate::gauges::Gauges;
 use crate::lines::{skips_that_stand_out, Lines};
 use crate::starts::Starts;
 use crate::witness::Witness;
@@ -63,6 +64,7 @@ struct Validator {
     reports: Reports,
     /// Held-out loss of the newest evaluated states, millionths of a nat.
     heldout: Option<(Epoch, u32)>,
+    gauges: Gauges,
 }
 
 /// Runs a validator until the run has ended or an error needs the operator.
@@ -79,8 +81,12 @@ pub async fn run(config: ValidatorConfig) -> anyhow::Result<()> {
             let due = view.epoch().previous().filter(|epoch| scored.is_none_or(|done| done < *epoch));
             if let Some(epoch) = due {
                 match validator.score(epoch).await {
-                    Ok(()) => scored = Some(epoch),
+                    Ok(()) => {
+                        validator.gauges.scored(epoch);
+                        scored = Some(epoch);
+                    }
                     Err(error) => {
+                        validator.gauges.failed(&format!("epoch {epoch}: {error:#}"));
                         tracing::error!(%epoch, error = %format!("{error:#}"), "epoch not scored yet");
                         let now = validator.session.next().await?;
                         let open =
@@ -114,7 +120,7 @@ async fn start(config: ValidatorConfig) -> anyhow::Result<Validator> {
         .map(|text| parse_hex32(text).map(Hash).context("genesis is not 64 hex digits"));
     let hotkey = Hotkey::load(&config.hotkey)?;
     let chain = Chain::connect(&config.node, genesis.transpose()?).await?;
-    let hotkey_secret = hash(Domain::Audit, &*hotkey.expose_seed());
+    let hotkey_secret = hash(Domain::Audit, &hotkey.expose_secret());
     let identity = Identity::new(hotkey, chain.genesis(), run);
     bind_folder(&config.data_dir, &identity)?;
     let params = onboard::run_params(&chain, run).await?;
@@ -131,6 +137,8 @@ async fn start(config: ValidatorConfig) -> anyhow::Result<Validator> {
     tokio::spawn(serve_reports(inbound, run, session.clone(), Arc::clone(&reports), Arc::clone(&dockets)));
     let device = iota_compute::init_runtime(config.threads);
     let bigrams = Bigrams::count(&dataset)?;
+    let gauges = Gauges::default();
+    gauges.serve(config.metrics_port, session.clone(), member.uid).await?;
     tracing::info!(uid = %member.uid, hotkey = %member.hotkey, bigram_nats = dataset.bigram_entropy(), "validator ready");
     let dataset = Arc::new(dataset);
     let examiner = Examiner { network: network.clone(), run, dockets, starts: Starts::default() };
@@ -157,6 +165,7 @@ async fn start(config: ValidatorConfig) -> anyhow::Result<Validator> {
         device,
         reports,
         heldout: None,
+        gauges,
     })
 }
 
@@ -241,6 +250,7 @@ impl Validator {
 
     fn publish(&self, report: &Report) -> anyhow::Result<()> {
         let epoch = report.epoch;
+        self.gauges.reported(report);
         let json = serde_json::to_vec_pretty(report)?;
         atomic_write(&self.config.data_dir.join(format!("report-{epoch}.json")), &json)?;
         let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
@@ -393,6 +403,7 @@ impl Validator {
     }
 
     fn keep_states(&mut self, epoch: Epoch, evaluated: Evaluated) {
+        self.gauges.heldout(evaluated.micro);
         self.heldout = Some((epoch, evaluated.micro));
         self.examiner.starts.keep(epoch, evaluated.states);
     }

@@ -10,6 +10,16 @@ use serde_json::{json, Value};
 
 /// What each coldkey starts with: a registration, a bond and fees many times over (9 decimals).
 pub const ENDOWMENT: u64 = 10_000_000_000_000;
+/// The faucet's account: the pallet id of the runtime, as every Substrate chain turns one into an account.
+const FAUCET: &[u8; 12] = b"modliota/fct";
+/// What the faucet begins with: a hundred drips.
+const FAUCET_FUND: u64 = 100 * ENDOWMENT;
+/// Zero bits of a request's work: some thousand hashes, because nobody attacks a devnet.
+const FAUCET_BITS: u32 = 12;
+/// Drips in a block: everybody on this machine may begin at once.
+const FAUCET_PER_BLOCK: u32 = 16;
+/// Blocks between two drips to one account.
+const FAUCET_COOLDOWN: u32 = 60;
 /// Names of the development keys, in the order in which they become authorities.
 pub const AUTHORITIES: [&str; 3] = ["alice", "bob", "charlie"];
 
@@ -39,6 +49,12 @@ pub fn write(
     patch["iota"] = json!({ "runs": [params] });
     let balances = patch["balances"]["balances"].as_array_mut().context("the preset endows nobody")?;
     balances.extend(coldkeys.iter().map(|key| json!([ss58::encode(key), ENDOWMENT])));
+    let mut faucet = [0; 32];
+    faucet[..FAUCET.len()].copy_from_slice(FAUCET);
+    balances.push(json!([ss58::encode(&faucet), FAUCET_FUND]));
+    patch["faucet"] = json!({ "terms": {
+        "drip": ENDOWMENT, "cooldown": FAUCET_COOLDOWN, "per_block": FAUCET_PER_BLOCK, "difficulty": FAUCET_BITS,
+    } });
     limit_authorities(patch, authorities)?;
     let path = dir.join("chain-spec.json");
     std::fs::write(&path, serde_json::to_vec_pretty(&spec)?)

@@ -22,8 +22,9 @@ use crate::speed;
 
 /// The run of every devnet.
 pub const RUN: RunId = RunId(0);
-/// How long a node may take to answer: it writes a new database on a busy disk.
-const NODE_START: Duration = Duration::from_secs(60);
+/// How long a node may take to answer: it compiles its runtime, which is seconds of a free core and
+/// minutes of a busy machine.
+const NODE_START: Duration = Duration::from_secs(300);
 
 /// Everything that was started.
 pub struct Devnet {

@@ -11,6 +11,7 @@ use subxt::transactions::Payload;
 /// A call by name, with its arguments already SCALE-encoded.
 #[derive(Clone, Debug)]
 pub struct Call {
+    pallet: &'static str,
     name: &'static str,
     args: EncodedArgs,
 }
@@ -35,7 +36,7 @@ impl Payload for Call {
     type CallData = EncodedArgs;
 
     fn pallet_name(&self) -> &str {
-        "Iota"
+        self.pallet
     }
 
     fn call_name(&self) -> &str {
@@ -49,7 +50,12 @@ impl Payload for Call {
 
 impl Call {
     fn new(name: &'static str, args: &impl Encode) -> Self {
-        Self { name, args: EncodedArgs(args.encode()) }
+        Self::of("Iota", name, args)
+    }
+
+    /// A call of another pallet.
+    pub(crate) fn of(pallet: &'static str, name: &'static str, args: &impl Encode) -> Self {
+        Self { pallet, name, args: EncodedArgs(args.encode()) }
     }
 
     /// The call's name in the pallet.
@@ -232,6 +238,39 @@ impl Call {
     pub fn end_run(run: RunId) -> Self {
         Self::new("end_run", &run)
     }
+
+    // Keys and seats.
+
+    /// Gives a member of the signing coldkey another hotkey from the next epoch on; `proof` is the new
+    /// hotkey's consent, as in `register`.
+    #[must_use]
+    pub fn swap_hotkey(run: RunId, uid: Uid, hotkey: AccountKey, proof: [u8; 64]) -> Self {
+        Self::new("swap_hotkey", &(run, uid, hotkey, proof))
+    }
+
+    /// Announces which account may take a member over once the delay has passed.
+    #[must_use]
+    pub fn announce_coldkey(run: RunId, uid: Uid, to: AccountKey) -> Self {
+        Self::new("announce_coldkey", &(run, uid, to))
+    }
+
+    /// Takes that announcement back.
+    #[must_use]
+    pub fn cancel_coldkey(run: RunId, uid: Uid) -> Self {
+        Self::new("cancel_coldkey", &(run, uid))
+    }
+
+    /// Takes over a member; signed by the account that was announced.
+    #[must_use]
+    pub fn take_over(run: RunId, uid: Uid) -> Self {
+        Self::new("take_over", &(run, uid))
+    }
+
+    /// Gives up a membership at the next `Close`; signed by the coldkey or the hotkey.
+    #[must_use]
+    pub fn leave(run: RunId, uid: Uid) -> Self {
+        Self::new("leave", &(run, uid))
+    }
 }
 
 #[cfg(test)]
@@ -315,6 +354,13 @@ mod tests {
         let withdraw = Call::withdraw(run, Incarnation(3), AccountKey([5; 32]));
         check(&withdraw, "withdraw", &format!("0100000003000000{root}"));
         check(&Call::resume(run), "resume", "01000000");
+        let swap = Call::swap_hotkey(run, Uid(3), AccountKey([5; 32]), [5; 64]);
+        check(&swap, "swap_hotkey", &format!("010000000300{}", root.repeat(3)));
+        let announce = Call::announce_coldkey(run, Uid(3), AccountKey([5; 32]));
+        check(&announce, "announce_coldkey", &format!("010000000300{root}"));
+        check(&Call::cancel_coldkey(run, Uid(3)), "cancel_coldkey", "010000000300");
+        check(&Call::take_over(run, Uid(3)), "take_over", "010000000300");
+        check(&Call::leave(run, Uid(3)), "leave", "010000000300");
         let work = WorkCommit {
             entry_root: Hash([5; 32]),
             log_root: Hash([5; 32]),

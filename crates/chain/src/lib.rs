@@ -10,11 +10,14 @@
 mod block;
 mod calls;
 mod client;
+mod faucet;
+mod owed;
 mod storage;
 mod submit;
 
 pub use block::{Block, ChainEvent, Content, StorageProof};
 pub use calls::Call;
 pub use client::{At, Chain, ChainError, Head};
+pub use faucet::FaucetError;
 pub use storage::{entry_key, item_key, Funds};
 pub use submit::{Included, KeySigner, SubmitError, Submitter};

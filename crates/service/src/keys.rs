@@ -1,8 +1,9 @@
 //! sr25519 hotkeys and coldkeys in files, compatible with Substrate's signatures.
 //!
-//! A key file holds the seed in plain hex: a worker must start unattended, and whoever reads its files can
-//! also read its memory. The file is therefore only accepted when nobody but its owner can read it. Keep the
-//! coldkey off the training machine. Encrypted files would be a new `version`.
+//! A key file is plain or sealed with a passphrase (`sealed`). A plain one lets a worker start unattended:
+//! whoever reads its files can also read its memory. Either kind is only accepted when nobody but its owner
+//! can read it. Keep the coldkey off the training machine, and seal it. `import` reads keys of other programs,
+//! `passphrase` says where passphrases come from.
 
 use std::{
     fmt, fs, io,
@@ -10,17 +11,29 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use schnorrkel::{ExpansionMode, Keypair, MiniSecretKey, PublicKey, Signature};
+use schnorrkel::{ExpansionMode, Keypair, MiniSecretKey, PublicKey, SecretKey, Signature};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::{journal::write_new, ss58};
 
+mod import;
+mod passphrase;
+mod sealed;
+#[cfg(test)]
+mod tests;
+
+pub use import::ImportError;
+pub use passphrase::{chosen, existing, typed, PassphraseError};
+use sealed::{seal, OpenError, Sealed};
+
 /// Substrate signs everything in this context.
 const CONTEXT: &[u8] = b"substrate";
 
-/// The version of the file format written by [`Hotkey::save`].
-const VERSION: u32 = 1;
+/// The version of the file format written by [`Hotkey::save`]: the secret in hex.
+const PLAIN: u32 = 1;
+/// The version written by [`Hotkey::save_sealed`].
+const SEALED: u32 = 2;
 
 /// Nobody but the owner may read or write.
 const OWNER_ONLY: u32 = 0o600;
@@ -32,7 +45,25 @@ const MAX_FILE_BYTES: u64 = 16 << 10;
 #[derive(Clone)]
 pub struct Hotkey {
     pair: Keypair,
-    seed: Zeroizing<[u8; 32]>,
+    secret: Secret,
+}
+
+/// What the pair is made from, as it is kept.
+#[derive(Clone)]
+enum Secret {
+    /// Substrate's "mini secret".
+    Seed(Zeroizing<[u8; 32]>),
+    /// The expanded secret in the form of ed25519: all that polkadot-js exports.
+    Expanded(Zeroizing<[u8; 64]>),
+}
+
+impl Secret {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Seed(seed) => seed.as_slice(),
+            Self::Expanded(secret) => secret.as_slice(),
+        }
+    }
 }
 
 /// A key that owns funds: the same kind of key, kept elsewhere.
@@ -44,7 +75,11 @@ struct KeyFile {
     version: u32,
     scheme: String,
     address: String,
+    /// 64 hex digits of a seed, or 128 of an expanded secret; absent in a sealed file.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     seed: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sealed: Option<Sealed>,
 }
 
 impl Drop for KeyFile {
@@ -70,7 +105,21 @@ impl Hotkey {
 
     fn of(secret: &MiniSecretKey) -> Self {
         let pair = secret.expand_to_keypair(ExpansionMode::Ed25519);
-        Self { pair, seed: Zeroizing::new(secret.to_bytes()) }
+        Self { pair, secret: Secret::Seed(Zeroizing::new(secret.to_bytes())) }
+    }
+
+    fn expanded(secret: SecretKey) -> Self {
+        let bytes = Zeroizing::new(secret.to_ed25519_bytes());
+        Self { pair: secret.to_keypair(), secret: Secret::Expanded(bytes) }
+    }
+
+    /// The key of what a file holds; `None` for bytes that are no secret.
+    fn of_secret(bytes: &[u8]) -> Option<Self> {
+        if let Ok(seed) = <[u8; 32]>::try_from(bytes) {
+            return Some(Self::from_seed(seed));
+        }
+        let secret = SecretKey::from_ed25519_bytes(bytes).ok()?;
+        Some(Self::expanded(secret))
     }
 
     /// The public key: the account's id on chain.
@@ -85,10 +134,10 @@ impl Hotkey {
         ss58::encode(&self.public())
     }
 
-    /// The seed, for handing the key to another signer. The caller wipes its copy.
+    /// The secret bytes, to derive other secrets from. The caller's copy wipes itself.
     #[must_use]
-    pub fn expose_seed(&self) -> Zeroizing<[u8; 32]> {
-        self.seed.clone()
+    pub fn expose_secret(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(self.secret.bytes().to_vec())
     }
 
     /// Signs a message. Two signatures over the same message differ: sr25519 is randomised.
@@ -102,12 +151,24 @@ impl Hotkey {
     /// # Errors
     /// [`SaveError::Exists`] rather than overwriting a key; otherwise what the disk says.
     pub fn save(&self, path: &Path) -> Result<(), SaveError> {
-        let file = KeyFile {
-            version: VERSION,
-            scheme: "sr25519".to_owned(),
-            address: self.address(),
-            seed: hex::encode(*self.seed),
-        };
+        let seed = hex::encode(self.secret.bytes());
+        self.write(path, self.file(PLAIN, seed, None))
+    }
+
+    /// Writes the key to a new file that only the passphrase opens.
+    ///
+    /// # Errors
+    /// As [`Hotkey::save`].
+    pub fn save_sealed(&self, path: &Path, passphrase: &str) -> Result<(), SaveError> {
+        let sealed = seal(self.secret.bytes(), &self.address(), passphrase.as_bytes());
+        self.write(path, self.file(SEALED, String::new(), Some(sealed)))
+    }
+
+    fn file(&self, version: u32, seed: String, sealed: Option<Sealed>) -> KeyFile {
+        KeyFile { version, scheme: "sr25519".to_owned(), address: self.address(), seed, sealed }
+    }
+
+    fn write(&self, path: &Path, file: KeyFile) -> Result<(), SaveError> {
         let text = serde_json::to_vec_pretty(&file).expect("strings and numbers are JSON; qed");
         let text = Zeroizing::new(text);
         write_new(path, &text, OWNER_ONLY).map_err(|cause| match cause.kind() {
@@ -116,32 +177,59 @@ impl Hotkey {
         })
     }
 
-    /// Reads a key file.
+    /// Reads a key file. For a sealed one the passphrase comes from where [`existing`] finds it.
     ///
     /// # Errors
     /// [`LoadError`]; in particular a file that others can read is refused.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
+        Self::load_with(path, || existing(&path.display().to_string()))
+    }
+
+    /// Reads a key file, asking `passphrase` only if it is sealed.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub fn load_with(
+        path: &Path,
+        passphrase: impl FnOnce() -> Result<Zeroizing<String>, PassphraseError>,
+    ) -> Result<Self, LoadError> {
         let text = read_private(path)?;
         let malformed = |cause: String| LoadError::Malformed { path: path.to_owned(), cause };
         // The parser's own message may quote the file, and so the seed.
         let file: KeyFile = serde_json::from_slice(&text)
             .map_err(|error| malformed(format!("line {}, column {}", error.line(), error.column())))?;
-        if file.version != VERSION {
-            return Err(LoadError::Version { path: path.to_owned(), got: file.version });
-        }
         if file.scheme != "sr25519" {
             return Err(malformed(format!("scheme {:?}, expected \"sr25519\"", file.scheme)));
         }
-        let mut seed = Zeroizing::new([0; 32]);
-        hex::decode_to_slice(file.seed.trim_start_matches("0x"), seed.as_mut_slice())
-            .map_err(|_| malformed("the seed is not 64 hex digits".to_owned()))?;
-        let key = Self::from_seed(*seed);
+        let secret = match (file.version, &file.sealed) {
+            (PLAIN, None) => plain_secret(&file.seed).ok_or_else(|| {
+                malformed("the seed is not 64 hex digits, nor 128 of an expanded one".into())
+            })?,
+            (SEALED, Some(sealed)) => {
+                let opened = sealed.open(&file.address, passphrase()?.as_bytes());
+                opened.map_err(|error| match error {
+                    OpenError::Refused => LoadError::Passphrase { path: path.to_owned() },
+                    OpenError::Unsupported => {
+                        malformed("sealed in a way that this program does not know".into())
+                    }
+                })?
+            }
+            (PLAIN | SEALED, _) => return Err(malformed("its version and its content differ".into())),
+            (got, _) => return Err(LoadError::Version { path: path.to_owned(), got }),
+        };
+        let key = Self::of_secret(&secret).ok_or_else(|| malformed("it holds no sr25519 secret".into()))?;
         if key.address() != file.address {
             let (path, expected) = (path.to_owned(), file.address.clone());
             return Err(LoadError::Mismatch { path, expected, got: key.address() });
         }
         Ok(key)
     }
+}
+
+fn plain_secret(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let digits = text.trim_start_matches("0x");
+    let fits = matches!(digits.len(), 64 | 128);
+    fits.then(|| hex::decode(digits).ok()).flatten().map(Zeroizing::new)
 }
 
 impl fmt::Debug for Hotkey {
@@ -236,13 +324,22 @@ pub enum LoadError {
         cause: String,
     },
     /// Written by a later program.
-    #[error("key file {} has version {got}, expected {VERSION}; use the program that wrote it", path.display())]
+    #[error("key file {} has version {got}, expected {PLAIN} or {SEALED}; use the program that wrote it", path.display())]
     Version {
         /// The path.
         path: PathBuf,
         /// Its version.
         got: u32,
     },
+    /// It is sealed, and the passphrase is another one.
+    #[error("the passphrase does not open key file {}, or the file was altered", path.display())]
+    Passphrase {
+        /// The path.
+        path: PathBuf,
+    },
+    /// It is sealed, and there is no passphrase.
+    #[error(transparent)]
+    NoPassphrase(#[from] PassphraseError),
     /// The seed does not give the address beside it.
     #[error("key file {} says {expected} but its seed gives {got}; one of them was edited", path.display())]
     Mismatch {
@@ -261,104 +358,4 @@ pub enum LoadError {
         /// What the system says.
         cause: io::Error,
     },
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ALICE_SEED: &str = "e5be9a5092b81bca64be81d212e7f2f9eba183bb7a90954f7b76361f6edb5c0a";
-    const ALICE_PUBLIC: &str = "d43593c715fdd31c61141abd04a99fd6822c8558854ccde39a5684e7a56da27d";
-
-    fn alice() -> Hotkey {
-        let mut seed = [0; 32];
-        hex::decode_to_slice(ALICE_SEED, &mut seed).expect("hex");
-        Hotkey::from_seed(seed)
-    }
-
-    fn set_mode(path: &Path, mode: u32) {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("own file");
-    }
-
-    #[test]
-    fn substrate_seed_gives_the_well_known_public_key() {
-        assert_eq!(hex::encode(alice().public()), ALICE_PUBLIC);
-        assert_eq!(alice().address(), "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY");
-    }
-
-    #[test]
-    fn signature_holds_for_its_message_and_key_only() {
-        let signature = alice().sign(b"receipt");
-        assert!(verify(&alice().public(), b"receipt", &signature));
-        assert!(!verify(&alice().public(), b"receipts", &signature));
-        assert!(!verify(&Hotkey::generate().public(), b"receipt", &signature));
-        assert!(!verify(&alice().public(), b"receipt", &[0; 64]));
-        assert!(!verify(&[0xff; 32], b"receipt", &signature));
-    }
-
-    #[test]
-    fn saved_key_loads_again_and_only_its_owner_can_read_it() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("hotkey.json");
-        let key = Hotkey::generate();
-        key.save(&path).expect("saved");
-        assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
-        assert_eq!(Hotkey::load(&path).expect("loaded").public(), key.public());
-        assert_eq!(fs::read_dir(dir.path()).expect("readable").count(), 1, "no temporary file stays");
-    }
-
-    #[test]
-    fn key_file_is_never_overwritten() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("hotkey.json");
-        let first = Hotkey::generate();
-        first.save(&path).expect("saved");
-        let error = Hotkey::generate().save(&path).expect_err("exists");
-        assert!(matches!(error, SaveError::Exists { .. }), "{error}");
-        assert_eq!(Hotkey::load(&path).expect("loaded").public(), first.public());
-    }
-
-    #[test]
-    fn key_file_that_others_can_read_is_refused_with_the_remedy() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("hotkey.json");
-        alice().save(&path).expect("saved");
-        for mode in [0o640, 0o604, 0o660, 0o644] {
-            set_mode(&path, mode);
-            let error = Hotkey::load(&path).expect_err("exposed").to_string();
-            assert!(error.contains("chmod 600"), "{error}");
-        }
-        set_mode(&path, 0o400);
-        Hotkey::load(&path).expect("stricter is fine");
-    }
-
-    #[test]
-    fn wrong_key_files_are_named_without_showing_the_seed() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("hotkey.json");
-        alice().save(&path).expect("saved");
-        let good = fs::read_to_string(&path).expect("text");
-        let check = |text: String, expected: &str| {
-            fs::write(&path, text).expect("own file");
-            let error = Hotkey::load(&path).expect_err(expected).to_string();
-            assert!(error.contains(expected), "{error}");
-            assert!(!error.contains(&ALICE_SEED[..8]), "{error}");
-        };
-        check(String::new(), "cannot be understood");
-        check(good.replace("\"version\": 1", "\"version\": 2"), "has version 2");
-        check(good.replace("sr25519", "ed25519"), "scheme \"ed25519\"");
-        check(good.replace("5Grw", "5Hrw"), "one of them was edited");
-        check(good.replace(ALICE_SEED, &ALICE_SEED[..10]), "64 hex digits");
-        check(good.replace(&format!("\"{ALICE_SEED}\""), ALICE_SEED), "line 5");
-        check("x".repeat(20_000), "at most");
-        fs::remove_file(&path).expect("own file");
-        let error = Hotkey::load(&path).expect_err("missing").to_string();
-        assert!(error.contains("no key file"), "{error}");
-    }
-
-    #[test]
-    fn debug_shows_the_address_and_not_the_secret() {
-        let text = format!("{:?}", alice());
-        assert_eq!(text, "Hotkey(\"5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY\")");
-    }
 }

@@ -1,4 +1,5 @@
-//! Numbers and facts about a running worker, on a local port: `/metrics` for Prometheus, `/status` as JSON.
+//! Numbers and facts about a running worker, on a local port: `/metrics` for Prometheus, `/status` as
+//! JSON, `/health` for whoever restarts what hangs.
 //!
 //! The server is small on purpose: it listens on the loopback interface only, reads one short request per
 //! connection, and answers from memory.
@@ -12,7 +13,7 @@ use std::{
         atomic::{AtomicU64, Ordering::Relaxed},
         Arc, Mutex, MutexGuard, PoisonError,
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::{json, Value};
@@ -36,6 +37,10 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Exchanges at once; more wait in the system's queue.
 const MAX_EXCHANGES: usize = 8;
+
+/// Without a sign of life for so long a worker is not healthy: sixty of the shortest blocks, longer than a
+/// node takes to restart.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// A number that only grows.
 #[derive(Clone, Debug, Default)]
@@ -82,6 +87,8 @@ struct Content {
     series: BTreeMap<&'static str, (&'static str, BTreeMap<String, Metric>)>,
     count: usize,
     facts: BTreeMap<&'static str, Value>,
+    /// The last sign of life.
+    alive: Option<Instant>,
 }
 
 /// All numbers and facts of a program. Clones share them.
@@ -121,6 +128,24 @@ impl Registry {
     /// Sets a fact for `/status`, such as the stage or why the worker is idle.
     pub fn set_fact(&self, name: &'static str, fact: Value) {
         self.content().facts.insert(name, fact);
+    }
+
+    /// A sign of life, such as a new finalized block.
+    pub fn alive(&self) {
+        self.content().alive = Some(Instant::now());
+    }
+
+    /// Why the worker is not healthy; `None` if it is.
+    #[must_use]
+    pub fn ailment(&self) -> Option<String> {
+        match self.content().alive {
+            None => Some("no finalized block has been seen yet".to_owned()),
+            Some(last) if last.elapsed() > SILENCE => {
+                let seconds = last.elapsed().as_secs();
+                Some(format!("no finalized block for {seconds} s; look at the node and at the log"))
+            }
+            Some(_) => None,
+        }
     }
 
     /// All numbers in Prometheus' text format.
@@ -287,7 +312,11 @@ fn answer(head: &[u8], registry: &Registry) -> (&'static str, &'static str, Stri
     match (words.next(), words.next()) {
         (Some("GET"), Some("/metrics")) => ("200 OK", TEXT, registry.prometheus()),
         (Some("GET"), Some("/status")) => ("200 OK", "application/json", registry.status().to_string()),
-        (Some("GET"), _) => ("404 Not Found", TEXT, "try /metrics or /status\n".to_owned()),
+        (Some("GET"), Some("/health")) => match registry.ailment() {
+            None => ("200 OK", TEXT, "ok\n".to_owned()),
+            Some(why) => ("503 Service Unavailable", TEXT, format!("{why}\n")),
+        },
+        (Some("GET"), _) => ("404 Not Found", TEXT, "try /metrics, /status or /health\n".to_owned()),
         _ => ("405 Method Not Allowed", TEXT, "only GET is served\n".to_owned()),
     }
 }
@@ -326,6 +355,12 @@ mod tests {
                         # HELP iota_samples_total Samples done.\n# TYPE iota_samples_total counter\n\
                         iota_samples_total 3\n";
         assert!(metrics.ends_with(expected), "{metrics}");
+
+        let sick = get(address, "GET /health HTTP/1.1\r\n\r\n").await;
+        assert!(sick.starts_with("HTTP/1.1 503 ") && sick.contains("no finalized block"), "{sick}");
+        registry.alive();
+        let healthy = get(address, "GET /health HTTP/1.1\r\n\r\n").await;
+        assert!(healthy.starts_with("HTTP/1.1 200 OK\r\n") && healthy.ends_with("ok\n"), "{healthy}");
 
         let status = get(address, "GET /status HTTP/1.1\r\n\r\n").await;
         let body: Value =

@@ -215,7 +215,9 @@ async fn read(
     Ok(Some(RunSnapshot { head: at.head(), clock, members, schedule, params }))
 }
 
-fn peers(members: &[MemberView]) -> Vec<PeerInfo> {
+/// Members that can be reached, as the network lists them.
+#[must_use]
+pub fn peers(members: &[MemberView]) -> Vec<PeerInfo> {
     members
         .iter()
         .filter_map(|member| member.endpoint.as_ref())

@@ -83,7 +83,7 @@ fn index_line(status: &Overview) -> Markup {
 fn run_card(run: &RunLine) -> Markup {
     let path = format!("/run/{}", run.run);
     html! {
-        section.card {
+        section.card data-run=(run.run) {
             h2 { a href=(path) { "Run " (run.run) } " " span.quiet { (run.preset) ", " (grouped(run.parameters)) " parameters" } }
             dl.figures {
                 (figure("Epoch", &html! { span data-live="epoch" { (run.epoch) } " of " (run.epochs) }))

@@ -45,7 +45,7 @@ async fn run(State(served): State<Served>, Path(id): Path<u32>) -> Result<Respon
 fn figures(run: &Run) -> Markup {
     let (plain, codes) = (run.bytes_per_token_uncompressed, run.bytes_per_token_codes);
     html! {
-        dl.figures {
+        dl.figures data-run=(run.line.run) {
             (figure("Model", &html! { (run.line.preset) }))
             (figure("Parameters", &html! { (grouped(run.line.parameters)) }))
             (figure("Tokens trained", &html! { span data-live="tokens" { (grouped(run.line.tokens)) } }))

@@ -1,0 +1,245 @@
+//! What a miner's owner does with money: first tokens from a test network's faucet, a look at what is
+//! owed and what still vests, and taking it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{bail, Context};
+use clap::Args;
+use iota_chain::{At, Call, Chain, Submitter};
+use iota_protocol::emission::UNIT;
+use iota_protocol::ids::{AccountKey, Epoch, RunId};
+use iota_protocol::view::{OwedView, VestingView};
+use iota_service::keys::Hotkey;
+use iota_service::ss58;
+use iota_worker::command::Target;
+use iota_worker::identity::coldkey_signer;
+use iota_worker::onboard;
+use serde_json::json;
+
+use crate::config::MinerConfig;
+
+/// Between two looks while waiting for pay: a few blocks; pay changes once in an epoch.
+const LOOK: Duration = Duration::from_secs(3);
+
+/// Arguments of `claim`.
+#[derive(Args)]
+pub struct Claim {
+    #[command(flatten)]
+    target: Target,
+    /// Key file of the account that is owed; it also signs and pays the fee.
+    #[arg(long)]
+    coldkey: PathBuf,
+    /// Wait until there is something to claim, instead of saying that there is nothing.
+    #[arg(long)]
+    wait: bool,
+}
+
+/// Arguments of `faucet`.
+#[derive(Args)]
+pub struct Faucet {
+    #[command(flatten)]
+    target: Target,
+    /// Key file of the account that gets the tokens.
+    #[arg(long)]
+    coldkey: PathBuf,
+}
+
+/// Arguments of `status`.
+#[derive(Args)]
+pub struct Status {
+    #[command(flatten)]
+    target: Target,
+    /// Print it as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Claim {
+    /// What of the configuration was given.
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Makes claimable what has vested of the account's members, then takes it.
+    ///
+    /// # Errors
+    /// When there is nothing to take, or the chain refuses.
+    pub async fn run(&self, config: &MinerConfig) -> anyhow::Result<()> {
+        let coldkey = Hotkey::load(&self.coldkey)?;
+        let chain = Chain::connect(&config.node, None).await?;
+        let account = AccountKey(coldkey.public());
+        let submitter = Submitter::new(Arc::clone(&chain), coldkey_signer(coldkey));
+        let bar = self.wait.then(|| indicatif::ProgressBar::new_spinner().with_message("waiting for pay"));
+        loop {
+            let at = chain.at_finalized().await?;
+            let view = chain.holdings(account).await?;
+            for member in due(&at, &view).await? {
+                submitter.submit_finalized(&Call::release(member.run, member.incarnation)).await?;
+            }
+            let owed = chain.at_finalized().await?.owed(account).await?;
+            if owed > 0 {
+                submitter.submit_finalized(&Call::claim(account)).await?;
+                bar.inspect(indicatif::ProgressBar::finish_and_clear);
+                println!("paid {} to {}", tokens(owed), ss58::encode(&account.0));
+                return Ok(());
+            }
+            let Some(bar) = &bar else { bail!("{}", nothing(account, &view)) };
+            bar.tick();
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+/// Members of whose record something may be released now.
+async fn due(at: &At, view: &OwedView) -> anyhow::Result<Vec<VestingView>> {
+    let mut due = Vec::new();
+    for member in &view.members {
+        let epoch = at.clock(member.run).await?.map_or(Epoch(0), |clock| clock.epoch);
+        let entry = member.entry > 0 && member.entry_until.is_some_and(|until| until <= epoch);
+        if member.vested > 0 || entry {
+            due.push(*member);
+        }
+    }
+    Ok(due)
+}
+
+fn nothing(account: AccountKey, view: &OwedView) -> String {
+    let address = ss58::encode(&account.0);
+    let unvested: u128 = view.members.iter().map(|member| member.unvested).sum();
+    match unvested {
+        0 => format!("{address} is owed nothing; pay for an epoch is credited when the next one closes"),
+        _ => format!(
+            "{address} may claim nothing now, and {} vest over the coming epochs; try again in the next, or add --wait",
+            tokens(unvested)
+        ),
+    }
+}
+
+impl Faucet {
+    /// What of the configuration was given.
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Asks, and waits for the tokens.
+    ///
+    /// # Errors
+    /// When the chain has no faucet, or it gives nothing now.
+    pub async fn run(&self, config: &MinerConfig) -> anyhow::Result<()> {
+        let account = AccountKey(Hotkey::load(&self.coldkey)?.public());
+        let chain = Chain::connect(&config.node, None).await?;
+        let amount = chain.request_drip(account).await?;
+        println!("{} got {} from the faucet", ss58::encode(&account.0), tokens(amount));
+        Ok(())
+    }
+}
+
+impl Status {
+    /// What of the configuration was given.
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Says where the run and this miner stand, and what its owner is owed.
+    ///
+    /// # Errors
+    /// When the hotkey is not registered, or the node does not answer.
+    pub async fn run(&self, config: &MinerConfig) -> anyhow::Result<()> {
+        let hotkey = Hotkey::load(&config.hotkey)?;
+        let chain = Chain::connect(&config.node, None).await?;
+        let run = RunId(config.run);
+        let at = chain.at_finalized().await?;
+        let missing = || format!("run {run} does not exist on this chain");
+        let (clock, params) = (at.clock(run).await?, at.run(run).await?);
+        let (clock, params) = clock.zip(params).with_context(missing)?;
+        let member = onboard::find_member(&chain, run, AccountKey(hotkey.public())).await?;
+        let Some(member) = member else {
+            bail!("hotkey {} is not registered in run {run}", hotkey.address());
+        };
+        let view = chain.holdings(member.coldkey).await?;
+        let own = |m: &&VestingView| (m.run, m.incarnation) == (run, member.incarnation);
+        let vesting = view.members.iter().find(own);
+        let (schedule, head) = (clock.schedule(&params), at.head().number);
+        let phase = schedule.phase_at(head);
+        let left = schedule.window(phase).end.saturating_sub(head);
+        if self.json {
+            let facts = json!({
+                "block": head, "run": run, "state": clock.state, "epoch": clock.epoch,
+                "phase": format!("{phase:?}"), "phase_blocks_left": left,
+                "uid": member.uid, "incarnation": member.incarnation, "stage": member.stage,
+                "weight": member.weight, "hotkey": hotkey.address(),
+                "coldkey": ss58::encode(&member.coldkey.0), "claimable": view.claimable.to_string(),
+                "vested": vesting.map_or(0, |v| v.vested).to_string(),
+                "unvested": vesting.map_or(0, |v| v.unvested).to_string(),
+                "entry_hold": vesting.map_or(0, |v| v.entry).to_string(),
+            });
+            println!("{}", serde_json::to_string_pretty(&facts)?);
+            return Ok(());
+        }
+        println!(
+            "block {head}: run {run} is {:?}, epoch {}, {phase:?} for {left} more blocks",
+            clock.state, clock.epoch
+        );
+        let stage = member.stage.map_or("none yet".into(), |stage| stage.to_string());
+        println!(
+            "uid {} incarnation {} stage {stage} weight {}",
+            member.uid, member.incarnation, member.weight
+        );
+        println!("coldkey {} may claim {}", ss58::encode(&member.coldkey.0), tokens(view.claimable));
+        if let Some(vesting) = vesting {
+            println!(
+                "this miner's pay: {} vested and not yet released, {} vests later",
+                tokens(vesting.vested),
+                tokens(vesting.unvested)
+            );
+            if vesting.entry > 0 {
+                let until =
+                    vesting.entry_until.map_or("its first pay has vested".into(), |e| format!("epoch {e}"));
+                println!("on hold since the registration: {}, until {until}", tokens(vesting.entry));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An amount in tokens, every digit kept.
+#[must_use]
+pub fn tokens(units: u128) -> String {
+    let text = format!("{}.{:09}", units / UNIT, units % UNIT);
+    format!("{} tokens", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use iota_protocol::ids::Incarnation;
+
+    #[test]
+    fn amounts_keep_every_digit() {
+        assert_eq!(tokens(0), "0 tokens");
+        assert_eq!(tokens(10 * UNIT), "10 tokens");
+        assert_eq!(tokens(26_298_700_001), "26.298700001 tokens");
+    }
+
+    #[test]
+    fn who_can_claim_nothing_hears_whether_something_is_on_its_way() {
+        let account = AccountKey([7; 32]);
+        assert!(nothing(account, &OwedView::default()).contains("is owed nothing"));
+        let member = VestingView {
+            run: RunId(0),
+            incarnation: Incarnation(1),
+            vested: 0,
+            unvested: 3 * UNIT,
+            entry: 0,
+            entry_until: None,
+        };
+        let view = OwedView { claimable: 0, members: vec![member] };
+        let text = nothing(account, &view);
+        assert!(text.contains("3 tokens vest") && text.contains("--wait"), "{text}");
+    }
+}

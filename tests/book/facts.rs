@@ -1,0 +1,246 @@
+//! The tables of the book's reference chapters, written from the comments of the sources that they
+//! describe: a table that differs fails, and `IOTA_BLESS=1` writes it anew.
+
+use std::fmt::Write;
+
+use crate::blocks::{docs, root};
+
+/// A documented item of a source file: a field, a variant, or a call.
+struct Item {
+    doc: Vec<String>,
+    attributes: Vec<String>,
+    code: String,
+}
+
+impl Item {
+    /// The comment up to its list of errors, in one line.
+    fn text(&self) -> String {
+        let lines = self.doc.iter().take_while(|line| !line.starts_with('#'));
+        cell(&lines.map(String::as_str).collect::<Vec<_>>().join(" "))
+    }
+
+    fn errors(&self) -> String {
+        let lines = self.doc.iter().skip_while(|line| !line.starts_with("# Errors")).skip(1);
+        cell(&lines.map(String::as_str).collect::<Vec<_>>().join(" "))
+    }
+
+    /// The number in `call_index(7)` or `codec(index = 7)`.
+    fn index(&self) -> Option<u32> {
+        let found = self.attributes.iter().find(|line| line.contains("index"))?;
+        found.chars().filter(char::is_ascii_digit).collect::<String>().parse().ok()
+    }
+
+    fn name(&self) -> &str {
+        let code = self.code.trim_start_matches("pub fn ").trim_start_matches("pub ");
+        code.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).next().unwrap_or_default()
+    }
+
+    /// What follows a field's colon.
+    fn kind(&self) -> String {
+        self.code
+            .split_once(':')
+            .map_or_else(String::new, |(_, kind)| kind.trim().trim_end_matches(',').into())
+    }
+}
+
+fn cell(text: &str) -> String {
+    text.trim().replace('|', "\\|").replace("[`", "`").replace("`]", "`")
+}
+
+/// Items with comments at one depth between `opening` and the line that closes it.
+fn items(file: &str, opening: &str) -> Vec<Item> {
+    let text = std::fs::read_to_string(root().join(file)).unwrap();
+    let mut lines = text.lines().skip_while(|line| line.trim() != opening);
+    let first = lines.next().unwrap_or_else(|| panic!("{file} has no line {opening:?}"));
+    let depth = first.len() - first.trim_start().len();
+    let mut items = Vec::new();
+    let (mut doc, mut attributes) = (Vec::new(), Vec::new());
+    for line in lines {
+        let indent = line.len() - line.trim_start().len();
+        let code = line.trim();
+        if !code.is_empty() && indent <= depth {
+            break;
+        }
+        if indent != depth + 4 || code.is_empty() {
+            continue;
+        }
+        if let Some(text) = code.strip_prefix("///") {
+            doc.push(text.trim().to_owned());
+        } else if code.starts_with("#[") {
+            attributes.push(code.to_owned());
+        } else if code.starts_with(char::is_alphabetic) {
+            let (doc, attributes) = (std::mem::take(&mut doc), std::mem::take(&mut attributes));
+            items.push(Item { doc, attributes, code: code.to_owned() });
+        }
+    }
+    assert!(!items.is_empty(), "{file}: nothing below {opening:?}");
+    items
+}
+
+fn calls() -> String {
+    let mut out = String::from("| index | call | what it does | errors |\n| ---: | --- | --- | --- |\n");
+    for item in items("pallet-iota/src/lib.rs", "impl<T: Config> Pallet<T> {") {
+        let Some(index) = item.index().filter(|_| item.code.starts_with("pub fn")) else { continue };
+        let free = item.attributes.iter().any(|line| line.contains("feeless_if"));
+        let free = if free && !item.text().contains("Free") { " Free." } else { "" };
+        writeln!(out, "| {index} | `{}` | {}{free} | {} |", item.name(), item.text(), item.errors()).unwrap();
+    }
+    out
+}
+
+fn variants(file: &str, opening: &str) -> String {
+    let mut out = String::from("| name | meaning |\n| --- | --- |\n");
+    for item in items(file, opening) {
+        writeln!(out, "| `{}` | {} |", item.name(), item.text()).unwrap();
+    }
+    out
+}
+
+/// Variants with their first byte, and the fields that follow it.
+fn messages(opening: &str) -> String {
+    let file = "crates/protocol/src/wire.rs";
+    let mut out = String::from("| first byte | message | meaning | then |\n| ---: | --- | --- | --- |\n");
+    for item in items(file, opening) {
+        let Some(index) = item.index() else { continue };
+        let inner = item.code.split_once('(').map(|(_, rest)| format!("`{}`", rest.trim_end_matches("),")));
+        let fields = || {
+            let own = items_after(file, opening, &item.code);
+            own.iter()
+                .map(|field| format!("`{}: {}`", field.name(), field.kind()))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        let then = inner.unwrap_or_else(|| if item.code.ends_with('{') { fields() } else { String::new() });
+        writeln!(out, "| {index} | `{}` | {} | {then} |", item.name(), item.text()).unwrap();
+    }
+    out
+}
+
+/// Fields of a variant of an enum.
+fn items_after(file: &str, opening: &str, variant: &str) -> Vec<Item> {
+    let text = std::fs::read_to_string(root().join(file)).unwrap();
+    let lines = text.lines().skip_while(|line| line.trim() != opening);
+    let lines = lines.skip_while(|line| line.trim() != variant).skip(1);
+    let lines = lines.take_while(|line| line.trim() != "},").map(str::trim);
+    let fields = lines.filter(|line| line.contains(':') && !line.starts_with("///"));
+    fields.map(|code| Item { doc: Vec::new(), attributes: Vec::new(), code: code.to_owned() }).collect()
+}
+
+fn fields(file: &str, opening: &str) -> String {
+    let mut out = String::from("| field | type | meaning |\n| --- | --- | --- |\n");
+    for item in items(file, opening) {
+        writeln!(out, "| `{}` | `{}` | {} |", item.name(), item.kind(), item.text()).unwrap();
+    }
+    out
+}
+
+/// Every hash's tag.
+fn tags() -> String {
+    let text = std::fs::read_to_string(root().join("crates/protocol/src/hash.rs")).unwrap();
+    let tag = |name: &str| {
+        let line = text.lines().find(|line| line.trim().starts_with(&format!("Self::{name} =>")));
+        line.and_then(|line| line.split('"').nth(1)).unwrap_or_else(|| panic!("no tag of {name}")).to_owned()
+    };
+    let mut out = String::from("| tag | hashed under it |\n| --- | --- |\n");
+    for item in items("crates/protocol/src/hash.rs", "pub enum Domain {") {
+        writeln!(out, "| `{}` | {} |", tag(item.name()), item.text()).unwrap();
+    }
+    out
+}
+
+/// The tables of the book by name.
+fn table(name: &str) -> String {
+    let pallet = "pallet-iota/src/lib.rs";
+    let params = "crates/protocol/src/params.rs";
+    match name {
+        "calls" => calls(),
+        "events" => variants(pallet, "pub enum Event<T: Config> {"),
+        "errors" => variants(pallet, "pub enum Error<T> {"),
+        "tags" => tags(),
+        "hop" => fields("crates/protocol/src/wire.rs", "pub struct HopHeader {"),
+        "train-requests" => messages("pub enum TrainRequest {"),
+        "train-replies" => messages("pub enum TrainReply {"),
+        "fetch-requests" => messages("pub enum FetchRequest {"),
+        "fetch-replies" => messages("pub enum FetchReply {"),
+        "receipt" => fields("crates/protocol/src/receipt.rs", "pub struct Receipt {"),
+        "run" => fields(params, "pub struct RunParams {"),
+        "model" => fields(params, "pub struct ModelParams {"),
+        "stage" => fields(params, "pub struct StageParams {"),
+        "train" => fields(params, "pub struct TrainParams {"),
+        "merge" => fields(params, "pub struct MergeParams {"),
+        "phases" => fields(params, "pub struct PhaseParams {"),
+        "data" => fields(params, "pub struct DataParams {"),
+        other => panic!("no source is known for the table {other:?}"),
+    }
+}
+
+/// A chapter with its tables as the sources have them.
+fn renewed(text: &str) -> (String, usize) {
+    let (mut out, mut count, mut rest) = (String::new(), 0, text);
+    while let Some((before, after)) = rest.split_once("<!-- table ") {
+        let (name, after) = after.split_once(" -->\n").expect("a marker ends its line");
+        let (_, after) = after.split_once("<!-- end -->").expect("a table has an end");
+        write!(out, "{before}<!-- table {name} -->\n\n{}\n<!-- end -->", table(name)).unwrap();
+        (rest, count) = (after, count + 1);
+    }
+    out.push_str(rest);
+    (out, count)
+}
+
+#[test]
+fn the_reference_chapters_say_what_the_sources_say() {
+    for (chapter, least) in [("pallet-reference.md", 3), ("protocol-reference.md", 12)] {
+        let path = docs().join(chapter);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (wanted, tables) = renewed(&text);
+        assert!(tables >= least, "{chapter}: only {tables} tables are made from the sources");
+        if wanted == text {
+            continue;
+        }
+        assert!(
+            std::env::var_os("IOTA_BLESS").is_some(),
+            "docs/{chapter} differs from the sources; write it anew with IOTA_BLESS=1 and read the diff"
+        );
+        std::fs::write(&path, wanted).unwrap();
+    }
+}
+
+#[test]
+fn the_tables_are_read_from_the_comments() {
+    let calls = calls();
+    assert!(
+        calls.contains("| 12 | `claim` | Pays `account` what it is owed; anyone may send it. |"),
+        "{calls}"
+    );
+    assert!(calls.contains("| 5 | `commit_work` | ") && calls.contains("Free once."), "{calls}");
+    let source = std::fs::read_to_string(root().join("pallet-iota/src/lib.rs")).unwrap();
+    assert_eq!(calls.lines().count() - 2, source.matches("#[pallet::call_index(").count(), "{calls}");
+    assert!(calls.contains("| 46 | `report_equivocation` |") && calls.contains("`NothingOwed`"), "{calls}");
+    let requests = table("fetch-requests");
+    assert!(requests.contains("`first: u32`, `count: u32`"), "{requests}");
+    assert!(table("train").contains("| `lr_ppm` | `u32` | Peak learning rate of AdamW. |"));
+}
+
+#[test]
+fn operations_names_every_setting_and_every_metric() {
+    let text = std::fs::read_to_string(docs().join("operations.md")).unwrap();
+    let named = |word: &str| text.contains(&format!("`{word}`"));
+    let configs = [
+        serde_json::to_value(iota_miner::config::MinerConfig::default()).unwrap(),
+        serde_json::to_value(iota_validator::config::ValidatorConfig::default()).unwrap(),
+        serde_json::to_value(iota_explorer::config::ExplorerConfig::default()).unwrap(),
+    ];
+    for key in configs.iter().flat_map(|config| config.as_object().unwrap().keys()) {
+        assert!(named(key) || key == "fault", "operations.md does not explain the setting {key}");
+    }
+    let folders = ["offchain-miner/src", "offchain-validator/src"];
+    let files = folders.iter().flat_map(|dir| std::fs::read_dir(root().join(dir)).unwrap().flatten());
+    for file in files.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "rs")) {
+        let source = std::fs::read_to_string(&file).unwrap();
+        for metric in source.split("\"iota_").skip(1).filter_map(|rest| rest.split('"').next()) {
+            let name = format!("iota_{metric}");
+            let is_metric = metric.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+            assert!(!is_metric || named(&name), "operations.md does not explain the metric {name}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! A shell that runs a chapter's blocks one after the other, as a reader would in one terminal.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{channel, Receiver};
+use std::time::{Duration, Instant};
+
+use crate::blocks::Block;
+
+/// Printed when a block is done.
+const DONE: &str = "--- the block is done ---";
+
+pub struct Shell {
+    child: Child,
+    lines: Receiver<String>,
+    scratch: tempfile::TempDir,
+    /// Text of the book that stands for something else on this machine.
+    replaced: Vec<(String, String)>,
+    /// What the blocks that run beside print.
+    logs: Vec<PathBuf>,
+}
+
+impl Shell {
+    /// A shell in the checkout, that ends at the first command that fails.
+    pub fn start(environment: &[(&str, String)], replaced: Vec<(String, String)>) -> Self {
+        let mut child = Command::new("bash")
+            .args(["-c", "set -euo pipefail; exec 2>&1; while read -r block; do . \"$block\" </dev/null; echo; echo \"$DONE\"; done"])
+            .current_dir(crate::blocks::root())
+            .envs(environment.iter().map(|(name, value)| (*name, value)))
+            .env("DONE", DONE)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let (sender, lines) = channel();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || {
+            output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
+        Self { child, lines, scratch: tempfile::tempdir().unwrap(), replaced, logs: Vec::new() }
+    }
+
+    /// Runs a block and returns what it printed.
+    pub fn run(&mut self, block: &Block, limit: Duration) -> String {
+        let started = Instant::now();
+        let text = self.replaced.iter().fold(block.text.clone(), |text, (from, to)| text.replace(from, to));
+        let file = self.scratch.path().join(format!("{}-{}", block.chapter.replace('/', "-"), block.line));
+        std::fs::write(&file, &text).unwrap();
+        self.hand(&file);
+        let mut said = String::new();
+        loop {
+            let left = limit.saturating_sub(started.elapsed());
+            match self.lines.recv_timeout(left) {
+                Ok(line) if line == DONE => break,
+                Ok(line) => {
+                    said.push_str(&line);
+                    said.push('\n');
+                }
+                Err(error) => panic!(
+                    "docs/{}:{} did not work ({error}, after {:.0} s):\n{text}\nit printed:\n{said}",
+                    block.chapter,
+                    block.line,
+                    started.elapsed().as_secs_f64()
+                ),
+            }
+        }
+        let said = said.trim_end().to_owned();
+        let seconds = started.elapsed().as_secs_f64();
+        eprintln!("--- docs/{}:{} ({seconds:.1} s)\n{}{said}", block.chapter, block.line, prompted(&text));
+        said
+    }
+
+    /// Starts a block that runs until the shell is dropped; what it prints goes to a file beside.
+    pub fn start_aside(&mut self, block: &Block) {
+        let text = self.replaced.iter().fold(block.text.clone(), |text, (from, to)| text.replace(from, to));
+        let name = format!("{}-{}", block.chapter.replace('/', "-"), block.line);
+        let (inner, log) = (self.scratch.path().join(&name), self.scratch.path().join(format!("{name}.log")));
+        std::fs::write(&inner, text).unwrap();
+        let aside = Block {
+            text: format!("( . {} ) >{} 2>&1 &\n", inner.display(), log.display()),
+            line: block.line + 1,
+            ..block.clone()
+        };
+        self.logs.push(log);
+        self.run(&aside, Duration::from_secs(5));
+    }
+
+    fn hand(&mut self, file: &Path) {
+        let stdin = self.child.stdin.as_mut().unwrap();
+        writeln!(stdin, "{}", file.display()).unwrap();
+    }
+}
+
+fn prompted(text: &str) -> String {
+    text.lines().map(|line| format!("$ {line}\n")).collect()
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        for log in &self.logs {
+            let text = std::fs::read_to_string(log).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            let last = lines[lines.len().saturating_sub(12)..].join("\n");
+            eprintln!("--- {} ends with\n{last}", log.display());
+        }
+        // Its own group: what it started ends with it, and nothing else does.
+        let group = i32::try_from(self.child.id()).unwrap();
+        #[expect(unsafe_code, reason = "the standard library sends no signal to a group")]
+        // Safety: a plain signal to the group of a child that has not been reaped, so the id is its own.
+        unsafe {
+            libc::kill(-group, libc::SIGKILL);
+        }
+        drop(self.child.wait());
+    }
+}
+
+#[test]
+fn a_failing_command_fails_its_block() {
+    let block = |text: &str| Block {
+        chapter: "none.md".into(),
+        line: 1,
+        kind: crate::blocks::Kind::Run,
+        text: text.into(),
+    };
+    let mut shell = Shell::start(&[("GREETING", "hello".into())], vec![("world".into(), "moon".into())]);
+    assert_eq!(shell.run(&block("cd /\nname=world\n"), Duration::from_secs(10)), "");
+    assert_eq!(shell.run(&block("pwd\necho $GREETING $name\n"), Duration::from_secs(10)), "/\nhello moon");
+    let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        shell.run(&block("false\necho on\n"), Duration::from_secs(10))
+    }));
+    assert!(failed.is_err(), "a command that fails ends the block");
+}
