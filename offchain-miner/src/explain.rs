@@ -357,6 +357,7 @@ mod tests {
             skips: Vec::new(),
             observations: Vec::new(),
             audits: Vec::new(),
+            secret: Hash::ZERO,
             next_secret: Hash::ZERO,
             heldout_micro: None,
         };
