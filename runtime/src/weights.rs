@@ -1,7 +1,7 @@
 //! Weights of `pallet-iota`, written by `scripts/weights` from measurements, not by hand.
 //!
 //! Machine: Intel(R) Xeon(R) Processor, 2 cores, with other work beside. Date: 2026-11-23.
-//! Command: scripts/weights --steps 5 --repeats 5.
+//! Command: iota-weights --steps 5 --repeats 5, the program that scripts/weights builds and runs.
 //! Steps 5, repeats 5; least squares without outliers.
 //! Processor time of one thread, measured natively and multiplied by 1.944:
 //! a `Close` of 48 miners and 16 validators took 2.5 ms natively and 4.9 ms in the wasm blob.
