@@ -34,6 +34,14 @@ pub struct EpochRecord {
     pub tokens_after: Option<u64>,
 }
 
+/// Takes what is seen, unless nothing is left of it: nothing is withdrawn while it is judged, so that a
+/// list is empty again only because a `Close`, which may take several blocks, is settling it.
+fn keep<T>(kept: &mut Vec<T>, seen: Vec<T>) {
+    if !seen.is_empty() {
+        *kept = seen;
+    }
+}
+
 /// Everything the observer keeps.
 #[derive(Debug, Default)]
 pub struct Records {
@@ -109,8 +117,11 @@ impl Records {
         }
         let seen = at.court(RUN, epoch).await?;
         let court = &mut self.epochs.entry(epoch).or_default().court;
-        let held = if seen.held.is_empty() { std::mem::take(&mut court.held) } else { seen.held.clone() };
-        *court = CourtView { held, ..seen };
+        keep(&mut court.accusations, seen.accusations);
+        keep(&mut court.gated, seen.gated);
+        keep(&mut court.requests, seen.requests);
+        keep(&mut court.held, seen.held);
+        keep(&mut court.audits, seen.audits);
         Ok(())
     }
 
