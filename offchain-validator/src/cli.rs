@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{bail, Context};
 use clap::{Args, Parser, Subcommand};
 use iota_chain::{Call, Chain, Submitter};
-use iota_protocol::ids::{AccountKey, Incarnation, RunId};
+use iota_protocol::ids::{AccountKey, Epoch, Incarnation, RunId};
 use iota_protocol::work::Role;
 use iota_service::keys::Hotkey;
 use iota_service::telemetry::Format;
@@ -50,6 +50,9 @@ enum Command {
     /// Ask for the permit that was lost by missing reveals. Start the validator first: the next miss
     /// takes it again.
     Resume(Target),
+    /// Vote that all stages go back, when this epoch closes, to the states after an earlier epoch. Two
+    /// thirds of the stake decide. Miners keep the states of the last two epochs that closed.
+    Rollback(Rollback),
     /// Validate until the run ends.
     Run(RunArgs),
     /// Print the newest report, or that of one epoch, as JSON.
@@ -91,6 +94,15 @@ struct Withdraw {
     /// The member's incarnation, which `register` printed.
     #[arg(long)]
     incarnation: u32,
+}
+
+#[derive(Args)]
+struct Rollback {
+    #[command(flatten)]
+    target: Target,
+    /// The epoch whose states, as it closed, all stages shall have again.
+    #[arg(long)]
+    to: u32,
 }
 
 #[derive(Args)]
@@ -158,6 +170,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Unbond(args) => bond(file, args, Side::Take).await,
         Command::Withdraw(args) => withdraw(file, args).await,
         Command::Resume(target) => resume(file, target).await,
+        Command::Rollback(args) => rollback(file, args).await,
         Command::Run(args) => {
             let config = resolve(file, &args)?;
             supervise("validator", crate::run::run(config)).await
@@ -224,6 +237,19 @@ async fn bond(file: Option<&Path>, args: Bond, side: Side) -> anyhow::Result<()>
     };
     submitter.submit_finalized(&call).await?;
     println!("{done} {} for uid {} (incarnation {})", args.amount, member.uid, member.incarnation);
+    Ok(())
+}
+
+async fn rollback(file: Option<&Path>, args: Rollback) -> anyhow::Result<()> {
+    let (chain, config) = connect(file, &args.target).await?;
+    let (run, to) = (RunId(config.run), Epoch(args.to));
+    let Some(clock) = chain.at_finalized().await?.clock(run).await? else {
+        bail!("run {run} does not exist");
+    };
+    let identity = Identity::new(Hotkey::load(&config.hotkey)?, chain.genesis(), run);
+    let submitter = Submitter::new(Arc::clone(&chain), identity.signer());
+    submitter.submit_finalized(&Call::vote_rollback(run, clock.epoch, to)).await?;
+    println!("voted in epoch {} to go back to the states after epoch {to}", clock.epoch);
     Ok(())
 }
 

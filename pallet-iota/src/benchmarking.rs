@@ -35,6 +35,7 @@ use polkadot_sdk::{
 use crate::{
     evidence::EvidenceRequest,
     pallet::*,
+    rollback::Ballot,
     types::{key, Arrival, Clock, Handover, Member, Payment, State, Swap, Unbonding, Vesting},
     verdicts::{Accusation, MAX_ACCUSATIONS},
     weights::Meter,
@@ -61,6 +62,20 @@ fn judged<T: Config>() -> RunId {
     let run = full::<T>(Phase::Train);
     snapshot::<T>(run, SCORED, MINERS, 3, VALIDATORS);
     run
+}
+
+/// A full run in a window of an epoch whose predecessor has a snapshot.
+fn judged_now<T: Config>(phase: Phase) -> RunId {
+    let run = full::<T>(phase);
+    snapshot::<T>(run, SCORED, MINERS, 3, VALIDATORS);
+    run
+}
+
+/// Votes of so many validators, the last first, for one value; not counted yet.
+fn ballot<V: Clone>(count: u32, value: V) -> Ballot<V> {
+    let votes: Vec<(Uid, V)> =
+        (0..count).map(|at| (ids(JUDGE + VALIDATORS - 1 - at).0, value.clone())).collect();
+    Ballot { votes: BoundedVec::truncate_from(votes), decided: None }
 }
 
 /// An accusation of miner 0's segment, with votes; the accusers of different segments differ.
@@ -487,6 +502,35 @@ mod benchmarks {
     }
 
     #[benchmark]
+    fn attest_root() {
+        let run = judged_now::<T>(Phase::Root);
+        RootVotes::<T>::insert(run, Stage(0), ballot(VALIDATORS - 1, Hash([1; 32])));
+        #[extrinsic_call]
+        _(by(hotkey(JUDGE)), run, EPOCH, Stage(0), Hash([1; 32]));
+        assert_eq!(RootVotes::<T>::get(run, Stage(0)).expect("voted").decided, Some(Hash([1; 32])));
+    }
+
+    #[benchmark]
+    fn vote_rollback() {
+        let run = judged_now::<T>(Phase::Train);
+        world::checkpoint::<T>(run, SCORED, 64);
+        Rollbacks::<T>::insert(run, ballot(VALIDATORS - 1, SCORED));
+        #[extrinsic_call]
+        _(by(hotkey(JUDGE)), run, EPOCH, SCORED);
+        assert_eq!(Rollbacks::<T>::get(run).expect("voted").decided, Some(SCORED));
+    }
+
+    #[benchmark]
+    fn roll_back() {
+        let run = judged_now::<T>(Phase::Train);
+        world::checkpoint::<T>(run, SCORED, 64);
+        Rollbacks::<T>::insert(run, ballot(VALIDATORS - 1, SCORED));
+        #[extrinsic_call]
+        _(RawOrigin::Root, run, SCORED);
+        assert_eq!(Rollbacks::<T>::get(run).expect("ordered").decided, Some(SCORED));
+    }
+
+    #[benchmark]
     fn hook_idle(r: Linear<0, { T::MaxRuns::get() }>) {
         run::<T>(64);
         let runs: Vec<RunId> = ActiveRuns::<T>::get().into_iter().take(r as usize).collect();
@@ -596,12 +640,21 @@ mod benchmarks {
     fn close_record(m: Linear<64, 192>, s: Linear<4, 64>, v: Linear<1, 64>) {
         let (run, _) = closing::<T>(m, s, v);
         let (params, mut clock) = (params(s), Clocks::<T>::get(run).expect("a run"));
+        // Every stage was attested another root, and then all go back.
+        for stage in 0..s {
+            let attested = Ballot { decided: Some(Hash([1; 32])), ..ballot(VALIDATORS, Hash([1; 32])) };
+            RootVotes::<T>::insert(run, Stage(stage as u16), attested);
+        }
+        world::checkpoint::<T>(run, SCORED, s);
+        world::checkpoint::<T>(run, Epoch(EPOCH.0 - crate::rollback::CHECKPOINT_EPOCHS), s);
+        Rollbacks::<T>::insert(run, Ballot { decided: Some(SCORED), ..ballot(VALIDATORS, SCORED) });
         #[block]
         {
             Pallet::<T>::record(run, &params, &mut clock, &mut Meter::default());
         }
         let snapshot = Snapshots::<T>::get((run, EPOCH)).expect("recorded");
         assert_eq!((snapshot.miners.len() as u32, snapshot.validators.len() as u32), (m, v));
+        assert_eq!(Checkpoints::<T>::get((run, EPOCH)), Checkpoints::<T>::get((run, SCORED)));
     }
 
     #[benchmark]

@@ -294,13 +294,21 @@ impl<T: Config> Pallet<T> {
         meter.add(T::WeightInfo::close_end());
     }
 
-    /// Fixes roots, counts work and keeps the snapshot of the epoch that closes.
+    /// Fixes roots, counts work and keeps checkpoint and snapshot of the epoch that closes.
     pub(crate) fn record(run: RunId, params: &RunParams, clock: &mut Clock, meter: &mut Meter) {
         let epoch = clock.epoch;
         let mut snapshot = Snapshot::default();
+        let back = Self::take_rollback(run);
         for stage in stages(params) {
-            let Some(mut merge) = Merges::<T>::get((run, epoch, stage)) else { continue };
-            merge.canonical_root = majority_root(&merge);
+            let attested = Self::take_attested(run, stage);
+            let place = usize::from(stage.0);
+            let earlier = back.as_ref().and_then(|(_, own)| own.roots.get(place).copied());
+            let Some(mut merge) =
+                Merges::<T>::get((run, epoch, stage)).or_else(|| earlier.map(|_| Merge::default()))
+            else {
+                continue;
+            };
+            merge.canonical_root = earlier.or(attested).or_else(|| majority_root(&merge));
             Self::deposit_event(Event::RootFixed { run, epoch, stage, root: merge.canonical_root });
             if stage == Stage(0) {
                 count_work(params, clock, &merge);
@@ -317,6 +325,10 @@ impl<T: Config> Pallet<T> {
             }
             Merges::<T>::insert((run, epoch, stage), merge);
         }
+        if let Some((to, checkpoint)) = &back {
+            Self::go_back(run, clock, *to, checkpoint);
+        }
+        Self::keep_checkpoint(run, params, clock);
         snapshot.miners.sort_by_key(|miner| miner.uid);
         snapshot.validators = Self::permitted_validators(run);
         let (miners, validators) = (count(snapshot.miners.len()), count(snapshot.validators.len()));

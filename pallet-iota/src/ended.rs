@@ -16,8 +16,8 @@ use scale_info::TypeInfo;
 
 use crate::{
     pallet::{
-        Burned, Clocks, Config, EndedQueue, EndedRuns, Event, FreeUids, Gated, MeanPay, Members, Merges,
-        NextUid, Pallet, Payouts, Reports, Scores, Seeds, Shards, Snapshots, Supports,
+        Burned, Checkpoints, Clocks, Config, EndedQueue, EndedRuns, Event, FreeUids, Gated, MeanPay, Members,
+        Merges, NextUid, Pallet, Payouts, Reports, Scores, Seeds, Shards, Snapshots, Supports,
     },
     types::{Member, MAX_VALIDATORS},
     weights::WeightInfo,
@@ -94,6 +94,7 @@ impl<T: Config> Pallet<T> {
         Snapshots::<T>::remove((run, epoch));
         Seeds::<T>::remove((run, epoch));
         Gated::<T>::remove((run, epoch));
+        Checkpoints::<T>::remove((run, epoch));
         Self::drop_transcripts(run, epoch);
         // All fit one pass: no more validators have a permit.
         let _ = Scores::<T>::clear_prefix((run, epoch), MAX_VALIDATORS, None);

@@ -22,6 +22,9 @@
 //! 15. Bonds between validators and miners ascend by miner, and those of one miner sum to one whole.
 //! 16. The queue of ended runs has no gap, names each run once, and no other run that ended has members or
 //!     reports.
+//! 17. A checkpoint names a root for each stage, those of the epochs that a run can go back to, the newest
+//!     as its merges do; votes about roots and the way back are of validators with a permit, each once,
+//!     what is decided has two thirds of the stake or is the admin's, and there is a way to go back.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use iota_protocol::{
@@ -43,12 +46,14 @@ use polkadot_sdk::{
 };
 
 use crate::{
+    epoch::stages,
     pallet::{
-        Accusations, ActiveRuns, Arrivals, Clocks, Config, Controls, EndedQueue, EndedRuns, EvidenceRequests,
-        FreeUids, Gated, Handovers, HeldPay, HoldReason, Members, Merges, NextIncarnation, NextRun, NextUid,
-        Pallet, Payouts, Reports, Rewards, Runs, Scores, Shards, Snapshots, Supports, Swaps, TotalHeld,
-        TotalMinted, TotalOwed, UidOf, Unbondings, Vestings,
+        Accusations, ActiveRuns, Arrivals, Checkpoints, Clocks, Config, Controls, EndedQueue, EndedRuns,
+        EvidenceRequests, FreeUids, Gated, Handovers, HeldPay, HoldReason, Members, Merges, NextIncarnation,
+        NextRun, NextUid, Pallet, Payouts, Reports, Rewards, Rollbacks, RootVotes, Runs, Scores, Shards,
+        Snapshots, Supports, Swaps, TotalHeld, TotalMinted, TotalOwed, UidOf, Unbondings, Vestings,
     },
+    rollback::{Ballot, CHECKPOINT_EPOCHS},
     types::{account, key, Merge, State},
     verdicts::VERDICT_EPOCHS,
 };
@@ -78,7 +83,64 @@ impl<T: Config> Pallet<T> {
         Self::check_history()?;
         Self::check_supports()?;
         Self::check_verdicts()?;
-        Self::check_ended()
+        Self::check_ended()?;
+        Self::check_checkpoints()?;
+        Self::check_ballots()
+    }
+
+    fn check_checkpoints() -> Check {
+        for ((run, epoch), checkpoint) in Checkpoints::<T>::iter() {
+            let params = Runs::<T>::get(run).ok_or("17: a checkpoint of no run")?;
+            let clock = Clocks::<T>::get(run).ok_or("17: a checkpoint of no run")?;
+            ensure!(checkpoint.roots.len() == params.stages.len(), "17: a checkpoint lacks a stage");
+            // The last step of a `Close` may be yet to come.
+            let kept = epoch.0 + CHECKPOINT_EPOCHS >= clock.epoch.0 && epoch <= clock.epoch;
+            ensure!(kept, "17: a checkpoint is too old, or not closed");
+            for (stage, root) in stages(&params).zip(&checkpoint.roots) {
+                let canonical = Merges::<T>::get((run, epoch, stage)).and_then(|merge| merge.canonical_root);
+                ensure!(canonical.is_none_or(|own| own == *root), "17: a checkpoint contradicts a merge");
+            }
+        }
+        Ok(())
+    }
+
+    fn check_ballots() -> Check {
+        for (run, stage, ballot) in RootVotes::<T>::iter() {
+            let exists = Runs::<T>::get(run).is_some_and(|params| params.stage(stage).is_some());
+            ensure!(exists, "17: a root is attested for a stage that does not exist");
+            ensure!(!ballot.votes.is_empty(), "17: an empty ballot is kept");
+            let decided = Self::check_ballot(run, &ballot)?;
+            ensure!(ballot.decided == decided, "17: another root is decided than two thirds attest");
+        }
+        for (run, ballot) in Rollbacks::<T>::iter() {
+            let decided = Self::check_ballot(run, &ballot)?;
+            // The admin decides without votes and over them.
+            ensure!(decided.is_none() || ballot.decided.is_some(), "17: two thirds decided nothing");
+            let mut named = ballot.votes.iter().map(|(_, to)| *to).chain(ballot.decided);
+            let recorded = named.all(|to| Checkpoints::<T>::contains_key((run, to)));
+            ensure!(recorded, "17: there is no way to go back");
+        }
+        Ok(())
+    }
+
+    /// What two thirds of the stake name; the voters have a permit, and no vote is theirs twice.
+    fn check_ballot<V: Copy + PartialEq>(
+        run: RunId,
+        ballot: &Ballot<V>,
+    ) -> Result<Option<V>, TryRuntimeError> {
+        let clock = Clocks::<T>::get(run).ok_or("17: a ballot of no run")?;
+        ensure!(clock.state == State::Running, "17: a ballot of a run that rests");
+        let voters: BTreeSet<Uid> = ballot.votes.iter().map(|(voter, _)| *voter).collect();
+        ensure!(voters.len() == ballot.votes.len(), "17: somebody voted twice");
+        let snapshot = clock.epoch.previous().and_then(|before| Snapshots::<T>::get((run, before)));
+        // The admin needs no snapshot, votes do.
+        let Some(snapshot) = snapshot else {
+            ensure!(voters.is_empty(), "17: votes without a snapshot");
+            return Ok(None);
+        };
+        let permitted = voters.iter().all(|voter| snapshot.validators.iter().any(|own| own.uid == *voter));
+        ensure!(permitted, "17: somebody voted without a permit");
+        Ok(ballot.count(&snapshot))
     }
 
     fn check_ended() -> Check {

@@ -94,12 +94,14 @@
 //! are parameters, clock and the count of incarnations, for vesting; what vests or unbonds and what may be
 //! claimed stays until its owner takes it. Whoever wants an older history keeps an archive node or an index.
 //!
-//! **Storage versions.** 2: ended runs are queued, requests for evidence name what is wanted ([`migrations`]).
+//! **Roots.** Canonical is what more than half of a stage's committers report, unless validators with two thirds
+//! of the stake attest another root while `Root` is open. With as much stake, or by the admin origin, all
+//! stages go back at the next `Close` to the states after one of the last epochs ([`rollback`]).
+//!
+//! **Storage versions.** 3: the states that a run can go back to are recorded. 2: ended runs are queued, requests for evidence name what is wanted ([`migrations`]).
 //! 1: they were kept, and did not. States of the first
 //! version of the chain, which had other members and merges under version 1, are not migrated if they hold
 //! runs; no chain is known that does.
-//!
-//! Not here yet: rollback.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(
     not(test),
@@ -121,6 +123,7 @@ pub mod close;
 pub mod ended;
 pub mod evidence;
 pub mod migrations;
+pub mod rollback;
 pub mod runs;
 pub mod runtime_api;
 pub mod transcripts;
@@ -208,6 +211,7 @@ pub mod pallet {
         close::CloseStep,
         ended::Ended,
         evidence::EvidenceRequest,
+        rollback::{Ballot, Checkpoint},
         runs::Control,
         transcripts::AuditWork,
         types::{
@@ -218,7 +222,7 @@ pub mod pallet {
         weights::{count, WeightInfo},
     };
 
-    const STORAGE_VERSION: StorageVersion = StorageVersion::new(2);
+    const STORAGE_VERSION: StorageVersion = StorageVersion::new(3);
 
     #[pallet::pallet]
     #[pallet::storage_version(STORAGE_VERSION)]
@@ -441,6 +445,21 @@ pub mod pallet {
     // Twox: both parts are counted by the pallet.
     #[pallet::storage]
     pub type Seeds<T> = StorageMap<_, Twox64Concat, (RunId, Epoch), Hash>;
+
+    /// The state of all stages after each of the last `CHECKPOINT_EPOCHS` epochs, which a run can go back to.
+    // Twox: both parts are counted by the pallet.
+    #[pallet::storage]
+    pub type Checkpoints<T> = StorageMap<_, Twox64Concat, (RunId, Epoch), Checkpoint>;
+
+    /// Roots that validators attest for stages of the current epoch while `Root` is open; gone at `Close`.
+    // Twox: ids are counted by the pallet.
+    #[pallet::storage]
+    pub type RootVotes<T> = StorageDoubleMap<_, Twox64Concat, RunId, Twox64Concat, Stage, Ballot<Hash>>;
+
+    /// The epoch to whose states a run goes back at the next `Close`, and who wants that; gone then.
+    // Twox: ids are counted by the pallet.
+    #[pallet::storage]
+    pub type Rollbacks<T> = StorageMap<_, Twox64Concat, RunId, Ballot<Epoch>>;
 
     /// Runs that ended and whose state has not gone, by their place in the queue.
     // Twox: places are counted by the pallet. Unbounded, but an entry goes with its run's state.
@@ -744,6 +763,17 @@ pub mod pallet {
         RunEnding { run: RunId, last: Epoch },
         /// The state of a run that ended is gone, but for what its members are still owed.
         RunDropped { run: RunId },
+        // ---- Roots that validators attest, and the way back ----
+        /// A validator attests the root that a stage's merge leaves; `decided` once two thirds of the stake
+        /// name one root, which is then canonical at `Close`.
+        RootAttested { run: RunId, epoch: Epoch, stage: Stage, uid: Uid, root: Hash, decided: bool },
+        /// A validator wants all stages to go back to the states after `to`; `decided` once two thirds of
+        /// the stake do.
+        RollbackVoted { run: RunId, epoch: Epoch, uid: Uid, to: Epoch, decided: bool },
+        /// The admin origin lets all stages go back at the next `Close`.
+        RollbackOrdered { run: RunId, epoch: Epoch, to: Epoch },
+        /// All stages left `epoch` with the states after `to`, and the run has the tokens of then.
+        RolledBack { run: RunId, epoch: Epoch, to: Epoch, tokens: u64 },
     }
 
     /// Why a call was refused. Variants are only ever added at the end: workers know them by index.
@@ -883,6 +913,11 @@ pub mod pallet {
         ShareTaken,
         /// The run is not paused.
         NotPaused,
+        // ---- Roots that validators attest, and the way back ----
+        /// The run has no such stage.
+        UnknownStage,
+        /// The state after that epoch was not recorded, or is kept by nobody any more.
+        NoCheckpoint,
     }
 
     #[pallet::hooks]
@@ -1462,6 +1497,62 @@ pub mod pallet {
         pub fn end_run(origin: OriginFor<T>, run: RunId) -> DispatchResult {
             Self::ensure_controls(origin, run)?;
             Self::do_end_run(run)
+        }
+
+        // ---- Roots that validators attest, and the way back: 53 to 55 ----
+
+        /// Attests the root of weights and outer momentum that the agreed shards leave in a stage, while
+        /// roots are reported; sent by a validator that had a permit in the epoch before. Two thirds of
+        /// the stake overrule the committers. Free once for each stage.
+        ///
+        /// # Errors
+        /// `UnknownRun`, `NotRunning`, `WrongEpoch`, `WrongPhase`, `NotMember`, `NotValidator`,
+        /// `UnknownStage`, `AlreadyVoted`.
+        #[pallet::call_index(53)]
+        #[pallet::weight(T::WeightInfo::attest_root())]
+        #[pallet::feeless_if(|origin: &OriginFor<T>, run: &RunId, epoch: &Epoch, stage: &Stage, _root: &Hash| -> bool {
+            Pallet::<T>::signer(origin)
+                .is_some_and(|who| Pallet::<T>::check_attest_root(&who, *run, *epoch, *stage).is_ok())
+        })]
+        pub fn attest_root(
+            origin: OriginFor<T>,
+            run: RunId,
+            epoch: Epoch,
+            stage: Stage,
+            root: Hash,
+        ) -> DispatchResult {
+            let hotkey = ensure_signed(origin)?;
+            Self::do_attest_root(&hotkey, run, epoch, stage, root)
+        }
+
+        /// Wants all stages to go back, at the next `Close`, to the states after epoch `to`; sent in
+        /// `epoch`, the current one, by a validator that had a permit in the one before. Two thirds of the
+        /// stake decide. Free once.
+        ///
+        /// # Errors
+        /// `UnknownRun`, `NotRunning`, `WrongEpoch`, `WrongPhase` (settling or closing), `NotMember`,
+        /// `NotValidator`, `NoCheckpoint`, `AlreadyDecided`, `AlreadyVoted`.
+        #[pallet::call_index(54)]
+        #[pallet::weight(T::WeightInfo::vote_rollback())]
+        #[pallet::feeless_if(|origin: &OriginFor<T>, run: &RunId, epoch: &Epoch, to: &Epoch| -> bool {
+            Pallet::<T>::signer(origin)
+                .is_some_and(|who| Pallet::<T>::check_vote_rollback(&who, *run, *epoch, *to).is_ok())
+        })]
+        pub fn vote_rollback(origin: OriginFor<T>, run: RunId, epoch: Epoch, to: Epoch) -> DispatchResult {
+            let hotkey = ensure_signed(origin)?;
+            Self::do_vote_rollback(&hotkey, run, epoch, to)
+        }
+
+        /// Lets all stages go back, at the next `Close`, to the states after epoch `to`; the admin
+        /// origin's, over any votes.
+        ///
+        /// # Errors
+        /// `UnknownRun`, `NotRunning`, `WrongPhase` (settling or closing), `NoCheckpoint`.
+        #[pallet::call_index(55)]
+        #[pallet::weight(T::WeightInfo::roll_back())]
+        pub fn roll_back(origin: OriginFor<T>, run: RunId, to: Epoch) -> DispatchResult {
+            T::AdminOrigin::ensure_origin(origin)?;
+            Self::do_roll_back(run, to)
         }
     }
 

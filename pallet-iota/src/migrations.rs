@@ -2,24 +2,34 @@
 //!
 //! Version 2 knows which runs ended, so that their state can go; version 1 kept it for ever. Requests for
 //! evidence have another form, so that those that stand are forgotten: who still misses it asks again.
+//! Version 3 knows the states that a run can go back to; those of its last epochs follow from the merges
+//! that version 2 kept.
 
 use alloc::vec::Vec;
 #[cfg(feature = "try-runtime")]
 use codec::{Decode, Encode};
-use iota_protocol::{ids::RunId, params::MAX_MEMBERS};
+use iota_protocol::{
+    ids::{Epoch, RunId, Stage},
+    params::{RunParams, MAX_MEMBERS},
+    work::counted_tokens,
+};
 use polkadot_sdk::{
     frame_support::{
         migrations::VersionedMigration,
         traits::{Get, UncheckedOnRuntimeUpgrade},
         weights::Weight,
+        BoundedVec,
     },
     frame_system,
 };
 
 use crate::{
-    pallet::{Clocks, Config, EvidenceRequests, NextRun, Pallet},
-    types::State,
+    epoch::stages,
+    pallet::{ActiveRuns, Checkpoints, Clocks, Config, EvidenceRequests, Merges, NextRun, Pallet, Runs},
+    rollback::{Checkpoint, CHECKPOINT_EPOCHS},
+    types::{Clock, State},
     verdicts::VERDICT_EPOCHS,
+    weights::count,
 };
 
 /// From version 1 to 2, once.
@@ -61,6 +71,86 @@ impl<T: Config> UncheckedOnRuntimeUpgrade for EnqueueEnded<T> {
         let mut queued: Vec<RunId> = EndedRuns::<T>::iter_values().map(|ended| ended.run).collect();
         queued.sort_unstable();
         polkadot_sdk::frame_support::ensure!(queued == expected, "the queue is not the runs that ended");
+        Ok(())
+    }
+}
+
+/// From version 2 to 3, once.
+pub type V2ToV3<T> =
+    VersionedMigration<2, 3, RecordCheckpoints<T>, Pallet<T>, <T as frame_system::Config>::DbWeight>;
+
+/// Records the states after the last epochs of each run that goes on, where every stage has a root.
+pub struct RecordCheckpoints<T>(core::marker::PhantomData<T>);
+
+/// States after epochs.
+type States = Vec<(Epoch, Checkpoint)>;
+
+/// The epochs whose states a run can go back to, newest first.
+fn last_epochs(clock: &Clock) -> impl Iterator<Item = Epoch> + '_ {
+    (1..=CHECKPOINT_EPOCHS).filter_map(|ago| clock.epoch.0.checked_sub(ago).map(Epoch))
+}
+
+/// Tokens that an epoch added: those of the first stage.
+fn tokens_of<T: Config>(run: RunId, params: &RunParams, epoch: Epoch) -> u64 {
+    let merge = Merges::<T>::get((run, epoch, Stage(0))).unwrap_or_default();
+    let samples: Vec<u32> = merge.commits.iter().map(|commit| commit.work.samples).collect();
+    counted_tokens(&samples, params.tokens_per_sample())
+}
+
+/// What a run's merges say about the states after its last epochs. An epoch in which a stage has no root of
+/// its own is left out: the one before it, whose root stands, may have been forgotten.
+fn checkpoints<T: Config>(run: RunId, params: &RunParams, clock: &Clock) -> States {
+    let (mut found, mut tokens) = (Vec::new(), clock.tokens);
+    for epoch in last_epochs(clock) {
+        let root = |stage| Merges::<T>::get((run, epoch, stage)).and_then(|merge| merge.canonical_root);
+        if let Some(roots) = stages(params).map(root).collect::<Option<Vec<_>>>() {
+            // Fits: a run has at most so many stages.
+            found.push((epoch, Checkpoint { tokens, roots: BoundedVec::truncate_from(roots) }));
+        }
+        tokens = tokens.saturating_sub(tokens_of::<T>(run, params, epoch));
+    }
+    found
+}
+
+/// Runs that go on, with what is to be recorded of each.
+fn recorded<T: Config>() -> Vec<(RunId, u32, States)> {
+    let of = |run: RunId| {
+        let (params, clock) = (Runs::<T>::get(run)?, Clocks::<T>::get(run)?);
+        let stages = count(params.stages.len());
+        Some((run, stages, checkpoints::<T>(run, &params, &clock)))
+    };
+    ActiveRuns::<T>::get().into_iter().filter_map(of).collect()
+}
+
+impl<T: Config> UncheckedOnRuntimeUpgrade for RecordCheckpoints<T> {
+    fn on_runtime_upgrade() -> Weight {
+        let (mut reads, mut writes) = (1u64, 0u64);
+        for (run, stages, found) in recorded::<T>() {
+            // Parameters and clock; of each epoch the merges of all stages, and once more the first.
+            let merges = u64::from(CHECKPOINT_EPOCHS).saturating_mul(u64::from(stages).saturating_add(1));
+            reads = reads.saturating_add(merges).saturating_add(2);
+            writes = writes.saturating_add(u64::from(count(found.len())));
+            for (epoch, checkpoint) in found {
+                Checkpoints::<T>::insert((run, epoch), checkpoint);
+            }
+        }
+        T::DbWeight::get().reads_writes(reads, writes)
+    }
+
+    #[cfg(feature = "try-runtime")]
+    fn pre_upgrade() -> Result<Vec<u8>, polkadot_sdk::sp_runtime::TryRuntimeError> {
+        Ok(recorded::<T>().encode())
+    }
+
+    #[cfg(feature = "try-runtime")]
+    fn post_upgrade(expected: Vec<u8>) -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
+        let expected: Vec<(RunId, u32, States)> =
+            Decode::decode(&mut expected.as_slice()).map_err(|_| "what pre_upgrade wrote does not decode")?;
+        let stored = |run: RunId, own: &(Epoch, Checkpoint)| {
+            Checkpoints::<T>::get((run, own.0)).is_some_and(|stored| stored == own.1)
+        };
+        let whole = expected.iter().all(|(run, _, all)| all.iter().all(|own| stored(*run, own)));
+        polkadot_sdk::frame_support::ensure!(whole, "a checkpoint is not what the merges say");
         Ok(())
     }
 }

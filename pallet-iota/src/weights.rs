@@ -54,6 +54,9 @@ pub trait WeightInfo {
     fn pause_run() -> Weight;
     fn resume_run() -> Weight;
     fn end_run() -> Weight;
+    fn attest_root() -> Weight;
+    fn vote_rollback() -> Weight;
+    fn roll_back() -> Weight;
 
     /// A block in which none of `r` running runs has anything to do.
     fn hook_idle(r: u32) -> Weight;
@@ -203,6 +206,15 @@ impl WeightInfo for () {
         rough(&[])
     }
     fn end_run() -> Weight {
+        rough(&[])
+    }
+    fn attest_root() -> Weight {
+        rough(&[])
+    }
+    fn vote_rollback() -> Weight {
+        rough(&[])
+    }
+    fn roll_back() -> Weight {
         rough(&[])
     }
     fn hook_idle(r: u32) -> Weight {

@@ -44,6 +44,10 @@ const SAFE_MODE: Allowed = &[
             "answer_evidence",
             "commit_transcripts",
             "submit_transcripts",
+            // What ends the trouble may be the state of an earlier epoch.
+            "attest_root",
+            "vote_rollback",
+            "roll_back",
         ]),
     ),
 ];
@@ -184,6 +188,9 @@ mod tests {
             "Iota.answer_evidence",
             "Iota.commit_transcripts",
             "Iota.submit_transcripts",
+            "Iota.attest_root",
+            "Iota.vote_rollback",
+            "Iota.roll_back",
             "Multisig.as_multi_threshold_1",
             "Multisig.as_multi",
             "Multisig.approve_as_multi",

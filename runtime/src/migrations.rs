@@ -20,7 +20,11 @@ use polkadot_sdk::{
 use crate::{governance, AccountId, Grandpa, Multisig, Runtime, SessionKeys};
 
 /// All migrations, oldest first. Each does nothing on a state that needs it not.
-pub type SingleBlock = (AuthoritiesIntoSession, pallet_iota::migrations::V1ToV2<Runtime>);
+pub type SingleBlock = (
+    AuthoritiesIntoSession,
+    pallet_iota::migrations::V1ToV2<Runtime>,
+    pallet_iota::migrations::V2ToV3<Runtime>,
+);
 
 /// Version 1 to 2: the fixed authorities of Aura and GRANDPA become those of the first session, and
 /// more than two thirds of them together become the admin, which version 1 had not.

@@ -67,7 +67,7 @@ impl core::fmt::Debug for ProtocolPayment {
 /// What the pool holds one transaction of: this call, by this member, in this epoch.
 #[derive(Encode, Clone, PartialEq, Eq, Debug)]
 enum Slot {
-    /// A protocol call of a member, about another member's segment if it is a judge's.
+    /// A protocol call of a member, about another member's segment or a stage if it is a judge's.
     Member {
         call: u8,
         run: RunId,
@@ -89,7 +89,7 @@ struct Named {
     epoch: Option<Epoch>,
     /// Whose one reveal it is, whoever sends it.
     author: Option<Uid>,
-    /// Whom it judges, and which segment.
+    /// Whom it judges, and which segment; or which stage.
     about: Option<(Uid, u32)>,
 }
 
@@ -119,6 +119,11 @@ fn named(call: &Call) -> Option<Named> {
         Call::accuse { run, epoch, uid, segment, .. } | Call::vote { run, epoch, uid, segment, .. } => {
             Some(Named { about: Some((*uid, *segment)), ..Named::of(*run, Some(*epoch))? })
         }
+        // One for each stage.
+        Call::attest_root { run, epoch, stage, .. } => {
+            Some(Named { about: Some((Uid(0), u32::from(stage.0))), ..Named::of(*run, Some(*epoch))? })
+        }
+        Call::vote_rollback { run, epoch, .. } => Named::of(*run, Some(*epoch)),
         Call::request_evidence { run, epoch, uid, .. } => {
             Some(Named { about: Some((*uid, 0)), ..Named::of(*run, Some(*epoch))? })
         }

@@ -2,7 +2,7 @@
 
 use codec::Encode;
 use iota_protocol::equivocation::Equivocation;
-use iota_protocol::ids::{AccountKey, Epoch, Hash, Incarnation, RunId, Uid};
+use iota_protocol::ids::{AccountKey, Epoch, Hash, Incarnation, RunId, Stage, Uid};
 use iota_protocol::params::RunParams;
 use iota_protocol::work::{Bitmap, Endpoint, Role, ScoreReveal, ShardHashes, Transcripts, WorkCommit};
 use subxt::ext::scale_encode::{EncodeAsFields, Error, FieldIter, TypeResolver};
@@ -239,6 +239,26 @@ impl Call {
         Self::new("end_run", &run)
     }
 
+    // Roots that validators attest, and the way back.
+
+    /// Attests the root that a stage's merge leaves.
+    #[must_use]
+    pub fn attest_root(run: RunId, epoch: Epoch, stage: Stage, root: Hash) -> Self {
+        Self::new("attest_root", &(run, epoch, stage, root))
+    }
+
+    /// Wants all stages to go back to the states after `to`; sent in `epoch`.
+    #[must_use]
+    pub fn vote_rollback(run: RunId, epoch: Epoch, to: Epoch) -> Self {
+        Self::new("vote_rollback", &(run, epoch, to))
+    }
+
+    /// Allows the runtime with that blake2 hash; for the account that governs the chain.
+    #[must_use]
+    pub fn authorize_upgrade(code: Hash) -> Self {
+        Self::of("Governance", "authorize_upgrade", &code)
+    }
+
     // Keys and seats.
 
     /// Gives a member of the signing coldkey another hotkey from the next epoch on; `proof` is the new
@@ -297,7 +317,7 @@ mod tests {
     fn len(kind: &str) -> usize {
         match kind {
             "bool" => 1,
-            "Uid" => 2,
+            "Uid" | "Stage" => 2,
             "RunId" | "Epoch" | "Incarnation" | "u32" => 4,
             "Hash" | "[u8; 32]" => 32,
             // One transcript: length, uid, incarnation, segment, root, agrees.
@@ -321,6 +341,8 @@ mod tests {
             Call::pause_run(run),
             Call::resume_run(run),
             Call::end_run(run),
+            Call::attest_root(run, epoch, Stage(3), hash),
+            Call::vote_rollback(run, epoch, Epoch(1)),
         ];
         let golden = golden();
         for call in &calls {

@@ -10,14 +10,24 @@ const QUORUM: (u128, u128) = (2, 3);
 /// Stakes beyond 2^120 saturate, far above any supply.
 #[must_use]
 pub fn decide(votes: &[(u128, Option<bool>)]) -> Option<bool> {
-    let sum = |wanted: Option<bool>| {
+    agreed(votes)
+}
+
+/// What validators with two thirds of the permitted stake name alike, be it a verdict, the root of a
+/// stage's state or the epoch to go back to. Each is (stake, what it names); `None` did not vote.
+///
+/// At most one value can have two thirds. Takes a comparison for each pair of votes: for as many as
+/// there are permitted validators.
+#[must_use]
+pub fn agreed<V: Copy + PartialEq>(votes: &[(u128, Option<V>)]) -> Option<V> {
+    let sum = |wanted: Option<V>| {
         let behind = votes.iter().filter(|(_, vote)| wanted.is_none() || *vote == wanted);
         behind.fold(0u128, |sum, (stake, _)| sum.saturating_add(*stake))
     };
     let total = sum(None);
     let reached =
-        |side: bool| total > 0 && sum(Some(side)).saturating_mul(QUORUM.1) >= total.saturating_mul(QUORUM.0);
-    [true, false].into_iter().find(|side| reached(*side))
+        |value: V| total > 0 && sum(Some(value)).saturating_mul(QUORUM.1) >= total.saturating_mul(QUORUM.0);
+    votes.iter().filter_map(|(_, vote)| *vote).find(|value| reached(*value))
 }
 
 /// Whether those who asked for evidence carry more than half of the permitted stake.
@@ -47,6 +57,15 @@ mod tests {
     }
 
     #[test]
+    fn worked_roots() {
+        let (right, wrong) = (Some(7u8), Some(9));
+        assert_eq!(agreed(&[(2, right), (1, wrong)]), Some(7), "exactly two thirds");
+        assert_eq!(agreed(&[(1, wrong), (2, right)]), Some(7), "in any order");
+        assert_eq!(agreed(&[(1, right), (1, right), (1, wrong), (1, None)]), None, "half is not enough");
+        assert_eq!(agreed::<u8>(&[(5, None)]), None);
+    }
+
+    #[test]
     fn worked_quorums() {
         assert!(asked_by_quorum(&[(51, true), (49, false)]));
         assert!(!asked_by_quorum(&[(50, true), (50, false)]));
@@ -60,6 +79,20 @@ mod tests {
             // One unit more than half of the others is more than a third of all.
             votes.push((others / 2 + 1, None));
             prop_assert_eq!(decide(&votes), None);
+        }
+
+        #[test]
+        fn whoever_names_something_else_does_not_change_what_two_thirds_agree_on(
+            stakes in prop::collection::vec(1u128..1 << 60, 1..20), others in prop::collection::vec(any::<Option<u8>>(), 0..20),
+        ) {
+            let behind: u128 = stakes.iter().sum();
+            let mut votes: Vec<_> = stakes.into_iter().map(|stake| (stake, Some(300u16))).collect();
+            // Together at most half of those behind: a third of all.
+            let each = behind / 2 / u128::try_from(others.len().max(1)).unwrap();
+            votes.extend(others.iter().map(|vote| (each, vote.map(u16::from))));
+            prop_assert_eq!(agreed(&votes), Some(300));
+            votes.reverse();
+            prop_assert_eq!(agreed(&votes), Some(300));
         }
 
         #[test]

@@ -37,6 +37,7 @@ use polkadot_sdk::{
 
 use crate::{
     pallet::*,
+    rollback::Checkpoint,
     transcripts::AuditWork,
     types::{
         key, Clock, Commit, Member, Merge, MinerRecord, Report, Row, Score, Snapshot, State, Support,
@@ -421,6 +422,13 @@ pub fn closing<T: Config>(miners: u32, stages: u32, validators: u32) -> (RunId, 
     }
     report::<T>(run, Epoch(EPOCH.0 - T::EpochHistory::get()), false);
     (run, close)
+}
+
+/// The state of so many stages after an epoch.
+pub fn checkpoint<T: Config>(run: RunId, epoch: Epoch, stages: u32) {
+    let roots = alloc::vec![Hash([4; 32]); stages as usize];
+    let checkpoint = Checkpoint { tokens: 1_000, roots: BoundedVec::truncate_from(roots) };
+    Checkpoints::<T>::insert((run, epoch), checkpoint);
 }
 
 /// Statuses of the shards of `n` committers, each opened by one owner.

@@ -47,6 +47,7 @@ fn is_for_admins(call: &Call<Test>) -> bool {
             | Call::pause_run { .. }
             | Call::resume_run { .. }
             | Call::end_run { .. }
+            | Call::roll_back { .. }
     )
 }
 
@@ -96,6 +97,9 @@ fn one_of_each() -> Vec<(u8, Call<Test>)> {
         (50, Call::pause_run { run }),
         (51, Call::resume_run { run }),
         (52, Call::end_run { run }),
+        (53, Call::attest_root { run, epoch, stage: Stage(0), root: hash }),
+        (54, Call::vote_rollback { run, epoch, to: Epoch(0) }),
+        (55, Call::roll_back { run, to: Epoch(0) }),
     ]
 }
 

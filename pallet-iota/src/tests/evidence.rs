@@ -63,6 +63,31 @@ fn unanswered_evidence_holds_the_pay_and_a_second_failure_lets_it_lapse() {
 }
 
 #[test]
+fn held_pay_that_nobody_asks_about_again_is_credited_late_and_vests_from_then_on() {
+    with_audit(12, || {
+        assert_ok!(ask(4, 0));
+        assert_ok!(ask(5, 0));
+        settle_scored();
+        assert_eq!(owed(0), 0);
+        run_to_close();
+        let (pay, release) = (owed(1), |index: u8| {
+            assert_ok!(Iota::release(signed(coldkey(30)), RUN, member(index).incarnation));
+            claimable(index)
+        });
+        assert_eq!(
+            (owed(0), claimable(0)),
+            (pay, 0),
+            "credited with the second `Close`, and not free at once"
+        );
+        assert_eq!((release(0), release(1)), (pay / 4, pay / 2), "one epoch behind who was not asked");
+        for part in 2..=4 {
+            run_to_close();
+            assert_eq!(release(0), pay * part / 4);
+        }
+    });
+}
+
+#[test]
 fn an_answer_keeps_the_pay() {
     with_audit(3, || {
         assert_ok!(ask(4, 0));

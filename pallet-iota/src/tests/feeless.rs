@@ -90,6 +90,25 @@ fn scores_are_free_for_validators_and_reveals_for_anyone_who_has_them() {
     });
 }
 
+#[test]
+fn roots_and_the_way_back_are_free_for_each_judge_once() {
+    with_judges(|| {
+        let (run, epoch, to) = (RUN, Epoch(1), Epoch(0));
+        let attest = |stage| Call::attest_root { run, epoch, stage: Stage(stage), root: Hash([7; 32]) };
+        assert!(!is_free(hotkey(4), attest(0)), "not in its window");
+        assert!(!is_free(hotkey(4), Call::vote_rollback { run, epoch, to: Epoch(1) }), "not closed yet");
+        assert!(!is_free(hotkey(1), Call::vote_rollback { run, epoch, to }), "a miner does not judge");
+        free_once(hotkey(4), Call::vote_rollback { run, epoch, to });
+        run_to_phase(Phase::Commit);
+        (0..4).for_each(commit);
+        run_to_phase(Phase::Root);
+        assert!(!is_free(hotkey(1), attest(0)), "a miner does not judge");
+        free_once(hotkey(4), attest(0));
+        free_once(hotkey(4), attest(1));
+        free_once(hotkey(5), attest(1));
+    });
+}
+
 /// Runs `test` in the first block of epoch 1, with three validators that can afford a deposit.
 fn with_judges(test: impl FnOnce()) {
     with_run(RunParams { epochs: 4, ..params() }, || {

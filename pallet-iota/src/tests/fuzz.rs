@@ -3,7 +3,8 @@
 //! A step is a few blocks, the duty of all members in the open window, or one call that somebody
 //! might send, sensible or not. Every call of the pallet is among them, and each is accepted at least
 //! once; a refused one must not have changed a byte of storage. `IOTA_FUZZ_STEPS` makes the long run
-//! longer; the seed stands in the failure's text, and a seed that ever failed goes into `REGRESSIONS`.
+//! longer, and `IOTA_FUZZ_FROM` lets it go on where another ended, by the first seed; the seed stands in the
+//! failure's text, and a seed that ever failed goes into `REGRESSIONS`.
 
 mod court;
 
@@ -179,6 +180,9 @@ fn duty(random: &mut Random, tally: &mut Tally) {
             Phase::Root => {
                 let root = iota_protocol::ids::Hash([5; 32]);
                 tally.send("commit_root", who, Call::commit_root { run: RUN, epoch, root });
+                if uid.0 == 0 && random.below(3) == 0 {
+                    court::about_the_state(random, tally);
+                }
             }
             Phase::Close => {}
         }
@@ -285,7 +289,8 @@ fn fuzz(seed: u64, steps: u32, full: bool) -> Tally {
                 0..=27 => run_to(System::block_number() + 1 + u32::try_from(random.below(3)).unwrap()),
                 28..=55 => duty(&mut random, &mut tally),
                 56..=67 => somebodys_call(&mut random, &mut tally),
-                68..=76 => court::about_an_epoch(&mut random, &mut tally),
+                68..=75 => court::about_an_epoch(&mut random, &mut tally),
+                76 => court::about_the_state(&mut random, &mut tally),
                 _ => court::about_a_run(&mut random, &mut tally),
             }
             tally.root = None;
@@ -299,10 +304,12 @@ fn fuzz(seed: u64, steps: u32, full: bool) -> Tally {
 
 #[test]
 fn row_02_random_sequences_keep_every_invariant_and_every_unit() {
-    let asked = std::env::var("IOTA_FUZZ_STEPS").ok().and_then(|steps| steps.parse().ok());
-    let chains = asked.unwrap_or(STEPS).div_ceil(STEPS_PER_CHAIN);
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let chains = number("IOTA_FUZZ_STEPS").unwrap_or(STEPS).div_ceil(STEPS_PER_CHAIN);
+    let first = u64::from(number("IOTA_FUZZ_FROM").unwrap_or(0));
+    let started = std::time::Instant::now();
     let (mut paid, mut sent) = (0, BTreeMap::<&str, (u32, u32)>::new());
-    for seed in (0..u64::from(chains)).chain(REGRESSIONS.iter().copied()) {
+    for seed in (first..first + u64::from(chains)).chain(REGRESSIONS.iter().copied()) {
         let tally = fuzz(seed, STEPS_PER_CHAIN, false);
         paid += tally.paid;
         for (name, (accepted, all)) in tally.sent {
@@ -310,7 +317,12 @@ fn row_02_random_sequences_keep_every_invariant_and_every_unit() {
             *sum = (sum.0 + accepted, sum.1 + all);
         }
     }
-    println!("{} steps, {paid} epochs paid, calls (accepted, sent): {sent:?}", chains * STEPS_PER_CHAIN);
+    let (steps, seconds) = (chains * STEPS_PER_CHAIN, started.elapsed().as_secs_f64());
+    println!(
+        "seeds {first} to {}: {steps} steps, {:.0} a second, {paid} epochs paid, calls (accepted, sent): {sent:?}",
+        first + u64::from(chains) - 1,
+        f64::from(steps) / seconds,
+    );
     assert!(paid > 0, "the sequences never pay: they test nothing");
     let accepted = |name: &&&str| sent.get(**name).is_some_and(|(accepted, _)| *accepted > 0);
     let never: Vec<_> = Call::<Test>::get_call_names().iter().filter(|name| !accepted(name)).collect();

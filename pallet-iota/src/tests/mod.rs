@@ -14,6 +14,7 @@ mod merge;
 mod money;
 mod origins;
 mod pitfalls;
+mod rollback;
 mod runs;
 mod scores;
 mod seats;

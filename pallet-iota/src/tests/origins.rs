@@ -220,10 +220,23 @@ fn runs(tried: &mut Tried) {
     Controls::<Test>::mutate(RUN, |control| control.pausing = false);
 }
 
+/// Epoch 0 has a checkpoint; in the `Root` of epoch 1 both stages' roots are attested and voted about.
+fn going_back(tried: &mut Tried) {
+    whole_epoch();
+    run_to_phase(Phase::Commit);
+    (0..4).for_each(commit);
+    run_to_phase(Phase::Root);
+    let (run, epoch, to) = (RUN, Epoch(1), Epoch(0));
+    let call = Call::attest_root { run, epoch, stage: Stage(0), root: Hash::ZERO };
+    tried.call(call, &[ValidatorHotkey]);
+    tried.call(Call::vote_rollback { run, epoch, to }, &[ValidatorHotkey]);
+    tried.call(Call::roll_back { run, to }, &[Root]);
+}
+
 #[test]
 fn row_07_every_call_rejects_every_wrong_origin() {
     let mut tried = Tried::default();
-    for scene in [membership, merging, scoring, judging, runs] {
+    for scene in [membership, merging, scoring, judging, runs, going_back] {
         long_run(|| scene(&mut tried));
     }
     let all: BTreeSet<&str> = Call::<Test>::get_call_names().iter().copied().collect();

@@ -75,6 +75,28 @@ fn the_next_pay_makes_claimable_what_has_vested() {
 }
 
 #[test]
+fn pay_of_a_void_epoch_that_is_settled_with_the_next_vests_from_then_on() {
+    with_epoch(RunParams { epochs: 12, ..params() }, || {
+        whole_epoch();
+        // Nobody scores epoch 0 in epoch 1; what is revealed about epoch 1 settles both in epoch 2.
+        merge_epoch(&[0, 1, 2, 3]);
+        assert!(Iota::report_view(RUN, Epoch(0)).unwrap().void);
+        assert_eq!(owed(0), 0);
+        run_to(System::block_number() + 1);
+        whole_epoch();
+        let scored_by = |epoch| Iota::report_view(RUN, Epoch(epoch)).unwrap().terms.scored_by;
+        assert_eq!((scored_by(0), scored_by(1)), (Epoch(1), Epoch(1)));
+        assert_eq!((owed(0), claimable(0)), (2 * PAY, 0), "paid for both, and nothing is free at once");
+        for part in 1..=u128::from(VEST) {
+            assert_ok!(release(0));
+            assert_eq!(claimable(0), 2 * PAY * part / 4);
+            idle_epoch();
+        }
+        assert!(!Vestings::<Test>::contains_key(RUN, member(0).incarnation));
+    });
+}
+
+#[test]
 fn validators_have_a_bond_and_are_paid_at_once() {
     with_paid_epoch(9, || {
         // Of the validators' two fifths a tenth is for transcripts, and none was opened.

@@ -53,7 +53,7 @@ fn runs_that_ended_before_the_upgrade_are_queued_once() {
         );
         SingleBlock::on_runtime_upgrade();
         assert_eq!(polkadot_sdk::sp_io::storage::get(&request), None);
-        assert_eq!(Iota::on_chain_storage_version(), StorageVersion::new(2));
+        assert_eq!(Iota::on_chain_storage_version(), StorageVersion::new(3));
         assert_eq!(EndedQueue::<Runtime>::get(), (0, 1), "the run that waits has not ended");
         let ended = EndedRuns::<Runtime>::get(0).unwrap();
         assert_eq!((ended.run, ended.due), (RUN, block + 604_800));

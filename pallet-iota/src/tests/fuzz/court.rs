@@ -1,5 +1,5 @@
-//! Calls 40 to 52 in random sequences: accusations, votes, evidence, transcripts, equivocations, and runs
-//! that are made, changed, paused and ended beside the first.
+//! Calls 40 to 55 in random sequences: accusations, votes, evidence, transcripts, equivocations, roots and
+//! the way back, and runs that are made, changed, paused and ended beside the first.
 
 use iota_protocol::{
     equivocation::{Equivocation, SignedHeader},
@@ -7,7 +7,7 @@ use iota_protocol::{
     params::{RunParams, WireCodec, PPM},
     receipt::Direction,
     wire::{HopHeader, WIRE_VERSION},
-    work::{transcripts_hash, Transcript, Transcripts},
+    work::{transcripts_hash, Role, Transcript, Transcripts},
 };
 use polkadot_sdk::sp_core::Pair;
 
@@ -104,6 +104,31 @@ fn equivocate(random: &mut Random, tally: &mut Tally) {
     };
     let proof = Equivocation { first: signed(1), second: signed(2) };
     tally.send("report_equivocation", hotkey(random.key()), Call::report_equivocation { proof });
+}
+
+/// Validators name a root of a stage, mostly the same, or an epoch to go back to; seldom the admin does.
+pub fn about_the_state(random: &mut Random, tally: &mut Tally) {
+    let (run, epoch) = (RUN, clock().epoch);
+    let back = 1 + u32::try_from(random.below(4)).unwrap();
+    let to = Epoch(epoch.0.saturating_sub(back));
+    if random.below(12) == 0 {
+        return tally.send_as("roll_back", RuntimeOrigin::root(), Call::roll_back { run, to });
+    }
+    let stage = Stage(u16::try_from(random.below(3)).unwrap());
+    let attests = random.below(3) > 0;
+    let sleeper = random.uid();
+    for (uid, member) in Iota::members_of(RUN) {
+        let who = account(&member.hotkey);
+        if member.role != Role::Validator || uid == sleeper {
+            continue;
+        }
+        if attests {
+            let root = Hash([u8::try_from(random.below(8).min(1)).unwrap(); 32]);
+            tally.send("attest_root", who, Call::attest_root { run, epoch, stage, root });
+        } else {
+            tally.send("vote_rollback", who, Call::vote_rollback { run, epoch, to });
+        }
+    }
 }
 
 /// The transcripts that a validator opens: about the first miner of the epoch.
