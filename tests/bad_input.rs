@@ -157,7 +157,7 @@ fn devnet_refuses_a_model_that_it_cannot_make() {
     devnet_refuses(&place, &["--preset", "huge"], &["\"huge\"", "nano", "tiny", "1.5b", "100b"]);
     devnet_refuses(&place, &["--stages", "7"], &["7 stages", "6 layers", "use 1 to 6"]);
     devnet_refuses(&place, &["--epochs", "0"], &["--epochs 0", "at least 1"]);
-    devnet_refuses(&place, &["--authorities", "9"], &["--authorities 9", "1 to 3"]);
+    devnet_refuses(&place, &["--authorities", "9"], &["--authorities 9", "1 to 4"]);
 }
 
 #[test]

@@ -126,7 +126,10 @@ impl Devnet {
         let spares = create_spares(&options, &dir)?;
         let node = options.program("iota-node")?;
         let coldkeys: Vec<[u8; 32]> = members.iter().chain(&spares).map(|member| member.coldkey.0).collect();
-        let spec = genesis::write(&node, &dir, options.authorities, &params, &coldkeys)?;
+        let spec = {
+            let runtime = options.runtime.as_deref();
+            genesis::write(&node, &dir, options.authorities, runtime, &params, &coldkeys)?
+        };
         let links = match options.link {
             Some(link) => Some(Links::start(link, members.len() + spares.len(), options.seed)?),
             None => None,

@@ -25,7 +25,7 @@ pub struct Options {
     /// Validators.
     #[arg(long, default_value_t = 2)]
     pub validators: u16,
-    /// Block authors (1 to 3); finality needs two thirds of them.
+    /// Block authors (1 to 4); finality needs more than two thirds of them.
     #[arg(long, default_value_t = 1)]
     pub authorities: u16,
     /// Training epochs; one settling epoch follows.
@@ -79,6 +79,9 @@ pub struct Options {
     /// Miners that have funds and join only when a test says so.
     #[arg(long, default_value_t = 0, hide = true)]
     pub spares: u16,
+    /// Runtime that the chain begins with, as a file; the node's own when absent. Tests upgrade it.
+    #[arg(skip)]
+    pub runtime: Option<PathBuf>,
     /// More arguments for members by name; tests set them.
     #[arg(skip)]
     pub member_args: BTreeMap<String, Vec<String>>,
@@ -114,8 +117,8 @@ impl Options {
         if self.validators == 0 {
             bail!("--validators 0: without a validator nobody is paid and no held-out loss is measured; use at least 1");
         }
-        if self.authorities == 0 || self.authorities > 3 {
-            bail!("--authorities {}: expected 1 to 3 (those of the local preset)", self.authorities);
+        if self.authorities == 0 || self.authorities > 4 {
+            bail!("--authorities {}: expected 1 to 4 (the development keys)", self.authorities);
         }
         if self.epochs == 0 {
             bail!("--epochs 0: nothing would be trained; use at least 1");

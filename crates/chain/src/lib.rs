@@ -14,6 +14,7 @@ mod faucet;
 mod owed;
 mod storage;
 mod submit;
+mod upgrade;
 
 pub use block::{Block, ChainEvent, Content, StorageProof};
 pub use calls::Call;
@@ -21,3 +22,4 @@ pub use client::{At, Chain, ChainError, Head};
 pub use faucet::FaucetError;
 pub use storage::{entry_key, item_key, Funds};
 pub use submit::{Included, KeySigner, SubmitError, Submitter};
+pub use upgrade::{code_hash, UpgradeError};
