@@ -1,6 +1,6 @@
 //! The money issue's done-criterion as one run: a network of authorities with miners and validators trains ten
 //! epochs while two authorities die and come back and the runtime is upgraded under it, with a migration of
-//! its storage, and every check of the summary holds.
+//! its storage, and every check of the summary has to hold.
 //!
 //! The chain begins with the runtime of spec version 4 (`upgrade/spec-4.compressed.wasm`, as the node of that
 //! version built it) and is upgraded to the one that the node carries. A quarter of an hour; by hand:
