@@ -1,10 +1,11 @@
-//! Ctrl-C: a devnet that is interrupted stops every process that it started, and only those.
+//! Ctrl-C: a devnet that is interrupted stops every process that it started, and only those. The same
+//! when it is killed and can stop nobody.
 //!
 //! Needs the programs to be built (`scripts/build`); `scripts/test` does that first. Run by hand with
 //! `IOTA_BIN_CHAIN` and `IOTA_BIN_WORK` set to their folders.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// Starting takes seconds; a busy machine may take many.
@@ -60,8 +61,9 @@ fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// Starts a devnet beside a program that is not its own, sends that signal, and looks who is left.
-fn interrupted_by(signal: &str) {
+/// Starts a devnet beside a program that is not its own, sends that signal, waits until nobody of the
+/// devnet is left, and returns its exit status and what it said.
+fn ended_by(signal: &str) -> (ExitStatus, String) {
     let place = tempfile::tempdir().unwrap();
     let dir = place.path().join("devnet");
     let mut bystander = Guard(Command::new("sleep").arg("600").spawn().unwrap());
@@ -73,12 +75,21 @@ fn interrupted_by(signal: &str) {
     });
     assert!(Command::new("kill").args([signal, &own.to_string()]).status().unwrap().success());
     wait_until("the end of the devnet", || devnet.0.try_wait().unwrap().is_some());
-
+    if signal == "-KILL" {
+        // The kernel tells the programs, and each takes its time to go.
+        wait_until("the end of its programs", || running(&dir, own).is_empty());
+    }
     assert_eq!(running(&dir, own), Vec::<u32>::new(), "a program outlived the devnet");
     assert!(bystander.0.try_wait().unwrap().is_none(), "a program that the devnet did not start was stopped");
-    assert_eq!(devnet.0.wait().unwrap().code(), Some(1));
+    let status = devnet.0.wait().unwrap();
     let mut said = String::new();
     std::io::Read::read_to_string(&mut devnet.0.stderr.take().unwrap(), &mut said).unwrap();
+    (status, said)
+}
+
+fn interrupted_by(signal: &str) {
+    let (status, said) = ended_by(signal);
+    assert_eq!(status.code(), Some(1));
     assert!(said.contains("everything that was started has been stopped"), "{said}");
 }
 
@@ -90,4 +101,10 @@ fn ctrl_c_stops_every_program_of_the_devnet_and_no_other() {
 #[test]
 fn a_request_to_end_does_the_same() {
     interrupted_by("-TERM");
+}
+
+#[test]
+fn a_devnet_that_is_killed_leaves_nobody_behind() {
+    let (status, _) = ended_by("-KILL");
+    assert_eq!(status.code(), None, "it had no chance to end by itself");
 }

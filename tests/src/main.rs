@@ -27,6 +27,10 @@ fn main() -> ExitCode {
 
 async fn devnet(options: Options) -> anyhow::Result<bool> {
     iota_compute::init_runtime(1);
+    if options.measure {
+        println!("{:.0}", iota_tests::speed::measure()?);
+        return Ok(true);
+    }
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
         result = whole_run(options) => result,

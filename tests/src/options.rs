@@ -76,6 +76,9 @@ pub struct Options {
     /// (also `jitter=5ms`). Needs root, for it makes network namespaces.
     #[arg(long)]
     pub link: Option<LinkSpec>,
+    /// Print how many tokens per second this machine trains now, and end.
+    #[arg(long, hide = true)]
+    pub measure: bool,
     /// Miners that have funds and join only when a test says so.
     #[arg(long, default_value_t = 0, hide = true)]
     pub spares: u16,

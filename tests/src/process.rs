@@ -1,6 +1,7 @@
 //! Child processes: started with a log file each, stopped when dropped, never anyone else's.
 
 use std::fs::File;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -38,8 +39,36 @@ fn spawn(program: &Path, args: &[String], namespace: Option<&str>, log: &Path) -
     };
     command.args(args).stdin(Stdio::null()).stdout(file).stderr(errors);
     // A group of its own: Ctrl-C in the terminal reaches us, and we stop the children in order.
-    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    command.process_group(0);
+    die_with_us(&mut command);
     command.spawn().with_context(|| format!("starting {}", program.display()))
+}
+
+/// If we are killed outright, nobody stops the children in order: the kernel kills them.
+///
+/// The kernel counts the thread that starts a child as its parent. Programs are started from the
+/// thread of a devnet's `main` or of a test, which lives as long as they do.
+fn die_with_us(command: &mut Command) {
+    let us = std::process::id();
+    let ask = move || {
+        // Safety: two system calls that touch no memory, allowed between fork and exec.
+        #[expect(unsafe_code, reason = "the standard library knows no signal at a parent's death")]
+        let (asked, parent) =
+            unsafe { (libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0), libc::getppid()) };
+        if asked != 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        // Killed between fork and here: no signal will come any more.
+        if u32::try_from(parent) != Ok(us) {
+            return Err(std::io::ErrorKind::BrokenPipe.into());
+        }
+        Ok(())
+    };
+    // Safety: `ask` allocates nothing and takes no lock.
+    #[expect(unsafe_code, reason = "what runs between fork and exec is the caller's to answer for")]
+    unsafe {
+        command.pre_exec(ask);
+    }
 }
 
 impl Process {
