@@ -7,7 +7,6 @@ use codec::Decode;
 use iota_chain::{Call, Submitter};
 use iota_protocol::court::RequestView;
 use iota_protocol::ids::{Epoch, Hash};
-use iota_protocol::phase::Phase;
 use iota_protocol::receipt::{LogEvent, Receipt};
 use iota_protocol::view::MemberView;
 use iota_protocol::wire::FetchReply;
@@ -50,7 +49,7 @@ impl Answers {
         let Some(request) = court.request(self.me.uid).filter(|own| self.is_due(own, first)) else {
             return Ok(());
         };
-        if view.phase() >= Phase::Blind {
+        if view.head.number >= view.schedule.evidence_answered_until() {
             return Ok(());
         }
         let wanted = request.wanted;

@@ -30,8 +30,8 @@ use crate::{
     epoch::stages,
     keys::MAX_SWAPS,
     pallet::{
-        ActiveRuns, Clocks, Closing, Config, Controls, Event, Gated, Merges, Pallet, Payouts, Reports,
-        Scores, Seeds, Shards, Snapshots, TotalMinted,
+        Accusations, ActiveRuns, Clocks, Closing, Config, Controls, Event, Gated, HeldPay, Merges, Pallet,
+        Payouts, Reports, Scores, Seeds, Shards, Snapshots, TotalMinted,
     },
     seats::MAX_ARRIVALS,
     types::{Clock, Merge, MinerRecord, Payment, Snapshot, State, MAX_VALIDATORS},
@@ -92,11 +92,17 @@ impl CloseStep {
                 .saturating_add(arrivals),
             Self::Turn => T::WeightInfo::close_turn(MAX_MEMBERS, stages, MAX_VALIDATORS),
             Self::End => judged
+                .saturating_add(looked_at::<T>(MAX_ACCUSATIONS))
                 .saturating_add(swaps)
                 .saturating_add(arrivals)
                 .saturating_add(T::WeightInfo::close_end()),
         }
     }
+}
+
+/// What it takes to see whether so many accusations are open, and whether pay is held.
+fn looked_at<T: Config>(accusations: u32) -> Weight {
+    <T as frame_system::Config>::DbWeight::get().reads(u64::from(accusations).saturating_add(1))
 }
 
 /// What a `Close` may take of a block, picoseconds.
@@ -153,7 +159,9 @@ impl<T: Config> Pallet<T> {
         now: u32,
         meter: &mut Meter,
     ) -> Option<CloseStep> {
-        let (epoch, scored) = (clock.epoch, clock.epoch.previous());
+        let epoch = clock.epoch;
+        // A settling epoch trained nothing that could be scored.
+        let scored = epoch.previous().filter(|scored| !params.is_settling(*scored));
         match step {
             CloseStep::Judge => {
                 if let Some(judged) = epoch.0.checked_sub(VERDICT_EPOCHS).map(Epoch) {
@@ -190,7 +198,12 @@ impl<T: Config> Pallet<T> {
                 None
             }
             CloseStep::End => {
-                Self::end(run, clock.clone(), meter);
+                match scored {
+                    Some(last) if Self::is_undecided(run, last, meter) => {
+                        Self::settle_longer(run, clock.clone(), now, meter);
+                    }
+                    _ => Self::end(run, clock.clone(), meter),
+                }
                 None
             }
         }
@@ -277,6 +290,29 @@ impl<T: Config> Pallet<T> {
             gated: Gated::<T>::get((run, epoch)),
             transcripts,
         }
+    }
+
+    /// Whether pay of an epoch is held, or an accusation about it open.
+    fn is_undecided(run: RunId, epoch: Epoch, meter: &mut Meter) -> bool {
+        let mut accusations = Accusations::<T>::iter_prefix_values((run, epoch));
+        let mut seen = 0u32;
+        let open = accusations.any(|own| {
+            seen = seen.saturating_add(1);
+            own.verdict.is_none()
+        });
+        meter.add(looked_at::<T>(seen));
+        open || HeldPay::<T>::iter_key_prefix((run, epoch)).next().is_some()
+    }
+
+    /// A second settling epoch follows the first, for what is undecided about the last epoch that trained:
+    /// every epoch is judged for [`VERDICT_EPOCHS`], or silence would pay in the last one.
+    fn settle_longer(run: RunId, mut clock: Clock, now: u32, meter: &mut Meter) {
+        clock.epoch = clock.epoch.next();
+        clock.start = now.saturating_add(1);
+        clock.extensions = 0;
+        clock.seed = None;
+        Self::start_epoch(run, clock);
+        meter.add(T::WeightInfo::close_end());
     }
 
     pub(crate) fn end(run: RunId, mut clock: Clock, meter: &mut Meter) {

@@ -6,7 +6,7 @@
 //! count, and have until `Close` to say that they still cannot get it. So an answer that is a lie does
 //! not pay, and one that is true costs an honest miner one call. In the next epoch the same may be asked
 //! once more: if the request stands again the pay lapses to the treasury, otherwise it is paid. Nobody
-//! is fined for silence.
+//! is fined for silence. A run whose last epoch has pay on hold settles for one epoch more.
 
 use alloc::vec::Vec;
 use codec::{Decode, Encode, MaxEncodedLen};
@@ -14,7 +14,6 @@ use iota_protocol::{
     court::RequestView,
     ids::{Epoch, Hash, Incarnation, RunId, Uid},
     params::MAX_MEMBERS,
-    phase::Phase,
     verdict::asked_by_quorum,
     view::Payout,
 };
@@ -91,10 +90,9 @@ impl<T: Config> Pallet<T> {
         ensure!(!again || held, Error::<T>::NothingHeld);
         let known = EvidenceRequests::<T>::get((run, epoch), uid).filter(|own| own.again == again);
         let mut request = known.unwrap_or_else(|| EvidenceRequest::new(incarnation, again, wanted));
-        // Asked in `Train`, so that windows after it are left to answer in; that an answer is a lie may
-        // be said until `Close`.
-        let phase = clock.schedule(&params).phase_at(Self::now());
-        ensure!(phase == Phase::Train || request.answer.is_some(), Error::<T>::WrongPhase);
+        // Early enough that time is left to answer in; that an answer is a lie may be said until `Close`.
+        let open = Self::now() < clock.schedule(&params).evidence_asked_until();
+        ensure!(open || request.answer.is_some(), Error::<T>::WrongPhase);
         ensure!(!request.askers.contains(&asker), Error::<T>::AlreadyAsked);
         request.askers.try_push(asker).map_err(|_| Error::<T>::AlreadyAsked)?;
         request.quorum = is_quorum(&snapshot, &request);
@@ -131,9 +129,9 @@ impl<T: Config> Pallet<T> {
             .filter(|own| own.incarnation == member.incarnation && own.again == again)
             .ok_or(Error::<T>::NoRequest)?;
         ensure!(request.answer.is_none(), Error::<T>::AlreadyAnswered);
-        // Three windows are left to find out that it is a lie.
-        let phase = clock.schedule(&params).phase_at(Self::now());
-        ensure!(phase < Phase::Blind, Error::<T>::WrongPhase);
+        // Time is left to find out that it is a lie.
+        let open = Self::now() < clock.schedule(&params).evidence_answered_until();
+        ensure!(open, Error::<T>::WrongPhase);
         Ok((request, uid))
     }
 

@@ -70,9 +70,7 @@ impl<T: Config> Pallet<T> {
         settlement.split.burned = Burned::<T>::take(run).saturating_add(counted);
         if !settlement.void && Self::mint(&settlement) {
             clock.minted = clock.minted.saturating_add(settlement.split.minted);
-            // The last epoch of a run has no next one in which to ask again.
-            let may_hold = terms.scored_by == epoch && !params.is_settling(clock.epoch);
-            let rest = if may_hold {
+            let rest = if terms.scored_by == epoch {
                 Self::hold_pay(run, epoch, &settlement.payouts)
             } else {
                 settlement.payouts.clone()

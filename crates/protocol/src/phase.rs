@@ -144,6 +144,34 @@ impl Schedule {
         self.score_commit_end..self.score_reveal_end
     }
 
+    /// Block from which on evidence of an earlier epoch is not asked for any more, unless an answer was a
+    /// lie: windows in which to answer are left.
+    #[must_use]
+    pub fn evidence_asked_until(&self) -> u32 {
+        if self.is_settling() {
+            self.score_commit_end
+        } else {
+            self.train_end
+        }
+    }
+
+    /// Block from which on requests for evidence are not answered any more: time to find out that an answer
+    /// is a lie is left before `Close`. Three windows of an epoch; in a settling one, which has none after
+    /// `Train`, the second half of the window for reveals, the middle block included.
+    #[must_use]
+    pub fn evidence_answered_until(&self) -> u32 {
+        if self.is_settling() {
+            self.score_commit_end.midpoint(self.score_reveal_end)
+        } else {
+            self.attest_end
+        }
+    }
+
+    /// No window of another epoch is empty.
+    fn is_settling(&self) -> bool {
+        self.commit_end == self.train_end
+    }
+
     /// The block whose hash is the epoch's seed: two after the end of `Commit`.
     #[must_use]
     pub fn seed_block(&self) -> u32 {
@@ -200,7 +228,25 @@ mod tests {
         assert!(schedule.window(Phase::Commit).is_empty());
     }
 
+    #[test]
+    fn evidence_is_asked_for_answered_and_contradicted_in_turn() {
+        let training = Schedule::new(&params(), false, 100, 0);
+        assert_eq!((training.evidence_asked_until(), training.evidence_answered_until()), (148, 164));
+        // Commits of rows end at 128, reveals at 146: nine blocks to answer in and nine to contradict.
+        let settling = Schedule::new(&params(), true, 100, 0);
+        assert_eq!((settling.evidence_asked_until(), settling.evidence_answered_until()), (128, 137));
+    }
+
     proptest! {
+        #[test]
+        fn requests_answers_and_contradictions_each_have_time(
+            start in 0u32..1_000_000, extensions in 0u8..4, settling: bool,
+        ) {
+            let schedule = Schedule::new(&params(), settling, start, extensions);
+            let (asked, answered) = (schedule.evidence_asked_until(), schedule.evidence_answered_until());
+            prop_assert!(start < asked && asked < answered && answered < schedule.close());
+        }
+
         #[test]
         fn every_block_is_in_exactly_the_window_that_phase_at_names(
             start in 0u32..1_000_000, extensions in 0u8..4, settling: bool, offset: u32,

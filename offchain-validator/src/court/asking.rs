@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use iota_chain::Call;
 use iota_protocol::court::RequestView;
 use iota_protocol::ids::{Hash, Incarnation, Stage, Uid};
-use iota_protocol::phase::Phase;
 
 use super::{Court, Sitting, Tries};
 use crate::audit::Subject;
@@ -136,7 +135,8 @@ impl Sitting<'_> {
         let asked = request.is_some_and(|own| own.askers.contains(&me));
         let answered = request.is_some_and(|own| own.answer.is_some());
         let gated = self.court.gated.iter().any(|(own, _)| *own == uid);
-        !asked && !gated && (answered || self.view.phase() == Phase::Train)
+        let open = self.view.head.number < self.view.schedule.evidence_asked_until();
+        !asked && !gated && (answered || open)
     }
 }
 

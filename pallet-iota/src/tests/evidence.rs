@@ -8,7 +8,11 @@ use iota_protocol::{
 };
 use polkadot_sdk::frame_support::{assert_noop, assert_ok, dispatch::DispatchResult};
 
-use crate::{mock::*, pallet::*, types::key};
+use crate::{
+    mock::*,
+    pallet::*,
+    types::{key, State},
+};
 
 type E = Error<Test>;
 
@@ -197,15 +201,113 @@ fn a_gate_that_comes_after_the_pay_was_held_lets_it_lapse() {
     });
 }
 
-#[test]
-fn the_last_epoch_of_a_run_is_not_held() {
+/// Holds the pay of a run's only epoch, and runs `test` in the first block of its second settling epoch.
+fn with_last_pay_held(test: impl FnOnce(u128)) {
     with_audit(1, || {
         assert_ok!(ask(4, 0));
         assert_ok!(ask(5, 0));
         score_epoch(&[4, 5]);
         run_to_close();
-        assert!(owed(0) > 0);
-        assert_eq!(EvidenceRequests::<Test>::iter().count(), 0);
+        let amount = owed(1);
+        assert!(amount > 0);
+        assert_eq!((owed(0), held(), TotalHeld::<Test>::get()), (0, vec![(uid(0), amount)], amount));
+        assert_eq!((clock().epoch, clock().state), (Epoch(2), State::Running));
+        run_to(clock().start);
+        test(amount);
+    });
+}
+
+/// The run is over, and nothing of the judging is left.
+fn ended() {
+    assert_eq!((clock().epoch, clock().state), (Epoch(2), State::Ended));
+    assert_eq!(EvidenceRequests::<Test>::iter().count() + Accusations::<Test>::iter().count(), 0);
+    assert_eq!((held(), TotalHeld::<Test>::get()), (vec![], 0));
+}
+
+#[test]
+fn refusing_evidence_of_the_last_epoch_does_not_pay() {
+    with_last_pay_held(|amount| {
+        assert_ok!(ask(4, 0));
+        assert_ok!(ask(5, 0));
+        let treasury = Balances::free_balance(Iota::treasury());
+        run_to_close();
+        assert_eq!((owed(0), Balances::free_balance(Iota::treasury())), (0, treasury + amount));
+        ended();
+    });
+}
+
+#[test]
+fn held_pay_of_the_last_epoch_is_paid_if_nobody_asks_again_or_an_answer_comes() {
+    for answered in [false, true] {
+        with_last_pay_held(|amount| {
+            if answered {
+                assert_ok!(ask(4, 0));
+                assert_ok!(ask(5, 0));
+                run_to(schedule().evidence_answered_until() - 1);
+                assert_ok!(answer(0));
+            }
+            run_to_close();
+            assert_eq!(owed(0), amount);
+            ended();
+        });
+    }
+}
+
+#[test]
+fn an_answer_at_the_end_of_a_settling_epoch_comes_too_late_to_lie() {
+    with_last_pay_held(|_| {
+        assert_ok!(ask(4, 0));
+        run_to(schedule().evidence_asked_until());
+        assert_noop!(ask(5, 0), E::WrongPhase);
+        run_to(schedule().evidence_answered_until());
+        assert_noop!(answer(0), E::WrongPhase);
+    });
+    with_last_pay_held(|_| {
+        assert_ok!(ask(4, 0));
+        assert_ok!(ask(5, 0));
+        assert_ok!(answer(0));
+        run_to(schedule().close() - 1);
+        assert_ok!(ask(4, 0));
+        assert_ok!(ask(5, 0));
+        run_to_close();
+        assert_eq!(owed(0), 0);
+        ended();
+    });
+}
+
+#[test]
+fn a_second_settling_epoch_scores_nothing_and_mints_nothing() {
+    with_last_pay_held(|_| {
+        let (minted, before) = (TotalMinted::<Test>::get(), member(4).missed_reveals);
+        let refused = Iota::commit_scores(signed(hotkey(4)), RUN, Epoch(1), Hash::ZERO);
+        assert_noop!(refused, E::NotValidator);
+        run_to_close();
+        assert_eq!((TotalMinted::<Test>::get(), member(4).missed_reveals), (minted, before));
+        assert!(Iota::report_view(RUN, Epoch(1)).is_none());
+    });
+}
+
+#[test]
+fn a_run_settles_longer_for_an_open_accusation_and_only_once() {
+    with_audit(1, || {
+        score_epoch(&[4, 5]);
+        assert_ok!(Iota::bond(signed(coldkey(4)), RUN, uid(4), DEPOSIT));
+        let (uid, incarnation) = (uid(0), member(0).incarnation);
+        assert_ok!(Iota::accuse(signed(hotkey(4)), RUN, SCORED, uid, incarnation, 0, Hash([7; 32])));
+        run_to_close();
+        assert_eq!((clock().epoch, clock().state), (Epoch(2), State::Running));
+        run_to(clock().start);
+        let paid = owed(0);
+        assert!(paid > 0, "nothing held its pay");
+        assert_ok!(Iota::vote(signed(hotkey(5)), RUN, SCORED, uid, 0, true));
+        assert_eq!(owed(0), paid / u128::from(VEST), "what vested in the epoch between stays");
+        run_to_close();
+        ended();
+    });
+    with_audit(1, || {
+        score_epoch(&[4, 5]);
+        run_to_close();
+        assert_eq!((clock().epoch, clock().state), (Epoch(1), State::Ended), "nothing is open");
     });
 }
 

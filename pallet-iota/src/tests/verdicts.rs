@@ -135,6 +135,13 @@ fn the_end_of_a_run_returns_deposits() {
     with_judges(1, || {
         assert_ok!(accuse(4, 0, 7));
         run_to_close();
+        assert_eq!(
+            (clock().epoch, deposited(4)),
+            (Epoch(2), DEPOSIT),
+            "it may still be judged in the next epoch"
+        );
+        run_to(clock().start);
+        run_to_close();
         assert_eq!(clock().state, crate::types::State::Ended);
         assert_eq!((deposited(4), member(4).bond), (0, MIN_BOND + 2 * DEPOSIT));
     });
