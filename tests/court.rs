@@ -1,11 +1,13 @@
 //! Verdicts with real processes: a miner that takes no real steps is accused, judged and not paid, one
-//! that withholds its evidence has its pay held until it lapses, and honest miners lose nothing.
+//! that withholds its evidence has its pay held until it lapses, in the run's last epoch too, one that opens
+//! wrong merge results is named, and honest miners lose nothing.
 //!
 //! Needs the programs to be built (`scripts/build`); `scripts/test` does that first. Run by hand with
 //! `IOTA_BIN_CHAIN` and `IOTA_BIN_WORK` set to their folders.
 
 use anyhow::Context;
 use clap::Parser;
+use iota_protocol::court::{AccusationView, Accused};
 use iota_protocol::ids::{Epoch, Incarnation, Uid};
 use iota_protocol::work::Role;
 use iota_tests::collect::Records;
@@ -20,6 +22,8 @@ const TRAIN_BLOCKS: u32 = 30;
 const IDLER: &str = "miner-0";
 /// Serves receipts and nothing else.
 const REFUSER: &str = "miner-1";
+/// Opens wrong results for the merge shards that it owns, from epoch 1 on.
+const LIAR: &str = "miner-2";
 /// Judges that are killed and started again between an accusation and its verdict.
 const RESTARTED: &str = "validator-2";
 
@@ -32,6 +36,7 @@ fn options() -> Options {
         .expect("the test's own options are valid; qed");
     let own = |list: &[&str]| list.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>();
     options.member_args.insert(IDLER.into(), own(&["--fault", "skips-steps", "--fault-from", "1"]));
+    options.member_args.insert(LIAR.into(), own(&["--fault", "wrong-shards", "--fault-from", "1"]));
     options.member_args.insert(REFUSER.into(), own(&["--fault", "refuses-evidence"]));
     for number in 0..3 {
         // Each looks at every miner: chance must not decide whether the cheat is looked at.
@@ -95,11 +100,12 @@ fn a_cheat_is_judged_a_refuser_is_not_paid_and_honest_miners_lose_nothing() {
             eprintln!("epoch {epoch}: {:#?}", record.court);
         }
         eprintln!("logs are in {}", devnet.dir.display());
-        let (idler, refuser) =
-            (named(&devnet, &records, IDLER).unwrap(), named(&devnet, &records, REFUSER).unwrap());
+        let [idler, refuser, liar] =
+            [IDLER, REFUSER, LIAR].map(|name| named(&devnet, &records, name).unwrap());
         let owed_to_idler = owed(&devnet, IDLER).await;
         devnet.stop();
-        judged(&records, idler, refuser);
+        judged(&records, idler, refuser, liar);
+        last_pay_lapsed(&records, refuser);
         let of = |name: &str, uid: Uid| {
             events.iter().filter(|(own, about, _)| own == name && *about == u64::from(uid.0)).count()
         };
@@ -108,8 +114,8 @@ fn a_cheat_is_judged_a_refuser_is_not_paid_and_honest_miners_lose_nothing() {
         let unvested: u128 = forfeited.and_then(|(_, _, own)| own.as_ref()?.parse().ok()).unwrap_or(0);
         assert!(unvested > 0, "what had not vested of epoch 0 went to the treasury");
         assert!(owed_to_idler < unvested, "it keeps at most what had vested before: {owed_to_idler}");
-        assert_eq!((of("PayHeld", refuser.0), of("PayLapsed", refuser.0)), (1, 1));
-        honest(&records, &events, &[idler, refuser]);
+        assert_eq!((of("PayHeld", refuser.0), of("PayLapsed", refuser.0)), (2, 2), "of both epochs");
+        honest(&records, &events, &[idler, refuser, liar]);
         assert_eq!(step, 2, "a judge was killed between accusation and verdict");
         for name in [
             "emission_conserved",
@@ -128,24 +134,40 @@ async fn owed(devnet: &Devnet, name: &str) -> u128 {
 }
 
 /// What epochs 0 and 1 were decided by.
-fn judged(records: &Records, idler: (Uid, Incarnation), refuser: (Uid, Incarnation)) {
+fn judged(
+    records: &Records,
+    idler: (Uid, Incarnation),
+    refuser: (Uid, Incarnation),
+    liar: (Uid, Incarnation),
+) {
     let record = |epoch| records.epochs.get(&Epoch(epoch)).expect("the epoch was seen");
     let (first, second) = (record(0), record(1));
     assert!(first.court.accusations.is_empty(), "everybody worked in epoch 0");
-    let verdicts: Vec<_> =
-        second.court.accusations.iter().map(|own| (own.uid, own.verdict, own.votes.len())).collect();
-    assert!(!verdicts.is_empty(), "somebody accused");
-    assert!(verdicts.iter().all(|(uid, _, _)| *uid == idler.0), "only the cheat is accused: {verdicts:?}");
-    assert!(verdicts.iter().any(|own| own.1 == Some(true) && own.2 >= 2), "two of three voted: {verdicts:?}");
-    assert!(second.court.accusations.iter().all(|own| own.votes.iter().all(|(_, guilty)| *guilty)));
-    assert_eq!(second.court.gated, [idler]);
+    let accusations = &second.court.accusations;
+    for (guilty, is_shard) in [(idler, false), (liar, true)] {
+        let of: Vec<_> = accusations.iter().filter(|own| (own.uid, own.incarnation) == guilty).collect();
+        assert!(
+            of.iter().any(|own| own.verdict == Some(true) && own.votes.len() >= 2),
+            "two of three voted: {of:?}"
+        );
+        let kind = |own: &&AccusationView| matches!(Accused::of(own.segment), Accused::Shard(_)) == is_shard;
+        assert!(of.iter().all(kind), "each for what it did: {of:?}");
+    }
+    let others = accusations.iter().filter(|own| own.uid != idler.0 && own.uid != liar.0).count();
+    assert_eq!(others, 0, "only the cheats are accused: {accusations:?}");
+    assert!(accusations.iter().all(|own| own.votes.iter().all(|(_, guilty)| *guilty)));
+    let mut gated = vec![idler, liar];
+    gated.sort_unstable();
+    assert_eq!(second.court.gated, gated);
     let paid = |record: &iota_tests::collect::EpochRecord, member: (Uid, Incarnation)| {
         let report = record.report.as_ref().expect("the epoch was settled");
         let own = report.payouts.iter().filter(|pay| (pay.uid, pay.incarnation) == member);
         own.map(|pay| pay.amount).sum::<u128>()
     };
-    assert!(paid(first, idler) > 0, "it worked in epoch 0");
-    assert_eq!(paid(second, idler), 0, "the gate stops the pay of epoch 1");
+    for guilty in [idler, liar] {
+        assert!(paid(first, guilty) > 0, "it worked in epoch 0");
+        assert_eq!(paid(second, guilty), 0, "the gate stops the pay of epoch 1");
+    }
     assert!(paid(first, refuser) > 0, "its receipts earn it a score");
     let held: Vec<_> = first.court.held.iter().map(|pay| (pay.uid, pay.incarnation)).collect();
     assert_eq!(held, [refuser], "held, and nobody else's");
@@ -155,11 +177,22 @@ fn judged(records: &Records, idler: (Uid, Incarnation), refuser: (Uid, Incarnati
     assert!(transcripts >= 3, "validators were paid for audits: {transcripts}");
 }
 
+/// Refusing evidence does not pay in the last epoch of a run either: it settles for one more.
+fn last_pay_lapsed(records: &Records, refuser: (Uid, Incarnation)) {
+    let clock = records.clock.as_ref().expect("the run was seen");
+    assert_eq!(clock.epoch, Epoch(3), "two epochs of training, one to settle, one in which to ask again");
+    let court = &records.epochs[&Epoch(1)].court;
+    let held: Vec<_> = court.held.iter().map(|pay| (pay.uid, pay.incarnation)).collect();
+    assert_eq!(held, [refuser]);
+    let asked = court.request(refuser.0).expect("validators asked for its evidence");
+    assert!(asked.again && asked.quorum && asked.answer.is_none(), "{asked:?}");
+}
+
 /// Nobody else is accused, gated, held, or forfeits anything, and everybody else is paid.
 fn honest(records: &Records, events: &[(String, u64, Option<String>)], guilty: &[(Uid, Incarnation)]) {
     let miners = records.members.iter().filter(|member| member.role == Role::Miner);
     let honest: Vec<_> = miners.filter(|own| !guilty.contains(&(own.uid, own.incarnation))).collect();
-    assert_eq!(honest.len(), 2);
+    assert_eq!(honest.len(), 1);
     for member in honest {
         let uid = u64::from(member.uid.0);
         let against = ["Accused", "Forfeited", "PayHeld", "PayLapsed", "Equivocated"];

@@ -175,6 +175,9 @@ struct RunArgs {
     /// The first epoch in which it misbehaves.
     #[arg(long, hide = true)]
     fault_from: Option<u32>,
+    /// Least time of a pass in milliseconds (tests only).
+    #[arg(long, hide = true)]
+    pace_ms: Option<u32>,
 }
 
 #[derive(Args)]
@@ -299,6 +302,9 @@ fn resolve(file: Option<&Path>, args: &RunArgs) -> anyhow::Result<(MinerConfig, 
     );
     if let Some(epoch) = args.fault_from {
         flags.insert("fault_from".into(), i64::from(epoch).into());
+    }
+    if let Some(pace) = args.pace_ms {
+        flags.insert("pace_ms".into(), i64::from(pace).into());
     }
     if let Some(threads) = args.threads {
         flags.insert("threads".into(), i64::from(threads).into());

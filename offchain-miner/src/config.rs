@@ -36,6 +36,9 @@ pub struct MinerConfig {
     pub fault: Option<Fault>,
     /// The first epoch in which it does.
     pub fault_from: u32,
+    /// Least time of a pass in milliseconds (tests only): a stage of fixed service time, so that what is
+    /// measured does not depend on who else uses the processor.
+    pub pace_ms: u32,
 }
 
 impl MinerConfig {
@@ -61,6 +64,7 @@ impl Default for MinerConfig {
             metrics_port: None,
             fault: None,
             fault_from: 0,
+            pace_ms: 0,
         }
     }
 }

@@ -19,6 +19,8 @@ pub enum Fault {
     RefusesEvidence,
     /// Signs two bodies for every hop.
     Equivocates,
+    /// Opens wrong results for the merge shards that it owns.
+    WrongShards,
 }
 
 impl Fault {

@@ -17,6 +17,7 @@ use iota_worker::fetch::{self, EntryRange};
 use iota_worker::session::{Session, FINALITY_LAG_BLOCKS};
 
 use crate::commit::{entry_chunks, read_merge};
+use crate::fault::Fault;
 use crate::journal::{EpochJournal, Record};
 use crate::store::HeldRange;
 use crate::train::EpochContext;
@@ -244,7 +245,11 @@ impl<'a> Owner<'a> {
 
     /// Merges one shard; `None` when an entry of the set is missing here: missing, not different.
     async fn merge_one(&self, shard: u16, range: &Range<u32>) -> anyhow::Result<Option<Hash>> {
-        let Some(bytes) = self.recompute(shard, range).await? else { return Ok(None) };
+        let Some(mut bytes) = self.recompute(shard, range).await? else { return Ok(None) };
+        if self.ctx.fault == Some(Fault::WrongShards) {
+            // Still canonical: a code that is 0 becomes 1, any other 0.
+            bytes.iter_mut().rev().take(1).for_each(|code| *code = u8::from(*code == 0));
+        }
         let hash = shard_hash(self.ctx.run, self.ctx.epoch, self.ctx.stage, shard, &bytes);
         self.ctx.store.put_merged(self.ctx.epoch, shard, bytes)?;
         Ok(Some(hash))

@@ -169,7 +169,11 @@ async fn start(config: MinerConfig, gauges: Gauges) -> anyhow::Result<Miner> {
     let (proofs, found) = mpsc::channel(signed::PROOFS);
     tokio::spawn(signed::report(found, Arc::clone(&submitter)));
     let inbox = dispatch(inbound, server);
-    let trainer = Trainer::start(config.threads, Arc::clone(&store))?;
+    let trainer = Trainer::start(
+        config.threads,
+        Arc::clone(&store),
+        std::time::Duration::from_millis(config.pace_ms.into()),
+    )?;
     tracing::info!(uid = %member.uid, hotkey = %member.hotkey, "miner ready");
     let meter = WireMeter::open(&config.data_dir);
     serve_metrics(config.metrics_port, &gauges).await?;

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use codec::Encode;
@@ -144,16 +145,16 @@ pub struct Trainer {
 const GONE: &str = "the trainer thread has ended; see the log above for the reason";
 
 impl Trainer {
-    /// Starts the thread.
+    /// Starts the thread. A pass takes at least `pace`, which is nothing but in tests.
     ///
     /// # Errors
     /// When the operating system gives no thread.
-    pub fn start(threads: u32, store: Arc<Store>) -> anyhow::Result<Self> {
+    pub fn start(threads: u32, store: Arc<Store>, pace: Duration) -> anyhow::Result<Self> {
         let (commands, inbox) = mpsc::channel(QUEUE);
         let (sender, results) = mpsc::channel(QUEUE);
         std::thread::Builder::new()
             .name("trainer".into())
-            .spawn(move || Worker::new(threads, store, sender).run(inbox))
+            .spawn(move || Worker::new(threads, store, sender, pace).run(inbox))
             .context("starting the trainer thread")?;
         Ok(Self { commands, results, outstanding: 0 })
     }
@@ -237,12 +238,13 @@ struct Worker {
     params: Option<Arc<RunParams>>,
     epoch: Epoch,
     tokens: u64,
+    pace: Duration,
 }
 
 impl Worker {
-    fn new(threads: u32, store: Arc<Store>, results: mpsc::Sender<Done>) -> Self {
+    fn new(threads: u32, store: Arc<Store>, results: mpsc::Sender<Done>, pace: Duration) -> Self {
         let device = iota_compute::init_runtime(threads);
-        Self { device, store, results, stage: None, params: None, epoch: Epoch(0), tokens: 0 }
+        Self { device, store, results, stage: None, params: None, epoch: Epoch(0), tokens: 0, pace }
     }
 
     fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
@@ -252,7 +254,12 @@ impl Worker {
                 self.take(command, &mut first, &mut later);
             }
             if let Some(job) = first.pop_front().or_else(|| later.pop_front()) {
+                let began = Instant::now();
+                let is_pass = !matches!(job, Job::Abandon { .. });
                 let done = self.execute(job);
+                if is_pass {
+                    std::thread::sleep(self.pace.saturating_sub(began.elapsed()));
+                }
                 if self.results.blocking_send(done).is_err() {
                     return;
                 }

@@ -121,7 +121,8 @@ struct RunArgs {
     /// Address to listen on; may be given more than once.
     #[arg(long)]
     listen: Vec<String>,
-    /// Miners to audit in each epoch, beside the one that CLASP flags; 1 when absent.
+    /// Miners to audit in each epoch, beside the one that CLASP flags; when absent as many as audit every
+    /// miner in one epoch of eight.
     #[arg(long)]
     audits: Option<u32>,
     /// Run at the lowest scheduling priority.

@@ -24,9 +24,10 @@ pub struct ValidatorConfig {
     pub listen: Vec<String>,
     /// libtorch threads.
     pub threads: u32,
-    /// Miners that seed and secret choose for an audit in each epoch, beside the one that CLASP flags.
-    /// An audit takes at most eight seconds, and all must fit into the window for rows.
-    pub audits: u32,
+    /// Miners that seed and secret choose for an audit in each epoch, beside the one that CLASP flags; when
+    /// absent as many as audit every miner in one epoch of eight, while there is time. An audit takes at most
+    /// eight seconds, and all must fit into the window for rows.
+    pub audits: Option<u32>,
     /// Port on this machine for `/metrics`, `/status` and `/health`; none when absent.
     pub metrics_port: Option<u16>,
 }
@@ -42,7 +43,7 @@ impl Default for ValidatorConfig {
             dataset: PathBuf::from("dataset"),
             listen: vec!["/ip4/0.0.0.0/tcp/0".into(), "/ip4/0.0.0.0/udp/0/quic-v1".into()],
             threads: 1,
-            audits: 1,
+            audits: None,
             metrics_port: None,
         }
     }

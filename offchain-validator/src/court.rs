@@ -1,10 +1,12 @@
 //! Judging beside scoring: accuses miners whose audit was `Invalid`, re-checks what others accuse and
-//! votes, asks on chain for evidence that a miner withholds, and asks for a permit that was lost.
+//! votes, recomputes merge shards, asks on chain for evidence that a miner withholds, and asks for a permit
+//! that was lost.
 //!
 //! A task of its own follows the chain, so that the windows of the score rows are never missed for it.
 //! What it says on chain stands in the docket first.
 
 mod asking;
+mod shards;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +18,7 @@ use iota_chain::{Call, Submitter};
 use iota_compute::data::Dataset;
 use iota_compute::Device;
 use iota_protocol::case::{self, Case, CASE_VERSION};
-use iota_protocol::court::{AccusationView, CourtView};
+use iota_protocol::court::{AccusationView, Accused, CourtView};
 use iota_protocol::ids::{Epoch, Hash, Stage, Uid, Version};
 use iota_protocol::phase::Phase;
 use iota_protocol::report::Verdict;
@@ -68,6 +70,8 @@ struct Tries {
     found: BTreeMap<(Epoch, Uid, u32), u8>,
     rechecks: BTreeMap<(Epoch, Uid, u32), u8>,
     probes: BTreeMap<(Epoch, Uid, bool), u8>,
+    /// Passes over the shards of an epoch's merges.
+    merges: BTreeMap<Epoch, u8>,
     resumed: Option<Epoch>,
 }
 
@@ -95,6 +99,11 @@ impl Court {
                 tracing::warn!(error = %format!("{error:#}"), "permit not asked for; trying again at the next block");
             }
             let last = view.epoch().previous();
+            if let Some(epoch) = last {
+                if let Err(error) = self.check_merges(&view, epoch, &mut tries).await {
+                    tracing::warn!(%epoch, error = %format!("{error:#}"), "merges not recomputed; trying again at the next block");
+                }
+            }
             for epoch in [last, last.and_then(Epoch::previous)].into_iter().flatten() {
                 if let Err(error) = self.attend(&view, epoch, &mut tries).await {
                     tracing::warn!(%epoch, error = %format!("{error:#}"), "judging goes on at the next block");
@@ -206,6 +215,9 @@ impl Court {
             return Ok(None);
         }
         *count += 1;
+        if let Accused::Shard(number) = Accused::of(segment) {
+            return self.recheck_shard(sitting, accusation, number).await;
+        }
         let Some(witness) = Witness::recall(self.examiner.dockets.dir(), epoch) else { return Ok(None) };
         let Some((stage, commit)) = self.commit_of(sitting, uid).await? else { return Ok(None) };
         let Some(member) = gather::latest(&self.session, &witness, uid) else { return Ok(None) };
@@ -325,6 +337,7 @@ impl Tries {
         self.found.retain(|(epoch, _, _), _| judged(epoch));
         self.rechecks.retain(|(epoch, _, _), _| judged(epoch));
         self.probes.retain(|(epoch, _, _), _| judged(epoch));
+        self.merges.retain(|epoch, _| judged(epoch));
     }
 }
 

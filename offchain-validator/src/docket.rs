@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use anyhow::Context;
 use codec::{Decode, Encode};
 use iota_protocol::case::Case;
+use iota_protocol::court::Accused;
 use iota_protocol::ids::{Epoch, Hash, Incarnation, Uid};
 use iota_protocol::wire::STEP_STATE_PART;
 use iota_service::journal::atomic_write;
@@ -25,11 +26,11 @@ pub struct Judgement {
     pub uid: Uid,
     /// Its incarnation.
     pub incarnation: Incarnation,
-    /// First local step of the segment.
+    /// First local step of the segment, or the number of a merge shard ([`Accused::number`]).
     pub segment: u32,
     /// Whether the miner did not do what it says.
     pub guilty: bool,
-    /// Root over the replayed events.
+    /// Root over the replayed events, or the hash of the shard as it should be.
     pub root: Hash,
     /// Whether it is an audit of ours; otherwise the re-check of an accusation.
     pub own: bool,
@@ -77,10 +78,11 @@ impl Docket {
         self.judgements.iter().find(|own| (own.uid, own.segment) == (uid, segment))
     }
 
-    /// This validator's own audit of a miner.
+    /// This validator's own audit of a miner's log.
     #[must_use]
     pub fn audited(&self, uid: Uid) -> Option<&Judgement> {
-        self.judgements.iter().find(|own| own.own && own.uid == uid)
+        let of_log = |own: &&Judgement| matches!(Accused::of(own.segment), Accused::Segment(_));
+        self.judgements.iter().filter(of_log).find(|own| own.own && own.uid == uid)
     }
 
     fn write(&self, dir: &Path, epoch: Epoch) -> anyhow::Result<()> {
@@ -225,6 +227,17 @@ mod tests {
         assert_eq!(docket.judgements, [first, other]);
         assert_eq!((docket.audited(Uid(3)), docket.audited(Uid(4))), (Some(&first), None));
         assert_eq!(restarted.recall(Epoch(6)), Docket::default(), "each epoch has its own");
+    }
+
+    #[test]
+    fn a_wrong_shard_does_not_stand_for_an_audit_of_the_log() {
+        let (_dir, dockets) = dockets();
+        let shard = judgement(3, Accused::Shard(0).number(), true, true);
+        dockets.judge(EPOCH, shard).unwrap();
+        assert_eq!(dockets.recall(EPOCH).audited(Uid(3)), None);
+        let log = judgement(3, 7, false, true);
+        dockets.judge(EPOCH, log).unwrap();
+        assert_eq!(dockets.recall(EPOCH).audited(Uid(3)), Some(&log));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use iota_compute::outer::OuterState;
 use iota_compute::Device;
 use iota_network::{Inbound, Lane, Network};
 use iota_protocol::clasp::{self, Observation};
+use iota_protocol::deterrence::{audits_needed, LEAST_AUDIT_PPM};
 use iota_protocol::evidence::{self, Pathways};
 use iota_protocol::hash::{hash, Domain};
 use iota_protocol::ids::{parse_hex32, Epoch, Hash, RunId, Stage, Uid};
@@ -45,6 +46,9 @@ use crate::{evaluate, scores, transcripts};
 const TIME_BINS: u32 = 10;
 /// Reports kept for those who ask: as many epochs as the chain keeps commits, and one more.
 const KEPT_REPORTS: u32 = 4;
+/// Blocks of the commit window that are left when one more audit begins: its longest time, eight blocks of
+/// a second, and two in which the row is sent.
+const AUDIT_BLOCKS: u32 = 10;
 /// Wait before a step that failed for lack of an answer is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -78,7 +82,9 @@ pub async fn run(config: ValidatorConfig) -> anyhow::Result<()> {
         let view = validator.session.current().await?;
         if view.is_running() {
             Witness::keep(&validator.config.data_dir, &view)?;
-            let due = view.epoch().previous().filter(|epoch| scored.is_none_or(|done| done < *epoch));
+            // A run that settles twice has nothing to score in the second time.
+            let trained = view.epoch().previous().filter(|epoch| !view.params.is_settling(*epoch));
+            let due = trained.filter(|epoch| scored.is_none_or(|done| done < *epoch));
             if let Some(epoch) = due {
                 match validator.score(epoch).await {
                     Ok(()) => {
@@ -349,8 +355,16 @@ impl Validator {
             let Some(incarnation) = witness.member(uid).map(|member| member.incarnation) else { continue };
             self.examiner.dockets.miss(epoch, Missing { uid, incarnation, wanted })?;
         }
+        let each = match self.config.audits {
+            Some(each) => each,
+            None => self.audits_needed(epoch, evidence).await?,
+        };
         let mut audits = Vec::new();
-        for uid in subjects(&seed, &secret, evidence, effects, self.config.audits) {
+        for uid in subjects(&seed, &secret, evidence, effects, each) {
+            if self.config.audits.is_none() && !audits.is_empty() && !self.has_time_to_audit() {
+                tracing::warn!(%epoch, done = audits.len(), wanted = each, "no time for more audits: the row is due");
+                break;
+            }
             let committed = evidence.commits.iter().find(|c| c.commit.uid == uid);
             let receipts = evidence.receipts.iter().find(|r| r.uid == uid);
             let member = gather::latest(&self.session, witness, uid);
@@ -365,6 +379,21 @@ impl Validator {
             }
         }
         Ok(audits)
+    }
+
+    /// Audits that this validator owes an epoch, if all that are permitted take as many.
+    async fn audits_needed(&self, epoch: Epoch, evidence: &Evidence) -> anyhow::Result<u32> {
+        let at = self.session.chain.at_finalized().await?;
+        let snapshot = at.snapshot(self.session.run, epoch).await?.unwrap_or_default();
+        let count = |all: usize| u32::try_from(all).unwrap_or(u32::MAX);
+        Ok(audits_needed(count(snapshot.validators.len()), count(evidence.receipts.len()), LEAST_AUDIT_PPM))
+    }
+
+    /// Whether another audit ends before the row has to be sent.
+    fn has_time_to_audit(&self) -> bool {
+        self.session.peek().is_none_or(|view| {
+            view.head.number.saturating_add(AUDIT_BLOCKS) < view.schedule.score_commit().end
+        })
     }
 
     /// Seed of an epoch that has closed: the chain keeps it as the next epoch's pathway seed.
@@ -415,7 +444,8 @@ struct Evaluated {
     micro: u32,
 }
 
-/// So many miners by seed and secret, and the worst significant effect; without repetition.
+/// So many miners by seed and secret, and the worst significant effect; without repetition. The latter is the
+/// second, so that it is audited where time is short.
 fn subjects(
     seed: &Hash,
     secret: &[u8; 32],
@@ -430,7 +460,7 @@ fn subjects(
         .filter(|effect| effect.significant && effect.effect > 0.0)
         .max_by(|a, b| a.effect.total_cmp(&b.effect).then(b.uid.cmp(&a.uid)));
     if let Some(worst) = worst.filter(|worst| !chosen.contains(&worst.uid)) {
-        chosen.push(worst.uid);
+        chosen.insert(chosen.len().min(1), worst.uid);
     }
     chosen
 }

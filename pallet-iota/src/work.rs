@@ -166,28 +166,24 @@ impl<T: Config> Pallet<T> {
         epoch: Epoch,
         salt: &[u8; 32],
         hashes: &ShardHashes,
-    ) -> Result<Owner, Error<T>> {
+    ) -> Result<(Owner, ShardMap), Error<T>> {
         let owner = Self::owner(who, run, epoch, Phase::Open)?;
         let blind = owner.commit.blind.ok_or(Error::<T>::NotBlinded)?;
         ensure!(!owner.commit.opened, Error::<T>::AlreadyOpened);
         let Turn { uid, member, .. } = &owner.turn;
         let found = blind_hash(*uid, member.incarnation, epoch, salt, hashes);
         ensure!(found == blind, Error::<T>::BlindMismatch);
-        ensure!(Self::holds_exactly(&owner, hashes), Error::<T>::WrongShards);
-        Ok(owner)
+        let map = Self::holds_exactly(&owner, hashes).ok_or(Error::<T>::WrongShards)?;
+        Ok((owner, map))
     }
 
-    /// Whether the hashes name the shards of this owner, all of them, in ascending order.
-    fn holds_exactly(owner: &Owner, hashes: &ShardHashes) -> bool {
+    /// The shards, if the hashes name those of this owner, all of them, in ascending order.
+    fn holds_exactly(owner: &Owner, hashes: &ShardHashes) -> Option<ShardMap> {
         let Turn { params, clock, stage, merge, .. } = &owner.turn;
-        let map = clock
-            .seed
-            .and_then(|seed| ShardMap::new(&seed, *stage, merge.commits.len(), chunks(params, *stage)));
-        map.is_some_and(|map| {
-            let mut owned = map.owned_by(owner.position);
-            owned.sort_unstable();
-            owned.into_iter().eq(hashes.iter().map(|(shard, _)| *shard))
-        })
+        let map = ShardMap::new(&clock.seed?, *stage, merge.commits.len(), chunks(params, *stage))?;
+        let mut owned = map.owned_by(owner.position);
+        owned.sort_unstable();
+        owned.into_iter().eq(hashes.iter().map(|(shard, _)| *shard)).then_some(map)
     }
 
     pub(crate) fn do_open_merge(
@@ -197,14 +193,16 @@ impl<T: Config> Pallet<T> {
         salt: &[u8; 32],
         hashes: &ShardHashes,
     ) -> DispatchResult {
-        let mut owner = Self::check_open_merge(who, run, epoch, salt, hashes)?;
+        let (mut owner, map) = Self::check_open_merge(who, run, epoch, salt, hashes)?;
         owner.commit.opened = true;
         let (stage, uid) = (owner.turn.stage, owner.turn.uid);
         let mut statuses = Shards::<T>::get((run, epoch, stage));
         let (mut shards, mut differing) = (0u32, 0u32);
         for (shard, hash) in hashes {
             let (Some(status), Some(hash)) = (statuses.get_mut(usize::from(*shard)), hash) else { continue };
-            *status = status.with(*hash);
+            // Positions are in uid order.
+            let lower = map.owners(*shard).is_some_and(|(low, _)| low == owner.position);
+            *status = status.with(*hash, lower);
             shards = shards.saturating_add(1);
             if matches!(status, ShardStatus::Differs(..)) {
                 differing = differing.saturating_add(1);

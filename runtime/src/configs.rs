@@ -1,5 +1,6 @@
 //! Configuration of each pallet; every constant with its reason.
 
+use iota_protocol::deterrence::LEAST_AUDIT_PPM;
 use iota_protocol::price::PriceParams;
 use polkadot_sdk::{
     frame_support::{
@@ -273,7 +274,7 @@ impl pallet_iota::Config for Runtime {
     type RegistrationPricing = RegistrationPricing;
     // With one miner in eight audited each epoch, being caught costs nine epochs' pay for one gained.
     type VestEpochs = ConstU32<16>;
-    type MinAuditRate = ConstU32<125_000>;
+    type MinAuditRate = ConstU32<LEAST_AUDIT_PPM>;
     // Two hours: four epochs of half an hour, one more than it takes to be paid.
     type ImmunityPeriod = ConstU32<7_200>;
     // Four hours: an epoch, its scoring and time to contest it, several times over.

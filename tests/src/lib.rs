@@ -3,6 +3,7 @@
 
 pub mod checks;
 pub mod collect;
+pub mod disk;
 pub mod genesis;
 pub mod links;
 pub mod members;

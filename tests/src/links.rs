@@ -45,8 +45,16 @@ struct Shared {
     number: AtomicU64,
     devices: Vec<File>,
     downlinks: Vec<Mutex<Downlink>>,
+    /// Cut in both directions.
+    cut: Vec<AtomicBool>,
     heap: Mutex<BinaryHeap<Packet>>,
     wake: Condvar,
+}
+
+impl Shared {
+    fn is_cut(&self, number: usize) -> bool {
+        self.cut.get(number).is_some_and(|cut| cut.load(Ordering::Relaxed))
+    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -129,6 +137,7 @@ impl Links {
             number: AtomicU64::new(0),
             devices,
             downlinks,
+            cut: (0..=members).map(|_| AtomicBool::new(false)).collect(),
             heap: Mutex::new(BinaryHeap::new()),
             wake: Condvar::new(),
         });
@@ -140,6 +149,20 @@ impl Links {
     #[must_use]
     pub fn address(&self, number: usize) -> Ipv4Addr {
         address(self.subnet, number)
+    }
+
+    /// Cuts a member's link, or mends it. What is under way arrives.
+    pub fn cut(&self, number: usize, cut: bool) {
+        if let Some(own) = self.shared.cut.get(number) {
+            own.store(cut, Ordering::Relaxed);
+        }
+    }
+
+    /// Changes what comes down to a member: rate, delay, loss. What goes up keeps its rate.
+    pub fn change(&self, number: usize, link: LinkSpec) {
+        if let Some(downlink) = self.shared.downlinks.get(number) {
+            locked(downlink).change(link);
+        }
     }
 
     /// Namespace of a member, 1 and up.
@@ -223,6 +246,9 @@ fn take_in(shared: &Shared, from: usize) {
         let Ok(length) = device.read(&mut buffer) else { continue };
         let Some(packet) = buffer.get(..length) else { continue };
         let Some(to) = receiver(packet) else { continue };
+        if shared.is_cut(from) || shared.is_cut(to) {
+            continue;
+        }
         let (Some(downlink), now) = (shared.downlinks.get(to), Instant::now()) else { continue };
         let Some(at) = locked(downlink).arrival(now, length) else { continue };
         let number = shared.number.fetch_add(1, Ordering::Relaxed);

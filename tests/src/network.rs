@@ -1,5 +1,6 @@
 //! A running devnet: nodes, members, and the chain as seen by an observer.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use iota_protocol::ids::RunId;
 use iota_protocol::params::RunParams;
 use iota_protocol::work::Role;
 
+use crate::disk::SmallDisk;
 use crate::genesis::{self, AUTHORITIES};
 use crate::links::Links;
 use crate::members::Member;
@@ -49,8 +51,9 @@ pub struct Devnet {
     /// Nodes first, then members in their order.
     pub processes: Vec<Process>,
     nodes: usize,
-    /// Dropped last: members leave before their links do.
+    /// Dropped after the processes: members leave before their links and disks do.
     links: Option<Links>,
+    disks: BTreeMap<String, SmallDisk>,
 }
 
 fn folder(options: &Options) -> anyhow::Result<PathBuf> {
@@ -130,6 +133,7 @@ impl Devnet {
             let runtime = options.runtime.as_deref();
             genesis::write(&node, &dir, options.authorities, runtime, &params, &coldkeys)?
         };
+        let disks = small_disks(&options, &members)?;
         let links = match options.link {
             Some(link) => Some(Links::start(link, members.len() + spares.len(), options.seed)?),
             None => None,
@@ -151,6 +155,7 @@ impl Devnet {
             processes,
             nodes,
             links,
+            disks,
         };
         devnet.register_all().await?;
         devnet.start_members()?;
@@ -215,6 +220,25 @@ impl Devnet {
         self.processes.iter_mut().find(|p| p.name() == name).with_context(|| format!("no process {name}"))
     }
 
+    /// The link of a member, with the links that it is one of.
+    #[must_use]
+    pub fn link_of(&self, name: &str) -> Option<(&Links, usize)> {
+        let place = self.processes.iter().position(|process| process.name() == name)?;
+        Some((self.links.as_ref()?, (place + 1).checked_sub(self.nodes).filter(|number| *number > 0)?))
+    }
+
+    /// The disk of a member that has one of its own.
+    #[must_use]
+    pub fn disk_of(&self, name: &str) -> Option<&SmallDisk> {
+        self.disks.get(name)
+    }
+
+    /// Names of the members' processes.
+    #[must_use]
+    pub fn member_names(&self) -> Vec<String> {
+        self.processes.iter().skip(self.nodes).map(|process| process.name().to_owned()).collect()
+    }
+
     /// Members' processes that have ended, other than `expected`.
     pub fn dead(&mut self, expected: &[String]) -> Vec<String> {
         let members = self.processes.iter_mut().skip(self.nodes);
@@ -255,6 +279,12 @@ fn create_members(options: &Options, dir: &Path) -> anyhow::Result<Vec<Member>> 
         members.push(Member::create(dir, format!("validator-{number}"), Role::Validator)?);
     }
     Ok(members)
+}
+
+fn small_disks(options: &Options, members: &[Member]) -> anyhow::Result<BTreeMap<String, SmallDisk>> {
+    let of = |member: &&Member| options.small_disks.get(&member.name).copied();
+    let sized = members.iter().filter_map(|member| Some((member, of(&member)?)));
+    sized.map(|(member, mib)| Ok((member.name.clone(), SmallDisk::mount(&member.data_dir(), mib)?))).collect()
 }
 
 fn create_spares(options: &Options, dir: &Path) -> anyhow::Result<Vec<Member>> {

@@ -88,6 +88,9 @@ pub struct Options {
     /// More arguments for members by name; tests set them.
     #[arg(skip)]
     pub member_args: BTreeMap<String, Vec<String>>,
+    /// Members by name whose data folder is a disk of so many MiB; tests set them. Needs root.
+    #[arg(skip)]
+    pub small_disks: BTreeMap<String, u32>,
     /// Folder of `iota-node`.
     #[arg(long, env = "IOTA_BIN_CHAIN", hide = true)]
     pub bin_chain: Option<PathBuf>,

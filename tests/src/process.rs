@@ -143,11 +143,27 @@ impl Process {
     }
 
     fn ask_to_stop(&self) {
+        // Who is stopped takes no signal but this.
+        self.signal(libc::SIGCONT);
+        self.signal(libc::SIGTERM);
+    }
+
+    /// SIGSTOP: it stays, and does nothing, as a laptop whose lid is closed.
+    pub fn pause(&self) {
+        self.signal(libc::SIGSTOP);
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.signal(libc::SIGCONT);
+    }
+
+    fn signal(&self, signal: libc::c_int) {
         if let Ok(pid) = i32::try_from(self.child.id()) {
             // Safety: a plain signal to a child that we have not reaped yet, so the pid is still its own.
-            #[expect(unsafe_code, reason = "the standard library sends no SIGTERM")]
+            #[expect(unsafe_code, reason = "the standard library sends no signal but SIGKILL")]
             unsafe {
-                libc::kill(pid, libc::SIGTERM);
+                libc::kill(pid, signal);
             }
         }
     }

@@ -112,6 +112,11 @@ impl Downlink {
         Self { link, free_at: now, dice: ChaCha8Rng::seed_from_u64(seed) }
     }
 
+    /// From now on it is like this.
+    pub fn change(&mut self, link: LinkSpec) {
+        self.link = link;
+    }
+
     /// When a packet of so many bytes arrives, or `None` if it is lost or finds the queue full.
     pub fn arrival(&mut self, now: Instant, bytes: usize) -> Option<Instant> {
         if self.dice.random_range(0..1_000_000) < self.link.loss_ppm {

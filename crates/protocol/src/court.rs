@@ -11,6 +11,47 @@ use crate::verdict::decide;
 use crate::view::{Payout, SnapshotView};
 use crate::work::Transcript;
 
+/// Marks the number in an accusation that names a shard: no log has so many local steps.
+const SHARD_BIT: u32 = 1 << 31;
+
+/// What a miner is accused of: the number in an accusation, read.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Accused {
+    /// The segment of its event log after this local step.
+    Segment(u32),
+    /// The hash that it opened for this shard of its stage.
+    Shard(u16),
+}
+
+impl Accused {
+    /// Reads the number of an accusation.
+    #[must_use]
+    pub fn of(number: u32) -> Self {
+        match u16::try_from(number.wrapping_sub(SHARD_BIT)) {
+            Ok(shard) if number >= SHARD_BIT => Self::Shard(shard),
+            _ => Self::Segment(number),
+        }
+    }
+
+    /// The number for an accusation.
+    #[must_use]
+    pub fn number(self) -> u32 {
+        match self {
+            Self::Segment(step) => step,
+            Self::Shard(shard) => SHARD_BIT | u32::from(shard),
+        }
+    }
+}
+
+impl core::fmt::Display for Accused {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Segment(step) => write!(f, "segment {step}"),
+            Self::Shard(shard) => write!(f, "merge shard {shard}"),
+        }
+    }
+}
+
 /// An accusation with its votes.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, TypeInfo, Serialize, Deserialize)]
 pub struct AccusationView {
@@ -135,7 +176,7 @@ mod tests {
     use super::*;
     use crate::ids::AccountKey;
     use crate::view::SnapshotValidator;
-    use alloc::vec;
+    use alloc::{string::ToString, vec};
     use proptest::prelude::*;
 
     fn snapshot(stakes: &[u128]) -> SnapshotView {
@@ -199,7 +240,24 @@ mod tests {
         assert_eq!(CourtView { audits, ..CourtView::default() }.opened(), vec![(Uid(3), 2)]);
     }
 
+    #[test]
+    fn a_shard_is_named_by_a_number_that_no_step_has() {
+        assert_eq!(Accused::Shard(3).number(), 2_147_483_651);
+        assert_eq!(Accused::of(7), Accused::Segment(7));
+        assert_eq!(Accused::of(2_147_483_651), Accused::Shard(3));
+        // Beyond the last shard there is nothing but steps, which no log has.
+        assert_eq!(Accused::of(u32::MAX), Accused::Segment(u32::MAX));
+        assert_eq!(Accused::Shard(3).to_string(), "merge shard 3");
+    }
+
     proptest! {
+        #[test]
+        fn an_accusation_is_read_as_it_was_written(shard: u16, step in 0u32..1 << 31, any: u32) {
+            prop_assert_eq!(Accused::of(Accused::Shard(shard).number()), Accused::Shard(shard));
+            prop_assert_eq!(Accused::of(step), Accused::Segment(step));
+            prop_assert_eq!(Accused::of(any).number(), any);
+        }
+
         #[test]
         fn gates_that_follow_from_the_votes_are_never_wrong(
             stakes in prop::collection::vec(1u128..1 << 60, 1..6),

@@ -14,6 +14,12 @@ use crate::params::PPM;
 /// Most segments in one audit that are counted; more would not be replayed in one epoch.
 const MAX_SEGMENTS: u32 = 64;
 
+/// Probability with which a miner is to be audited in an epoch, in millionths: one in eight. Caught costs
+/// (V + 1) / 2 epochs' pay, 8.5 with the runtime's V of 16, so that 0.125 x 8.5 = 1.06 outweighs a whole
+/// epoch's cost, even where a replay passes one cheat in twenty. Validators take as many audits as it asks
+/// for ([`audits_needed`]); the runtime holds it against its vesting.
+pub const LEAST_AUDIT_PPM: u32 = 125_000;
+
 /// What stands against a cheat.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Deterrence {
@@ -108,16 +114,24 @@ fn least(most: u32, holds: impl Fn(u32) -> bool) -> Option<u32> {
     Some(low)
 }
 
-/// Probability in millionths, rounded down, that at least one of `validators` that each choose one of
-/// `miners` by a seed of their own chooses a given one.
+/// Probability in millionths, rounded down, that at least one of `validators` that each choose `each` of
+/// `miners` by a seed of their own, without repetition, chooses a given one.
 #[must_use]
-pub fn audit_rate_ppm(validators: u32, miners: u32) -> u32 {
+pub fn audit_rate_ppm(validators: u32, each: u32, miners: u32) -> u32 {
     let ppm = u64::from(PPM);
     let miners = u64::from(miners.max(1));
+    let others = miners.saturating_sub(u64::from(each));
     // 2^10 halvings of one leave nothing in millionths; more validators change nothing.
-    let missed = (0..validators.min(1 << 16))
-        .fold(ppm, |left, _| left.saturating_mul(miners.saturating_sub(1)).div_ceil(miners));
+    let missed =
+        (0..validators.min(1 << 16)).fold(ppm, |left, _| left.saturating_mul(others).div_ceil(miners));
     u32::try_from(ppm.saturating_sub(missed)).unwrap_or(PPM)
+}
+
+/// How many of `miners` each of `validators` has to choose, at least 1, so that a given one is audited with
+/// `rate_ppm`; all of them if nothing less is enough.
+#[must_use]
+pub fn audits_needed(validators: u32, miners: u32, rate_ppm: u32) -> u32 {
+    least(miners, |each| audit_rate_ppm(validators, each, miners) >= rate_ppm).unwrap_or(miners).max(1)
 }
 
 #[cfg(test)]
@@ -162,10 +176,35 @@ mod tests {
     #[test]
     fn worked_audit_rate() {
         // Two of nine: 1 - (8/9)^2 = 17/81.
-        assert_eq!(audit_rate_ppm(2, 9), 209_876);
-        assert_eq!(audit_rate_ppm(1, 1), PPM);
-        assert_eq!(audit_rate_ppm(0, 9), 0);
-        assert_eq!(audit_rate_ppm(3, 0), PPM);
+        assert_eq!(audit_rate_ppm(2, 1, 9), 209_876);
+        // Two each: 1 - (7/9)^2 = 32/81.
+        assert_eq!(audit_rate_ppm(2, 2, 9), 395_061);
+        assert_eq!(audit_rate_ppm(1, 1, 1), PPM);
+        assert_eq!(audit_rate_ppm(0, 1, 9), 0);
+        assert_eq!(audit_rate_ppm(3, 1, 0), PPM);
+    }
+
+    #[test]
+    fn worked_audits_needed() {
+        let needed = |validators, miners| audits_needed(validators, miners, LEAST_AUDIT_PPM);
+        // One of nine by two is 21 % already. One of 64 by eight is 11.8 %, two are 22.4 %.
+        assert_eq!((needed(2, 9), needed(8, 64)), (1, 2));
+        // Ten of 246: three each give 11.5 %, four 15.2 %. One validator alone takes an eighth of them.
+        assert_eq!((needed(10, 246), needed(1, 64)), (4, 8));
+        assert_eq!((needed(0, 9), needed(3, 0)), (9, 1), "what is not enough is all there is");
+    }
+
+    #[test]
+    fn the_least_rate_deters_with_sixteen_epochs_of_vesting_and_no_stake() {
+        // 0.125 x 0.97 x 8.5 = 1.03 epochs lost for each saved.
+        let given =
+            Deterrence { audit_ppm: LEAST_AUDIT_PPM, false_accept_ppm: 30_000, vest_epochs: 16, ..PLAIN };
+        assert!(given.deters(10_000));
+        assert_eq!(given.expected_gain_ppm(PPM), -30_625);
+        // Without vesting it would take 7.5 epochs' pay at stake, or an audit in every epoch and more.
+        let bare = Deterrence { vest_epochs: 1, ..given };
+        assert_eq!(bare.least_audit_ppm(10_000), None);
+        assert!(Deterrence { stake_ppm: 7_500_000, ..bare }.deters(10_000));
     }
 
     proptest! {
@@ -188,7 +227,19 @@ mod tests {
         }
 
         #[test]
-        fn any_numbers_are_taken(audit_ppm: u32, segments: u32, false_accept_ppm: u32, vest_epochs: u32, stake_ppm: u64, cost_ppm: u32, share: u32) {
+        fn as_many_audits_as_needed_reach_the_rate_and_one_less_does_not(
+            validators in 0u32..70, miners in 0u32..300, rate_ppm in 1u32..=PPM,
+        ) {
+            let each = audits_needed(validators, miners, rate_ppm);
+            prop_assert!(each >= 1 && each <= miners.max(1));
+            prop_assert!(each == miners.max(1) || audit_rate_ppm(validators, each, miners) >= rate_ppm);
+            prop_assert!(each == 1 || audit_rate_ppm(validators, each - 1, miners) < rate_ppm);
+        }
+
+        #[test]
+        fn any_numbers_are_taken(audit_ppm: u32, segments: u32, false_accept_ppm: u32, vest_epochs: u32, stake_ppm: u64, cost_ppm: u32, share: u32, each: u32) {
+            prop_assert!(audit_rate_ppm(segments.min(99), each, share) <= PPM);
+            let _ = audits_needed(segments.min(99), share, audit_ppm);
             let given = Deterrence { audit_ppm, segments, false_accept_ppm, vest_epochs, stake_ppm, cost_ppm };
             prop_assert!(given.detection_ppm(share) <= PPM);
             let _ = (given.expected_gain_ppm(share), given.least_audit_ppm(share), given.least_vest_epochs(share));

@@ -5,7 +5,7 @@
 use alloc::vec::Vec;
 
 use crate::hash::{hash_of, Domain};
-use crate::ids::{Hash, Uid};
+use crate::ids::Hash;
 use crate::params::RunParams;
 
 /// A seed for one purpose (`label`) and one index, from another seed.
@@ -31,7 +31,7 @@ pub fn audit_choice(seed: &Hash, secret: &[u8; 32], count: u64) -> u64 {
 /// So many of the candidates that a validator audits, in the order in which they are chosen, without
 /// repetition; all of them if there are fewer. The first is that of [`audit_choice`].
 #[must_use]
-pub fn audit_choices(seed: &Hash, secret: &[u8; 32], candidates: &[Uid], count: u32) -> Vec<Uid> {
+pub fn audit_choices<T: Clone>(seed: &Hash, secret: &[u8; 32], candidates: &[T], count: u32) -> Vec<T> {
     let mut left = candidates.to_vec();
     let mut chosen = Vec::new();
     for _ in 0..count {
@@ -114,6 +114,7 @@ impl Draw {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::Uid;
     use alloc::vec;
     use proptest::prelude::*;
 
@@ -131,7 +132,7 @@ mod tests {
             assert_eq!(sorted.len(), 4, "{chosen:?}");
             assert_eq!(audit_choices(&seed, &secret, &candidates, 99).len(), 10);
         }
-        assert!(audit_choices(&Hash::ZERO, &[0; 32], &[], 3).is_empty());
+        assert!(audit_choices::<Uid>(&Hash::ZERO, &[0; 32], &[], 3).is_empty());
     }
 
     #[test]

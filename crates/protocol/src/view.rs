@@ -129,6 +129,33 @@ pub struct AgreementCell {
     pub status: ShardStatus,
 }
 
+impl AgreementCell {
+    /// Whether two owners contradict each other, or one stands alone: what has to be recomputed.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        matches!(self.status, ShardStatus::Single(_) | ShardStatus::Differs(..))
+    }
+
+    /// The hash that an owner opened, as far as the chain shows it. `opened` says who opened anything: where
+    /// both owners did and one of them left this shard out, a lone hash may be either's and is nobody's.
+    #[must_use]
+    pub fn opened_by(&self, uid: Uid, opened: impl Fn(Uid) -> bool) -> Option<Hash> {
+        if uid != self.low && uid != self.high {
+            return None;
+        }
+        let other = if uid == self.low { self.high } else { self.low };
+        match self.status {
+            ShardStatus::Missing => None,
+            ShardStatus::Agreed(hash) => Some(hash),
+            ShardStatus::Differs(low, high) => Some(if uid == self.low { low } else { high }),
+            ShardStatus::Single(hash) => {
+                let alone = other == uid || !opened(other);
+                (opened(uid) && alone).then_some(hash)
+            }
+        }
+    }
+}
+
 /// Which pairs of a stage's committers agreed in one epoch: a cell for each unordered pair.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode, TypeInfo, Serialize, Deserialize)]
 pub struct AgreementView {
@@ -250,4 +277,48 @@ pub struct EpochReportView {
     pub bonds_root: Hash,
     /// Members who were paid.
     pub payouts: Vec<Payout>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn cell(low: u16, high: u16, status: ShardStatus) -> AgreementCell {
+        AgreementCell { shard: 0, low: Uid(low), high: Uid(high), status }
+    }
+
+    #[test]
+    fn who_opened_what_by_hand() {
+        let (a, b) = (Hash([1; 32]), Hash([2; 32]));
+        let both = |_: Uid| true;
+        let differs = cell(3, 5, ShardStatus::Differs(a, b));
+        assert_eq!((differs.opened_by(Uid(3), both), differs.opened_by(Uid(5), both)), (Some(a), Some(b)));
+        assert_eq!(differs.opened_by(Uid(4), both), None, "no owner");
+        let single = cell(3, 5, ShardStatus::Single(a));
+        assert_eq!(single.opened_by(Uid(5), |uid| uid == Uid(5)), Some(a), "the other opened nothing at all");
+        assert_eq!(single.opened_by(Uid(3), |uid| uid == Uid(5)), None);
+        assert_eq!(single.opened_by(Uid(5), both), None, "either of them left it out");
+        assert_eq!(cell(3, 3, ShardStatus::Single(a)).opened_by(Uid(3), both), Some(a), "a lone committer");
+        assert!(single.is_doubtful() && differs.is_doubtful());
+        assert!(!cell(3, 5, ShardStatus::Agreed(a)).is_doubtful());
+    }
+
+    proptest! {
+        #[test]
+        fn nobody_is_named_for_a_hash_that_may_be_the_others(
+            low in 0u16..4, high in 0u16..4, opened: [bool; 4], uid in 0u16..4, kind in 0u8..4,
+        ) {
+            let (a, b) = (Hash([1; 32]), Hash([2; 32]));
+            let status = [ShardStatus::Missing, ShardStatus::Single(a), ShardStatus::Agreed(a), ShardStatus::Differs(a, b)];
+            let cell = cell(low.min(high), low.max(high), status[usize::from(kind)]);
+            let named = |uid: u16| cell.opened_by(Uid(uid), |own| opened[usize::from(own.0)]);
+            let owners = [low, high];
+            prop_assert!(owners.contains(&uid) || named(uid).is_none());
+            // Of a lone hash at most one owner is the author.
+            if kind == 1 && low != high {
+                prop_assert!(named(low).is_none() || named(high).is_none());
+            }
+        }
+    }
 }

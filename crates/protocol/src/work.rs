@@ -269,18 +269,20 @@ pub enum ShardStatus {
     Single(Hash),
     /// Both owners opened the same hash.
     Agreed(Hash),
-    /// The owners opened different hashes: every replica recomputes the shard itself.
+    /// The owners opened different hashes: every replica recomputes the shard itself. That of the owner
+    /// with the lower uid is the first.
     Differs(Hash, Hash),
 }
 
 impl ShardStatus {
-    /// The status after one more owner opened `hash`.
+    /// The status after one more owner opened `hash`; `lower` says whether it is the one with the lower uid.
     #[must_use]
-    pub fn with(self, hash: Hash) -> Self {
+    pub fn with(self, hash: Hash, lower: bool) -> Self {
         match self {
             Self::Missing => Self::Single(hash),
-            Self::Single(first) if first == hash => Self::Agreed(hash),
-            Self::Single(first) => Self::Differs(first, hash),
+            Self::Single(other) if other == hash => Self::Agreed(hash),
+            Self::Single(other) if lower => Self::Differs(hash, other),
+            Self::Single(other) => Self::Differs(other, hash),
             settled => settled,
         }
     }

@@ -99,7 +99,7 @@ fn misbehave(fault: Fault, done: &mut Done) {
                 }
             }
         }
-        // These lie elsewhere: in the parameters, in what is served, in what is sent.
-        Fault::SkipsSteps | Fault::RefusesEvidence | Fault::Equivocates => {}
+        // These lie elsewhere: in the parameters, in what is served, in what is sent, in what is merged.
+        Fault::SkipsSteps | Fault::RefusesEvidence | Fault::Equivocates | Fault::WrongShards => {}
     }
 }

@@ -208,6 +208,24 @@ fn a_shard_differs_when_the_owners_contradict_each_other() {
 }
 
 #[test]
+fn the_lower_owners_hash_is_the_first_whoever_opens_first() {
+    with_epoch(params(), || {
+        run_to_phase(Phase::Commit);
+        (0..4).for_each(commit);
+        run_to_phase(Phase::Blind);
+        let (low, high) = (shard_hashes(0, 1), shard_hashes(partner(0), 2));
+        blind(0, &low);
+        blind(partner(0), &high);
+        run_to_phase(Phase::Open);
+        assert!(uid(0) < uid(partner(0)));
+        open(partner(0), high);
+        open(0, low);
+        let found = Shards::<Test>::get((RUN, EPOCH, member(0).stage.unwrap())).to_vec();
+        assert_eq!(found, vec![ShardStatus::Differs(Hash([1; 32]), Hash([2; 32]))]);
+    });
+}
+
+#[test]
 fn a_shard_stands_on_one_owner_and_is_missing_without_any() {
     with_epoch(params(), || {
         assert_eq!(statuses_after(Some(1), None), vec![ShardStatus::Single(Hash([1; 32]))]);

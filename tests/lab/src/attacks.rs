@@ -103,7 +103,7 @@ impl Many {
 }
 
 fn alone(fault: Fault, seed: u64, epochs: u32) -> (Setup, Vec<Uid>) {
-    let setup = Setup::small(seed, epochs);
+    let setup = Setup::small(seed, epochs).with_audits_needed();
     let stage = fault.stage(setup.stages);
     let replica = Noise::new(seed, "who").below(setup.replicas.into()) as u16;
     // A pair is the least that can collude.
@@ -154,10 +154,6 @@ fn line(many: &Many, name: String) -> Vec<String> {
 /// Why a cheat is known to pay or not to be found.
 fn known(fault: Fault) -> &'static str {
     match fault {
-        Fault::LowerPrecision => {
-            "the bound for unlike devices (2 % of the norm) is wider than int8 rounding: it takes measured \
-             tolerances for each pair of devices"
-        }
         Fault::MissingShard => "a shard that one owner opens stands, and silence is not paid less",
         Fault::StaleUpdate => "the entry is not tied to the event log by an audit; only the local steps are",
         Fault::FavoursFriends => {
@@ -180,14 +176,20 @@ pub fn run(scale: Scale) -> anyhow::Result<Outcome> {
          vest over {VEST_EPOCHS} epochs; a verdict takes the epoch's pay and what has not vested, and the cheat \
          goes on cheating. \"Pay kept\" and \"others' pay\" compare with the same seed without the cheat. \
          The return counts the work that the cheat saves, at an assumed cost of {} of the pay. Each validator \
-         replays one segment of one miner an epoch and one of the worst significant effect.",
+         replays one segment of {} an epoch, as many as the rule of the audits' economics asks for, and one of \
+         the worst significant effect.",
         seeds - 1,
-        percent(COST)
+        percent(COST),
+        match Setup::small(0, epochs).with_audits_needed().audits {
+            1 => "one miner".into(),
+            more => format!("each of {more} miners"),
+        }
     ));
     out.note(
         "Not simulated: Sybil registration, uid sniping (incarnations, tested in the pallet), eclipse of a \
-         newcomer, equivocation (a proof is a matter of two signatures, not of odds). What a replay shows is \
-         stated by the cheat, not measured: tolerances have not been calibrated.",
+         newcomer, equivocation (a proof is a matter of two signatures, not of odds). A replay shows a cheat \
+         with the probability that [the calibration](audit.md) gives at least: one less the upper end of the 95 % \
+         interval of the segments that passed. Wrong positions and forged receipts are compared exactly.",
     );
     let mut table = Table::new("Cheats of one miner (two where it takes two)", &COLUMNS);
     let mut accused = 0;
@@ -234,7 +236,7 @@ fn over_time(epochs: u32) -> anyhow::Result<crate::outcome::Plot> {
 
 /// Ten replicas, a share of them cheating: in one stage, or in every stage.
 fn coalition(share: f64, everywhere: bool, seed: u64, epochs: u32) -> (Setup, Vec<Uid>) {
-    let setup = Setup { replicas: 10, rounds: 40, ..Setup::small(seed, epochs) };
+    let setup = Setup { replicas: 10, rounds: 40, ..Setup::small(seed, epochs) }.with_audits_needed();
     let bad = (share * 10.0).round() as u16;
     let stages = if everywhere { 0..setup.stages } else { 1..2 };
     let uids = stages.flat_map(|stage| (0..bad).map(move |replica| Uid(stage * 10 + replica))).collect();

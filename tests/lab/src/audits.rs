@@ -1,18 +1,20 @@
 //! What audits have to be for cheating not to pay: the rule of `iota_protocol::deterrence`, tables,
 //! and a simulation that knows nothing of the rule.
 
-use iota_protocol::deterrence::{audit_rate_ppm, Deterrence};
+use iota_protocol::deterrence::{audit_rate_ppm, audits_needed, Deterrence, LEAST_AUDIT_PPM};
 use iota_protocol::params::PPM;
 
+use crate::calibration;
 use crate::noise::Noise;
 use crate::outcome::{percent, Outcome, Scale, Table};
 use crate::plot::{lines, Axes, Line};
+use crate::world::VEST_EPOCHS;
 
 const PLAIN: Deterrence = Deterrence {
     audit_ppm: 0,
     segments: 1,
     false_accept_ppm: 0,
-    vest_epochs: 20,
+    vest_epochs: VEST_EPOCHS as u32,
     stake_ppm: 0,
     cost_ppm: PPM,
 };
@@ -59,12 +61,106 @@ pub fn run(scale: Scale) -> anyhow::Result<Outcome> {
          replay divides q. Work at no margin (cost = pay) is the worst case and is assumed here. With more \
          segments small cheats are seen more often; cheating on everything is then what decides.",
     );
+    defaults(&mut out);
     rates(&mut out);
     needed(&mut out);
+    alarms(&mut out);
     let epochs = scale.pick(20_000, 400_000);
     agreement(&mut out, epochs);
     out.plots.push(curves(epochs / 20)?);
     Ok(out)
+}
+
+/// Networks that the rule is applied to: miners and validators.
+const NETWORKS: [(u32, u32); 6] = [(9, 2), (15, 4), (64, 2), (64, 8), (246, 10), (192, 64)];
+/// Shares of an epoch's work that a cheat leaves out; every one above one per cent has to lose.
+const SHARES: [u32; 5] = [10_000, 50_000, 100_000, 500_000, PPM];
+
+/// What the defaults make of a cheat: as many audits as a validator takes by itself, the runtime's vesting,
+/// no stake, work without a margin, and the worst replay that the calibration allows.
+fn defaults(out: &mut Outcome) {
+    let lax = (calibration::worst_false_accept() * f64::from(PPM)).ceil() as u32;
+    out.note(format!(
+        "Defaults: pay vests over {VEST_EPOCHS} epochs, a validator takes as many audits as give every miner at \
+         least {}, and a replay passes a cheat with {} at most: the worst upper bound (95 %) of the calibration.",
+        share(LEAST_AUDIT_PPM),
+        share(lax)
+    ));
+    let columns =
+        ["miners", "validators", "audits of each", "audit rate", "f = 1 %", "5 %", "10 %", "50 %", "100 %"];
+    let mut table = Table::new("Gain per epoch by the defaults, in epochs of pay", &columns);
+    let mut most = i64::MIN;
+    for (miners, validators) in NETWORKS {
+        let each = audits_needed(validators, miners, LEAST_AUDIT_PPM);
+        let audit_ppm = audit_rate_ppm(validators, each, miners);
+        let given = Deterrence { audit_ppm, false_accept_ppm: lax, ..PLAIN };
+        let gains = SHARES.map(|share| given.expected_gain_ppm(share));
+        most = gains.into_iter().fold(most, i64::max);
+        let mut cells = vec![miners.to_string(), validators.to_string(), each.to_string(), share(audit_ppm)];
+        cells.extend(gains.map(|gain| format!("{:+.4}", gain as f64 / f64::from(PPM))));
+        table.rows.push(cells);
+    }
+    out.tables.push(table);
+    let got = format!("{:+.4} epochs of pay at most", most as f64 / f64::from(PPM));
+    out.claim("By the defaults cheating on 1 % of the work or more loses", got, most < 0);
+    let least = Deterrence { false_accept_ppm: lax, ..PLAIN };
+    let at_rate = Deterrence { audit_ppm: LEAST_AUDIT_PPM, ..least };
+    let rate = least.least_audit_ppm(SHARES[0]).map_or("none".into(), share);
+    let vesting = at_rate.least_vest_epochs(SHARES[0]).map_or("none".into(), |epochs| epochs.to_string());
+    let stake = least_stake(Deterrence { vest_epochs: 1, ..at_rate });
+    out.note(format!(
+        "Each alone: the least audit rate at this vesting is {rate}; the least vesting at this audit rate is \
+         {vesting} epochs; and where nothing vests it would take a stake of {stake} epochs' pay."
+    ));
+}
+
+/// The least stake in tenths of an epoch's pay that deters.
+fn least_stake(given: Deterrence) -> String {
+    let deters =
+        |tenth: &u64| Deterrence { stake_ppm: tenth * u64::from(PPM) / 10, ..given }.deters(SHARES[0]);
+    (0..10_000u64)
+        .find(deters)
+        .map_or("more than 1,000".into(), |tenth| format!("{:.1}", tenth as f64 / 10.0))
+}
+
+/// How often honest work would be judged guilty if replays rejected it at the upper bound that was measured,
+/// each validator's machine for itself.
+fn alarms(out: &mut Outcome) {
+    let reject = calibration::worst_false_reject();
+    let columns = ["miners", "validators", "audits per epoch", "accusations per epoch", "verdicts per epoch"];
+    let mut table =
+        Table::new("Honest miners, if replays rejected at the upper bound that was measured", &columns);
+    for (miners, validators) in NETWORKS {
+        let each = audits_needed(validators, miners, LEAST_AUDIT_PPM);
+        let audits = f64::from(validators * each);
+        // The accuser is one of two thirds.
+        let wanted = (validators * 2).div_ceil(3).saturating_sub(1);
+        let verdict = reject * at_least(wanted, validators - 1, reject);
+        table.push([
+            miners.to_string(),
+            validators.to_string(),
+            (validators * each).to_string(),
+            format!("{:.4}", audits * reject),
+            format!("{:.1e}", audits * verdict),
+        ]);
+    }
+    out.tables.push(table);
+    out.note(format!(
+        "No honest segment was rejected; {} is the upper bound (95 %) of the check that was tried least. It counts \
+         if validators' machines err independently of each other. Where all validators run one kind of machine \
+         and the miner another, they err together, and what stands between the miner and a verdict is the \
+         factor of four between honest distances and the bounds.",
+        percent(reject)
+    ));
+}
+
+/// Probability of at least `wanted` of `count` independent events.
+fn at_least(wanted: u32, count: u32, chance: f64) -> f64 {
+    let exactly = |hits: u32| {
+        let ways: f64 = (0..hits).map(|i| f64::from(count - i) / f64::from(i + 1)).product();
+        ways * chance.powi(hits as i32) * (1.0 - chance).powi((count - hits) as i32)
+    };
+    (wanted..=count).map(exactly).sum()
 }
 
 fn rates(out: &mut Outcome) {
@@ -92,11 +188,11 @@ fn needed(out: &mut Outcome) {
         "least vesting",
         "at 10 epochs' stake",
     ];
-    let mut table = Table::new("Vesting that today's audits need", &columns);
+    let mut table = Table::new("Vesting that a number of audits needs", &columns);
     for (miners, validators, each) in
         [(9, 2, 1), (15, 4, 1), (64, 8, 1), (256, 10, 1), (256, 64, 1), (256, 10, 8)]
     {
-        let audit_ppm = audit_rate_ppm(validators * each, miners);
+        let audit_ppm = audit_rate_ppm(validators, each, miners);
         let bare = Deterrence { audit_ppm, ..PLAIN };
         let staked = Deterrence { stake_ppm: 10 * u64::from(PPM), ..bare };
         let cell = |given: &Deterrence| {
@@ -168,6 +264,24 @@ fn curves(epochs: u32) -> anyhow::Result<crate::outcome::Plot> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn by_the_defaults_every_network_deters() {
+        let mut out = Outcome::default();
+        defaults(&mut out);
+        assert_eq!(out.broken().count(), 0, "{:?}", out.claims);
+        // One audit of each of ten validators among 246 miners, what used to be the default, is not enough.
+        let audit_ppm = audit_rate_ppm(10, 1, 246);
+        assert!(!Deterrence { audit_ppm, ..PLAIN }.deters(SHARES[0]), "{audit_ppm}");
+    }
+
+    #[test]
+    fn chances_of_several_by_hand() {
+        // Two or three of three coins: 4 of 8.
+        assert!((at_least(2, 3, 0.5) - 0.5).abs() < 1e-12);
+        assert!((at_least(0, 5, 0.3) - 1.0).abs() < 1e-12);
+        assert!((at_least(5, 5, 0.1) - 1e-5).abs() < 1e-12);
+    }
 
     #[test]
     fn at_the_least_rate_cheating_on_any_share_loses() {

@@ -8,6 +8,7 @@
 pub mod attacks;
 pub mod audits;
 pub mod bench;
+pub mod calibration;
 pub mod merging;
 pub mod noise;
 pub mod odds;

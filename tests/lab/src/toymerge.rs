@@ -99,6 +99,9 @@ pub struct Merged {
     pub named: BTreeSet<usize>,
     /// Status and owners of every shard.
     pub statuses: Vec<((usize, usize), ShardStatus)>,
+    /// Owners who opened something for a shard that stands, shard by shard, and whether it is wrong: what a
+    /// validator that recomputes the shard would find.
+    pub standing: Vec<(Vec<usize>, bool)>,
 }
 
 /// Shards by outcome.
@@ -144,6 +147,7 @@ pub fn merge(place: &Place, committers: &[Committer]) -> Option<Merged> {
         set,
         counts: Counts::default(),
         named: BTreeSet::new(),
+        standing: Vec::new(),
         statuses: Vec::new(),
     };
     for shard in 0..shards.count() {
@@ -208,8 +212,9 @@ impl Settling<'_> {
         }
         let opened: Vec<(usize, Vec<u8>)> =
             openers.into_iter().filter_map(|owner| self.opened(owner).map(|bytes| (owner, bytes))).collect();
-        let status =
-            opened.iter().fold(ShardStatus::Missing, |status, (_, bytes)| status.with(self.hash(bytes)));
+        let status = opened.iter().fold(ShardStatus::Missing, |status, (owner, bytes)| {
+            status.with(self.hash(bytes), *owner == self.owners.0)
+        });
         let counts = &mut merged.counts;
         counts.all += 1;
         let is_true = |bytes: &Vec<u8>| Some(bytes) == self.truth.as_ref();
@@ -221,6 +226,7 @@ impl Settling<'_> {
             ShardStatus::Single(_) | ShardStatus::Agreed(_) => {
                 let bytes = opened.first().map(|(_, bytes)| bytes.clone());
                 let wrong = usize::from(!bytes.as_ref().is_some_and(is_true));
+                merged.standing.push((opened.iter().map(|(owner, _)| *owner).collect(), wrong > 0));
                 if matches!(status, ShardStatus::Single(_)) {
                     counts.single += 1;
                     counts.single_wrong += wrong;

@@ -3,8 +3,8 @@
 //! Real are preferences, receipts and what is read from them, CLASP, score rows, consensus, emission,
 //! assignment, pathway weights, shards and merging. Simulated are losses (distance of toy weights to an
 //! optimum, the text, noise), links, and the audits: a replay finds what a miner did wrong with the
-//! probability that its `Fault` states, and never finds anything on an honest miner, because that is
-//! what replay on the same kind of machine does.
+//! probability that the calibration measured for its `Fault`, and never finds anything on an honest miner,
+//! because none of the calibration's honest segments was rejected.
 
 pub mod fault;
 mod judge;
@@ -14,12 +14,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use iota_protocol::assignment::assign;
 use iota_protocol::consensus::bonds::BondRow;
+use iota_protocol::deterrence::{audits_needed, LEAST_AUDIT_PPM};
+use iota_protocol::hash::{hash_of, Domain};
 use iota_protocol::ids::{Epoch, Hash, Stage, Uid};
 use iota_protocol::params::{
     DataParams, ModelParams, PhaseParams, RunParams, StageParams, TrainParams, WireCodec,
 };
 use iota_protocol::pathway::{next_weights, DEFAULT_WEIGHT};
-use iota_protocol::seed::derive;
+use iota_protocol::seed::{audit_choices, derive};
 use iota_protocol::work::Bitmap;
 
 use crate::noise::Noise;
@@ -38,8 +40,8 @@ const RATE: f64 = 0.003;
 const SPREAD: f64 = 0.05;
 /// Outer rate.
 const OUTER: f64 = 0.7;
-/// Tokens of one reward: what a miner earns in an epoch vests over so many epochs.
-pub const VEST_EPOCHS: usize = 20;
+/// What a miner earns in an epoch vests over so many epochs, as in the runtime.
+pub const VEST_EPOCHS: usize = 16;
 
 /// How a run is set up.
 #[derive(Clone, Debug)]
@@ -56,6 +58,8 @@ pub struct Setup {
     pub epochs: u32,
     /// Validators with equal stakes.
     pub validators: u16,
+    /// Miners that seed and secret choose for each validator's audits in an epoch.
+    pub audits: u32,
     /// Who cheats and how.
     pub faults: BTreeMap<Uid, Fault>,
     /// Validators that cheat.
@@ -75,10 +79,19 @@ impl Setup {
             rounds: 75,
             epochs,
             validators: 4,
+            audits: 1,
             faults: BTreeMap::new(),
             validator_faults: BTreeMap::new(),
             trouble: 0.0,
         }
+    }
+
+    /// The same with as many audits as a validator takes by itself.
+    #[must_use]
+    pub fn with_audits_needed(mut self) -> Self {
+        let miners = u32::from(self.stages) * u32::from(self.replicas);
+        self.audits = audits_needed(self.validators.into(), miners, LEAST_AUDIT_PPM);
+        self
     }
 
     /// The same with these miners cheating.
@@ -350,6 +363,7 @@ impl World {
     /// Merges every stage; returns whom agreement names.
     fn merge(&mut self, epoch: u32, trained: &samples::Trained) -> BTreeSet<Uid> {
         let mut named = BTreeSet::new();
+        let mut standing: Vec<(Vec<Uid>, bool)> = Vec::new();
         for stage in 0..self.setup.stages {
             let members = self.members(stage);
             let present: Vec<Uid> = members.into_iter().filter(|uid| !trained.absent.contains(uid)).collect();
@@ -360,11 +374,36 @@ impl World {
             self.story.wrong_shards.1 += merged.counts.all;
             self.story.missing_shards += merged.counts.missing;
             named.extend(merged.named.iter().filter_map(|position| present.get(*position).copied()));
+            standing.extend(merged.standing.iter().map(|(owners, wrong)| {
+                (owners.iter().filter_map(|position| present.get(*position).copied()).collect(), *wrong)
+            }));
             for (d, update) in self.distance[usize::from(stage)].iter_mut().zip(&merged.update) {
                 *d -= OUTER * update.unwrap_or(0.0);
             }
         }
+        named.extend(self.recomputed(epoch, standing));
         named
+    }
+
+    /// Who is named because validators recomputed a shard that stood: every one that a single owner opened,
+    /// and of the agreed ones each honest validator's choice.
+    fn recomputed(&self, epoch: u32, standing: Vec<(Vec<Uid>, bool)>) -> BTreeSet<Uid> {
+        let (agreed, mut chosen): (Vec<_>, Vec<_>) =
+            standing.into_iter().partition(|(owners, _)| owners.len() > 1);
+        for validator in (0..usize::from(self.setup.validators)).filter(|own| self.is_honest(*own)) {
+            let secret = self.secret(validator, epoch);
+            chosen.extend(audit_choices(&self.seed, &secret, &agreed, 1));
+        }
+        chosen.into_iter().filter(|(_, wrong)| *wrong).flat_map(|(owners, _)| owners).collect()
+    }
+
+    fn is_honest(&self, validator: usize) -> bool {
+        !self.setup.validator_faults.contains_key(&validator)
+    }
+
+    /// What a validator's choices in an epoch are drawn by, besides the seed.
+    fn secret(&self, validator: usize, epoch: u32) -> [u8; 32] {
+        hash_of(Domain::Audit, &(self.setup.seed, validator as u32, epoch)).0
     }
 
     fn committers(&mut self, stage: u16, present: &[Uid], trained: &samples::Trained) -> Vec<Committer> {
@@ -460,9 +499,9 @@ mod tests {
     fn a_verdict_takes_what_has_not_vested() {
         let mut ledger = Ledger { paid: vec![1.0; 40], ..Ledger::default() };
         ledger.forfeit(40);
-        // The newest loses all, the one before it 19/20, and so on: 10.5 epochs.
-        assert!((ledger.kept() - 29.5).abs() < 1e-9, "{}", ledger.kept());
+        // The newest loses all, the one before it 15/16, and so on: 8.5 epochs.
+        assert!((ledger.kept() - 31.5).abs() < 1e-9, "{}", ledger.kept());
         ledger.forfeit(41);
-        assert!(ledger.kept() < 29.5 && ledger.kept() >= 20.0);
+        assert!(ledger.kept() < 31.5 && ledger.kept() >= 24.0);
     }
 }

@@ -44,12 +44,14 @@ proptest! {
 #[test]
 fn a_shard_settles_with_the_second_owner() {
     let (one, two) = (Hash([1; 32]), Hash([2; 32]));
-    let first = ShardStatus::Missing.with(one);
-    assert_eq!(first, ShardStatus::Single(one));
-    assert_eq!(first.with(one), ShardStatus::Agreed(one));
-    assert_eq!(first.with(two), ShardStatus::Differs(one, two));
-    assert_eq!(first.with(one).with(two), ShardStatus::Agreed(one));
-    assert_eq!(first.with(two).with(two), ShardStatus::Differs(one, two));
+    let lower = ShardStatus::Missing.with(one, true);
+    assert_eq!(lower, ShardStatus::Single(one));
+    assert_eq!(lower.with(one, false), ShardStatus::Agreed(one));
+    assert_eq!(lower.with(two, false), ShardStatus::Differs(one, two));
+    assert_eq!(lower.with(one, false).with(two, true), ShardStatus::Agreed(one));
+    assert_eq!(lower.with(two, false).with(two, true), ShardStatus::Differs(one, two));
+    let higher = ShardStatus::Missing.with(two, false);
+    assert_eq!(higher.with(one, true), ShardStatus::Differs(one, two), "whoever opens first");
 }
 
 #[test]

@@ -113,7 +113,7 @@ impl World {
     pub async fn start(&self, folder: &TempDir) -> anyhow::Result<(Life, Vec<Record>)> {
         let store = Store::open(folder.path())?;
         let (journal, records) = EpochJournal::open(folder.path(), EPOCH)?;
-        let mut trainer = Trainer::start(1, Arc::clone(&store))?;
+        let mut trainer = Trainer::start(1, Arc::clone(&store), std::time::Duration::ZERO)?;
         let mut training = TrainEpoch::new(self.context(store), journal);
         training.begin(&self.state, &records, &mut trainer).await?;
         let life = Life { training, trainer, sent: Vec::new(), gradients: VecDeque::new(), fed: 0 };

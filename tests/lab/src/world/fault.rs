@@ -1,5 +1,6 @@
 //! Every cheat by name, with what it does at each place where a miner acts.
 
+use crate::calibration::shown_at_least;
 use crate::noise::Noise;
 use crate::toymerge::Owner;
 
@@ -18,7 +19,7 @@ pub enum Fault {
     SkipsLocalSteps,
     /// Claims twice the samples that it trained.
     ClaimsMoreSamples,
-    /// Computes in int8 where fp32 is claimed.
+    /// Computes with weights in bf16 where fp32 is claimed.
     LowerPrecision,
     /// Commits fifty times its update.
     ScaledUpdate,
@@ -125,20 +126,14 @@ impl Fault {
         }
     }
 
-    /// Probability that the replay of one of its segments shows it. Entries are not tied to the log by
-    /// today's audits, nor are merges; int8 rounding stays below the bound for unlike devices (0.02).
+    /// Probability that the replay of one of its segments shows it: what the calibration gives at least;
+    /// all of them where hashes are compared exactly. Entries are not tied to the log by today's audits,
+    /// nor are merges.
     #[must_use]
     pub fn shown_by_replay(self) -> f64 {
         match self {
-            Self::ReplaysOldActivations
-            | Self::EchoesInput
-            | Self::ReturnsNoise
-            | Self::SkipsBackward
-            | Self::SkipsLocalSteps
-            | Self::ForgedLoss
-            | Self::ForgedReceipts
-            | Self::WrongPositions => 1.0,
-            _ => 0.0,
+            Self::ForgedReceipts | Self::WrongPositions => 1.0,
+            other => shown_at_least(other).unwrap_or(0.0),
         }
     }
 

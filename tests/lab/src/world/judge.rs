@@ -5,10 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use iota_protocol::clasp::{self, skip_tests, Config, MinerEffect, Observation, Offers};
 use iota_protocol::emission::{settle, Terms, UNIT};
 use iota_protocol::evidence::{self, Pathways};
-use iota_protocol::hash::{hash_of, Domain};
 use iota_protocol::ids::{AccountKey, Epoch, Hash, Incarnation, Uid};
 use iota_protocol::score::{self, Scored};
-use iota_protocol::seed::audit_choice;
+use iota_protocol::seed::audit_choices;
 use iota_protocol::view::{ScoreView, SnapshotEntry, SnapshotValidator, SnapshotView};
 use iota_protocol::work::ScoreEntry;
 
@@ -68,7 +67,7 @@ impl World {
         }
     }
 
-    /// Each honest validator replays one segment of the miner that seed and secret choose, and one of
+    /// Each honest validator replays one segment of each miner that seed and secret choose, and one of
     /// the worst significant effect.
     fn audits(&mut self, epoch: u32, effects: &[MinerEffect]) -> BTreeSet<Uid> {
         let uids: Vec<Uid> = self.miners.keys().copied().collect();
@@ -77,13 +76,9 @@ impl World {
             .filter(|effect| effect.significant && effect.effect > 0.0)
             .max_by(|a, b| a.effect.total_cmp(&b.effect).then(b.uid.cmp(&a.uid)));
         let mut subjects: Vec<Uid> = worst.map(|effect| effect.uid).into_iter().collect();
-        for validator in 0..usize::from(self.setup.validators) {
-            if self.setup.validator_faults.contains_key(&validator) {
-                continue;
-            }
-            let secret = hash_of(Domain::Audit, &(self.setup.seed, validator as u32, epoch)).0;
-            let choice = audit_choice(&self.seed, &secret, uids.len() as u64) as usize;
-            subjects.extend(uids.get(choice));
+        for validator in (0..usize::from(self.setup.validators)).filter(|own| self.is_honest(*own)) {
+            let secret = self.secret(validator, epoch);
+            subjects.extend(audit_choices(&self.seed, &secret, &uids, self.setup.audits));
         }
         let shown = |uid: &Uid, world: &mut Self| {
             let chance = world.fault(*uid).map_or(0.0, |fault| fault.shown_by_replay());
