@@ -30,9 +30,10 @@ use crate::{
     epoch::stages,
     keys::MAX_SWAPS,
     pallet::{
-        Accusations, ActiveRuns, Clocks, Closing, Config, Controls, Event, Gated, HeldPay, Merges, Pallet,
-        Payouts, Reports, Scores, Seeds, Shards, Snapshots, TotalMinted,
+        Accusations, ActiveRuns, Checkpoints, Clocks, Closing, Config, Controls, Event, Gated, HeldPay,
+        Merges, Pallet, Payouts, Reports, Scores, Seeds, Shards, Snapshots, TotalMinted,
     },
+    rollback::CHECKPOINT_EPOCHS,
     seats::MAX_ARRIVALS,
     types::{Clock, Merge, MinerRecord, Payment, Snapshot, State, MAX_VALIDATORS},
     verdicts::{MAX_ACCUSATIONS, VERDICT_EPOCHS},
@@ -307,6 +308,10 @@ impl<T: Config> Pallet<T> {
     /// A second settling epoch follows the first, for what is undecided about the last epoch that trained:
     /// every epoch is judged for [`VERDICT_EPOCHS`], or silence would pay in the last one.
     fn settle_longer(run: RunId, mut clock: Clock, now: u32, meter: &mut Meter) {
+        // Nothing will be merged any more, and nobody goes back.
+        if let Some(old) = clock.epoch.0.checked_sub(CHECKPOINT_EPOCHS).map(Epoch) {
+            Checkpoints::<T>::remove((run, old));
+        }
         clock.epoch = clock.epoch.next();
         clock.start = now.saturating_add(1);
         clock.extensions = 0;
