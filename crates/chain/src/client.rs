@@ -24,8 +24,9 @@ use tokio::sync::{watch, RwLock};
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 /// Between two looks at the finalized head. Half of the shortest block time.
 const POLL: Duration = Duration::from_millis(500);
-/// Ceiling of the wait between two attempts to reconnect.
-const MAX_BACKOFF: Duration = Duration::from_secs(5);
+/// Ceiling of the wait between two attempts to reconnect: windows of a merge are five blocks long, and a node
+/// that restarts is away for as many.
+const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
 /// What can go wrong between us and the node.
 #[derive(Debug, thiserror::Error)]
