@@ -16,6 +16,9 @@ use crate::ids::{Epoch, Hash, RunId, Stage};
 use crate::params::{MergeParams, CODE_BLOCK, MAX_GROUP};
 use crate::work::Bitmap;
 
+use self::rows::Rows;
+
+mod rows;
 #[cfg(test)]
 mod tests;
 
@@ -23,7 +26,7 @@ mod tests;
 /// and the smallest value, more than fp32 gradients of one tensor do.
 pub const EXPONENT_STEPS: u8 = 20;
 /// Largest magnitude of a code; -128 has no mirror image and is refused.
-const MAX_CODE: i64 = 127;
+const MAX_CODE: u32 = 127;
 /// Codes in one block.
 const BLOCK: usize = CODE_BLOCK as usize;
 
@@ -112,7 +115,8 @@ pub fn check_chunks(params: &MergeParams, bytes: &[u8]) -> Result<(), MergeError
 /// Only for entries that no honest owner attests, or parameters that `validate()` refuses.
 ///
 /// # Complexity
-/// One pass to check and measure, one to merge; memory for the result and one block of each entry.
+/// One pass to check and measure, one to merge, of which a block of all entries is the unit; memory for the
+/// result and one block of each entry.
 pub fn merge_shard(params: &MergeParams, entries: &[EntryShard<'_>]) -> Result<Vec<u8>, MergeError> {
     let layout = Layout::new(params)?;
     let most = usize::try_from(MAX_GROUP).unwrap_or(usize::MAX);
@@ -252,45 +256,73 @@ impl<'l> Rule<'l> {
     }
 
     fn merge(&self, entries: &[EntryShard<'_>], len: usize) -> Vec<u8> {
+        match Rows::new(&self.parts, self.trim) {
+            Some(rows) => self.merge_in(Columns::Rows(rows), entries, len),
+            None => self.merge_in(self.wide(), entries, len),
+        }
+    }
+
+    /// Columns without a limit on weights and their number.
+    fn wide(&self) -> Columns {
+        let columns = vec![(0i64, 0u32); self.parts.len().saturating_mul(BLOCK)];
+        Columns::Wide { columns, height: self.parts.len(), trim: self.trim }
+    }
+
+    fn merge_in(&self, mut columns: Columns, entries: &[EntryShard<'_>], len: usize) -> Vec<u8> {
         let mut sources: Vec<_> = entries.iter().map(|entry| self.layout.blocks(entry.bytes)).collect();
-        let mut columns = vec![(0i64, 0u32); self.parts.len().saturating_mul(BLOCK)];
         let mut out = Vec::with_capacity(len);
         let mut codes = Vec::with_capacity(self.layout.chunk_len);
         for _ in 0..len.checked_div(self.layout.chunk_len).unwrap_or(0) {
             for _ in 0..self.layout.blocks {
-                self.read_block(&mut sources, &mut columns);
-                let values = self.average_block(&mut columns);
-                out.push(encode_block(&values, &mut codes));
+                for (position, (source, part)) in sources.iter_mut().zip(&self.parts).enumerate() {
+                    if let Some((step, codes)) = source.next() {
+                        columns.fill(position, part, step, codes);
+                    }
+                }
+                out.push(encode_block(&columns.average(), &mut codes));
             }
             out.append(&mut codes);
         }
         out
     }
+}
 
-    /// Fills the columns (one for each coordinate, one item for each entry) with the next block.
-    fn read_block<'a>(
-        &self,
-        sources: &mut [impl Iterator<Item = (u8, &'a [u8; BLOCK])>],
-        columns: &mut [(i64, u32)],
-    ) {
-        for (position, (source, part)) in sources.iter_mut().zip(&self.parts).enumerate() {
-            let Some((step, codes)) = source.next() else { continue };
-            for (column, code) in columns.chunks_exact_mut(self.parts.len()).zip(codes) {
-                if let Some(item) = column.get_mut(position) {
-                    *item = (part.value(step, *code), part.weight);
+/// A block of all entries, by coordinate.
+enum Columns {
+    /// The fast way, for all but extreme numbers.
+    Rows(Rows),
+    /// One item for each entry, coordinate after coordinate.
+    Wide { columns: Vec<(i64, u32)>, height: usize, trim: usize },
+}
+
+impl Columns {
+    /// Sets the block of the entry at `position`.
+    fn fill(&mut self, position: usize, part: &Part, step: u8, codes: &[u8; BLOCK]) {
+        match self {
+            Self::Rows(rows) => rows.fill(position, part, step, codes),
+            Self::Wide { columns, height, .. } => {
+                for (column, code) in columns.chunks_exact_mut((*height).max(1)).zip(codes) {
+                    if let Some(item) = column.get_mut(position) {
+                        *item = (part.value(step, *code), part.weight);
+                    }
                 }
             }
         }
     }
 
-    fn average_block(&self, columns: &mut [(i64, u32)]) -> [i64; BLOCK] {
+    /// The merged values. They lie between those of the entries, which 27 bits and a sign hold.
+    fn average(&mut self) -> [i32; BLOCK] {
+        let (columns, height, trim) = match self {
+            Self::Rows(rows) => return rows.average(),
+            Self::Wide { columns, height, trim } => (columns, (*height).max(1), *trim),
+        };
         let mut values = [0; BLOCK];
-        for (value, column) in values.iter_mut().zip(columns.chunks_exact_mut(self.parts.len())) {
-            if self.trim > 0 {
+        for (value, column) in values.iter_mut().zip(columns.chunks_exact_mut(height)) {
+            if trim > 0 {
                 column.sort_unstable();
             }
-            let kept = self.trim..column.len().saturating_sub(self.trim);
-            *value = average(column.get(kept).unwrap_or(&[]));
+            let kept = trim..column.len().saturating_sub(trim);
+            *value = i32::try_from(average(column.get(kept).unwrap_or(&[]))).unwrap_or(0);
         }
         values
     }
@@ -309,29 +341,25 @@ fn average(items: &[(i64, u32)]) -> i64 {
     div_round(sum, weights)
 }
 
-/// Half away from zero of `value / 2^step`.
-fn shift_round(value: i64, step: u8) -> i64 {
-    let half = 1u64.wrapping_shl(u32::from(step)) / 2;
-    let magnitude = value.unsigned_abs().saturating_add(half).wrapping_shr(u32::from(step));
-    let rounded = i64::try_from(magnitude).unwrap_or(i64::MAX);
-    if value < 0 {
-        rounded.saturating_neg()
-    } else {
-        rounded
-    }
+/// Half away from zero of `magnitude / 2^step`.
+fn shift_round(magnitude: u32, step: u32) -> u32 {
+    let half = 1u32.wrapping_shl(step) / 2;
+    magnitude.saturating_add(half).wrapping_shr(step)
 }
 
 /// Appends the codes of a block and returns its exponent step: the smallest at which the largest
 /// value still rounds to at most 127.
-fn encode_block(values: &[i64; BLOCK], codes: &mut Vec<u8>) -> u8 {
-    let largest = values.iter().map(|value| value.unsigned_abs()).max().unwrap_or(0);
-    let largest = i64::try_from(largest).unwrap_or(i64::MAX);
+fn encode_block(values: &[i32; BLOCK], codes: &mut Vec<u8>) -> u8 {
+    let largest = values.iter().fold(0, |largest, value| value.unsigned_abs().max(largest));
     let last = EXPONENT_STEPS.saturating_sub(1);
-    let step = (0..last).find(|step| shift_round(largest, *step) <= MAX_CODE).unwrap_or(last);
-    codes.extend(values.iter().map(|value| {
-        let code = shift_round(*value, step).clamp(MAX_CODE.saturating_neg(), MAX_CODE);
-        i8::try_from(code).unwrap_or(0).cast_unsigned()
-    }));
+    let step = (0..last).find(|step| shift_round(largest, u32::from(*step)) <= MAX_CODE).unwrap_or(last);
+    let coded = values.map(|value| {
+        let magnitude = shift_round(value.unsigned_abs(), u32::from(step)).min(MAX_CODE);
+        let code = i32::try_from(magnitude).unwrap_or(0);
+        let [code, ..] = (if value < 0 { code.wrapping_neg() } else { code }).to_le_bytes();
+        code
+    });
+    codes.extend_from_slice(&coded);
     step
 }
 

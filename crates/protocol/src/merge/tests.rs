@@ -246,6 +246,20 @@ proptest! {
         prop_assert_eq!(merge_shard(&params(64), &shards), Ok(expected));
     }
 
+    /// Up to 64 entries, of which some are clipped and many have the same weights.
+    #[test]
+    fn the_fast_way_and_the_wide_one_give_the_same_bytes(
+        entries in prop::collection::vec(entry(1), 2..40), weights in 1u32..5,
+    ) {
+        let shards: Vec<EntryShard<'_>> =
+            entries.iter().map(|(samples, bytes)| EntryShard { samples: samples % weights, bytes }).collect();
+        let params = params(64);
+        let layout = Layout::new(&params).unwrap();
+        let rule = Rule::new(&layout, &shards);
+        let len = entries[0].1.len();
+        prop_assert_eq!(rule.merge(&shards, len), rule.merge_in(rule.wide(), &shards, len));
+    }
+
     #[test]
     fn order_of_entries_changes_no_byte(entries in prop::collection::vec(entry(1), 2..9), turn: usize) {
         let mut shards: Vec<EntryShard<'_>> =
