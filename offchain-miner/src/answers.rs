@@ -73,7 +73,7 @@ pub(crate) async fn serves(server: &Server, epoch: Epoch, wanted: Hash) -> bool 
         return false;
     }
     let store = &server.store;
-    if store.codes(epoch, &wanted).is_some() {
+    if store.has_codes(epoch, &wanted) {
         return true;
     }
     let receipts = store.receipts(epoch).and_then(|bytes| Vec::<Receipt>::decode(&mut bytes.as_slice()).ok());

@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use iota_protocol::ids::{Attempt, Hash, Sample, Uid};
+use iota_protocol::packed::prefix;
 use iota_protocol::receipt::{Skip, SkipCause, MAX_SKIPS};
 
 /// Shortest silence after which a neighbour is asked whether it still works on a sample.
@@ -53,14 +54,14 @@ pub struct Flight {
     pub stand: Stand,
     /// Hash of the input codes.
     pub input: Hash,
-    /// Codes for the next stage.
-    pub output: Option<Vec<u8>>,
+    /// Hash of the codes for the next stage, which the store keeps.
+    pub output: Option<Hash>,
     /// Hash of the incoming gradient's codes.
     pub gradient_in: Hash,
     /// Who sent that gradient; `None` at the last stage.
     pub gradient_from: Option<Uid>,
-    /// Gradient codes for upstream, once computed.
-    pub gradient_out: Option<Vec<u8>>,
+    /// Hash of the gradient codes for upstream, once computed; the store keeps them.
+    pub gradient_out: Option<Hash>,
     /// Who was skipped, and why.
     pub skips: Vec<Skip>,
     /// Last time that downstream gave a sign of life.
@@ -69,6 +70,9 @@ pub struct Flight {
     pub sent_at: Instant,
     /// Everyone that it was offered to: only they can have its gradient.
     pub offered: BTreeSet<Uid>,
+    /// Ids of the messages that it was offered with, at most one for each attempt and sender of the input:
+    /// a gradient names the one that it answers by its first bytes.
+    pub sent: BTreeSet<Hash>,
     /// A probe is on its way.
     pub probing: bool,
     /// When it arrived here.
@@ -103,6 +107,7 @@ impl Flight {
             heard: now,
             sent_at: now,
             offered: BTreeSet::new(),
+            sent: BTreeSet::new(),
             probing: false,
             since: now,
         }
@@ -116,6 +121,12 @@ impl Flight {
         }
         (self.attempt, self.upstream, self.parent) = (attempt, Some(upstream), parent);
         true
+    }
+
+    /// The message among those sent downstream whose id begins so.
+    #[must_use]
+    pub fn sent_with(&self, first: [u8; 4]) -> Option<Hash> {
+        self.sent.iter().copied().find(|id| prefix(id) == first)
     }
 
     /// Whether it still needs work here.

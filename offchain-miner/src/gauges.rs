@@ -9,6 +9,8 @@ use iota_protocol::receipt::LogEvent;
 use iota_service::metrics::{Counter, Gauge, Registry};
 use serde_json::{json, Value};
 
+use crate::ledger::SampleTimes;
+
 /// Losses kept for the curve: as many columns as a wide terminal has, each the mean of some samples.
 const CURVE: usize = 200;
 /// Samples in one point of the curve: single samples scatter by a tenth.
@@ -25,6 +27,7 @@ pub struct Gauges {
     in_flight: Gauge,
     service: Gauge,
     loss: Gauge,
+    times: SampleTimes,
     curve: Arc<Mutex<Curve>>,
 }
 
@@ -49,6 +52,7 @@ impl Default for Gauges {
             in_flight: gauge("iota_samples_in_flight", "Samples that this stage has begun and not finished."),
             service: gauge("iota_downstream_seconds", "Median time that the next stage takes for a sample."),
             loss: gauge("iota_loss_nats", "Mean loss of the last samples, nats per token; last stage only."),
+            times: SampleTimes::new(&registry),
             curve: Arc::default(),
             registry,
         }
@@ -107,6 +111,12 @@ impl Gauges {
             LogEvent::Step { .. } => self.steps.add(1),
             LogEvent::Abandon { .. } => {}
         }
+    }
+
+    /// Where the time of samples goes.
+    #[must_use]
+    pub fn sample_times(&self) -> SampleTimes {
+        self.times.clone()
     }
 
     /// A sample started again elsewhere.

@@ -2,6 +2,7 @@
 //! epoch is rebuilt from it: same passes, same weights, same bytes on the wire.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use codec::{Decode, Encode};
@@ -10,6 +11,8 @@ use iota_protocol::receipt::{LogEvent, Receipt};
 use iota_protocol::wire::Hop;
 use iota_protocol::work::{ShardHashes, WorkCommit};
 use iota_service::journal::Journal;
+
+use crate::store::{CodesAt, Store};
 
 /// One line of an epoch's journal.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -59,9 +62,29 @@ pub enum Record {
     },
 }
 
-/// The journal of one epoch.
+impl Record {
+    /// The sample that it is about, if it is about one.
+    #[must_use]
+    pub fn sample(&self) -> Option<Sample> {
+        match self {
+            Self::Started(sample) | Self::Rebound { sample, .. } => Some(*sample),
+            Self::Arrived(hop) | Self::Sent { hop, .. } => Some(hop.header.sample),
+            Self::Ran(
+                LogEvent::Forward { sample, .. }
+                | LogEvent::Backward { sample, .. }
+                | LogEvent::Abandon { sample, .. },
+            ) => Some(*sample),
+            Self::Receipt(receipt) => Some(receipt.sample),
+            Self::Ran(LogEvent::Step { .. }) | Self::Commit(_) | Self::Blind { .. } => None,
+        }
+    }
+}
+
+/// The journal of one epoch. What it holds of code bytes, the store serves from its file.
 pub struct EpochJournal {
     journal: Journal,
+    store: Arc<Store>,
+    epoch: Epoch,
 }
 
 /// File of an epoch's journal under the miner's data folder.
@@ -75,8 +98,8 @@ impl EpochJournal {
     ///
     /// # Errors
     /// When the file cannot be read or written, or holds a record of another version.
-    pub fn open(data_dir: &Path, epoch: Epoch) -> anyhow::Result<(Self, Vec<Record>)> {
-        let path = path(data_dir, epoch);
+    pub fn open(store: &Arc<Store>, epoch: Epoch) -> anyhow::Result<(Self, Vec<Record>)> {
+        let path = path(store.dir(), epoch);
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
         }
@@ -91,7 +114,18 @@ impl EpochJournal {
                 })
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
-        Ok((Self { journal }, records))
+        let found = Self { journal, store: Arc::clone(store), epoch };
+        for (record, end) in records.iter().zip(Journal::ends(&raw)) {
+            found.keep_codes(record, end);
+        }
+        Ok((found, records))
+    }
+
+    /// Says to the store where the codes of a record lie: they are its last bytes.
+    fn keep_codes(&self, record: &Record, end: u64) {
+        let (Record::Arrived(hop) | Record::Sent { hop, .. }) = record else { return };
+        let at = CodesAt { end, len: hop.codes.len() };
+        self.store.keep_codes_at(self.epoch, hop.header.codes_hash, at);
     }
 
     /// Appends records; durable after `sync`.
@@ -99,7 +133,9 @@ impl EpochJournal {
     /// # Errors
     /// When the disk is full or gone; the file stays readable.
     pub fn append(&mut self, record: &Record) -> anyhow::Result<()> {
-        self.journal.append(&record.encode()).context("writing the journal")
+        self.journal.append(&record.encode()).context("writing the journal")?;
+        self.keep_codes(record, self.journal.len_bytes());
+        Ok(())
     }
 
     /// Makes everything appended so far durable.
@@ -175,8 +211,12 @@ mod tests {
         ]
     }
 
+    fn store(dir: &Path) -> Arc<Store> {
+        Store::open(dir).unwrap()
+    }
+
     fn written(dir: &Path) -> Vec<Record> {
-        let (mut journal, records) = EpochJournal::open(dir, EPOCH).unwrap();
+        let (mut journal, records) = EpochJournal::open(&store(dir), EPOCH).unwrap();
         assert!(records.is_empty());
         for record in one_of_each() {
             journal.append(&record).unwrap();
@@ -189,9 +229,9 @@ mod tests {
     fn every_record_reads_back_in_order() {
         let dir = tempfile::tempdir().unwrap();
         let written = written(dir.path());
-        let (_, read) = EpochJournal::open(dir.path(), EPOCH).unwrap();
+        let (_, read) = EpochJournal::open(&store(dir.path()), EPOCH).unwrap();
         assert_eq!(read, written);
-        let (_, other) = EpochJournal::open(dir.path(), EPOCH.next()).unwrap();
+        let (_, other) = EpochJournal::open(&store(dir.path()), EPOCH.next()).unwrap();
         assert!(other.is_empty(), "each epoch has its own file");
     }
 
@@ -204,7 +244,7 @@ mod tests {
         let last = written.pop().unwrap();
         for torn in 1..last.encoded_size() + 12 {
             std::fs::write(&path, &bytes[..bytes.len() - torn]).unwrap();
-            let (mut journal, read) = EpochJournal::open(dir.path(), EPOCH).unwrap();
+            let (mut journal, read) = EpochJournal::open(&store(dir.path()), EPOCH).unwrap();
             assert_eq!(read, written, "{torn} bytes torn off");
             journal.append(&last).unwrap();
             drop(journal);
@@ -219,7 +259,42 @@ mod tests {
         let (mut journal, _) = Journal::open(&path(dir.path(), EPOCH)).unwrap();
         journal.append(&[200, 1, 2]).unwrap();
         drop(journal);
-        let Err(error) = EpochJournal::open(dir.path(), EPOCH) else { panic!("it was read") };
+        let Err(error) = EpochJournal::open(&store(dir.path()), EPOCH) else { panic!("it was read") };
         assert!(format!("{error:#}").contains("record 8 is of another version"), "{error:#}");
+    }
+
+    /// Codes that are only in the file are had from it: those just written, and those of a journal
+    /// that was opened again. A hash that the bytes do not have is not served.
+    #[test]
+    fn codes_are_served_from_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let sent = |byte: u8| {
+            let codes = vec![byte; 300 + usize::from(byte)];
+            let header = HopHeader { codes_hash: codes_hash(&codes), ..hop().header };
+            Record::Sent { to: Uid(2), hop: Hop { header, codes, ..hop() } }
+        };
+        let expected = |byte: u8| Some(vec![byte; 300 + usize::from(byte)]);
+        let of = |byte: u8| codes_hash(&vec![byte; 300 + usize::from(byte)]);
+        let first = store(dir.path());
+        let (mut journal, _) = EpochJournal::open(&first, EPOCH).unwrap();
+        for byte in 1..=3 {
+            journal.append(&sent(byte)).unwrap();
+        }
+        drop(journal);
+        let again = store(dir.path());
+        drop(EpochJournal::open(&again, EPOCH).unwrap());
+        for store in [&first, &again] {
+            for byte in 1..=3 {
+                assert_eq!(store.codes(EPOCH, &of(byte)).map(|codes| codes.to_vec()), expected(byte));
+            }
+            assert!(store.codes(EPOCH, &of(4)).is_none() && !store.has_codes(EPOCH, &of(4)));
+        }
+        let path = path(dir.path(), EPOCH);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        assert!(again.codes(EPOCH, &of(3)).is_none(), "the disk gave other bytes back");
+        assert!(again.codes(EPOCH, &of(2)).is_some());
     }
 }

@@ -18,6 +18,7 @@ pub mod flight;
 pub mod gauges;
 pub mod join;
 pub mod journal;
+pub mod ledger;
 pub mod limits;
 pub mod merge;
 pub mod meter;

@@ -1,5 +1,7 @@
 //! `Merge.attest`, `Merge.blind`, `Merge.open`: what an owner of shards does with the entries of its
 //! stage. Every step reads the chain first, so that a restart goes on where it stopped.
+//!
+//! [`Owner`]'s public functions move and merge bytes and ask no chain: a measurement calls them as well.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -70,7 +72,11 @@ fn past(next_epoch: bool, over: bool, seed: Option<Hash>) -> Option<Option<Hash>
 }
 
 impl<'a> Owner<'a> {
-    fn new(
+    /// The owner that this miner is in a merge; none if it did not commit. `chunks` is the length of an entry.
+    ///
+    /// # Errors
+    /// When there are more than 64 committers or the entry has 2^32 chunks.
+    pub fn new(
         ctx: &'a EpochContext,
         view: MergeView,
         seed: &Hash,
@@ -127,7 +133,9 @@ impl<'a> Owner<'a> {
         }
     }
 
-    async fn fetch_entries(&self) -> Bitmap {
+    /// Fetches what this owner needs of all entries and checks it against their roots. Says of whom it
+    /// holds all.
+    pub async fn fetch_entries(&self) -> Bitmap {
         // All at once: one silent author must not keep this owner from attesting the others.
         let authors = self.view.commits.iter().map(|commit| async {
             let mut whole = true;
@@ -156,20 +164,25 @@ impl<'a> Owner<'a> {
         others: &[MemberView],
     ) -> anyhow::Result<()> {
         let ctx = self.ctx;
-        if range.is_empty()
-            || author == ctx.me.uid
-            || ctx.store.held(ctx.epoch, author, range.start).is_some()
-        {
+        if author == ctx.me.uid {
             return Ok(());
         }
         let mut holders: Vec<MemberView> = self.member(author).cloned().into_iter().collect();
         holders.extend_from_slice(others);
-        let count = range.end.saturating_sub(range.start);
-        let wanted = EntryRange { author, root, total: self.chunks, first: range.start, count };
-        let (chunks, proof) = fetch::entry(&ctx.network, &holders, ctx.run, ctx.epoch, wanted).await?;
-        check_chunks(&ctx.params.merge, &chunks.concat())
-            .with_context(|| format!("entry of uid {author} is not canonical"))?;
-        ctx.store.put_held(ctx.epoch, author, range.start, HeldRange { chunks, proof });
+        for part in fetch::entry_parts(range, &ctx.params.merge) {
+            if ctx.store.held(ctx.epoch, author, part.start).is_some() {
+                continue;
+            }
+            let count = part.end.saturating_sub(part.start);
+            let wanted = EntryRange { author, root, total: self.chunks, first: part.start, count };
+            let (chunks, proof) = fetch::entry(&ctx.network, &holders, ctx.run, ctx.epoch, wanted).await?;
+            // A chunk is whole in itself, and checking them one by one copies nothing.
+            for chunk in &chunks {
+                check_chunks(&ctx.params.merge, chunk)
+                    .with_context(|| format!("entry of uid {author} is not canonical"))?;
+            }
+            ctx.store.put_held(ctx.epoch, author, part.start, HeldRange { chunks, proof });
+        }
         Ok(())
     }
 
@@ -177,7 +190,12 @@ impl<'a> Owner<'a> {
     fn bytes(&self, author: Uid, range: &Range<u32>) -> Option<Vec<u8>> {
         let store = &self.ctx.store;
         if author != self.ctx.me.uid {
-            return store.held(self.ctx.epoch, author, range.start).map(|held| held.chunks.concat());
+            let mut bytes = Vec::new();
+            for part in fetch::entry_parts(range, &self.ctx.params.merge) {
+                let held = store.held(self.ctx.epoch, author, part.start)?;
+                held.chunks.iter().for_each(|chunk| bytes.extend_from_slice(chunk));
+            }
+            return Some(bytes);
         }
         let first = usize::try_from(range.start).ok()?;
         let end = usize::try_from(range.end).ok()?;
@@ -233,7 +251,11 @@ impl<'a> Owner<'a> {
         Ok((salt, hashes))
     }
 
-    async fn merge_owned(&self) -> anyhow::Result<ShardHashes> {
+    /// Merges the owned shards over the entry set, keeps them and returns their hashes.
+    ///
+    /// # Errors
+    /// When the disk is full.
+    pub async fn merge_owned(&self) -> anyhow::Result<ShardHashes> {
         let mut hashes = Vec::new();
         for (shard, range) in self.owned() {
             hashes.push((shard, self.merge_one(shard, &range).await?));

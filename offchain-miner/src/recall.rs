@@ -1,11 +1,13 @@
 //! After a restart: what past epochs left on disk is served again, so that their audits and merges
 //! find it. Nothing is trained here.
 
+use std::sync::Arc;
+
 use codec::{Decode, Encode};
 use iota_protocol::ids::Epoch;
 use iota_service::journal::atomic_write;
 
-use crate::journal::{EpochJournal, Record};
+use crate::journal::EpochJournal;
 use crate::serve::Past;
 use crate::store::Store;
 
@@ -24,7 +26,7 @@ pub fn keep(store: &Store, past: &Past) -> anyhow::Result<()> {
 
 /// Loads every epoch that is still on disk, oldest first.
 #[must_use]
-pub fn all(store: &Store) -> Vec<Past> {
+pub fn all(store: &Arc<Store>) -> Vec<Past> {
     let folders = std::fs::read_dir(store.dir()).into_iter().flatten().flatten();
     let mut epochs: Vec<Epoch> = folders
         .filter_map(|folder| folder.file_name().to_str()?.strip_prefix("epoch-")?.parse().ok().map(Epoch))
@@ -33,25 +35,15 @@ pub fn all(store: &Store) -> Vec<Past> {
     epochs.into_iter().filter_map(|epoch| one(store, epoch)).collect()
 }
 
-fn one(store: &Store, epoch: Epoch) -> Option<Past> {
+fn one(store: &Arc<Store>, epoch: Epoch) -> Option<Past> {
     let bytes = std::fs::read(store.dir().join(format!("epoch-{epoch}")).join(FILE)).ok()?;
     let past = Past::decode(&mut bytes.as_slice()).ok()?;
     store.load_commit(epoch);
-    match EpochJournal::open(store.dir(), epoch) {
-        Ok((_, records)) => keep_codes(store, epoch, records),
-        Err(error) => {
-            tracing::warn!(%epoch, error = %format!("{error:#}"), "journal not read; audits of the epoch will miss codes")
-        }
+    // Opened to learn where its codes lie.
+    if let Err(error) = EpochJournal::open(store, epoch) {
+        tracing::warn!(%epoch, error = %format!("{error:#}"), "journal not read; audits of the epoch will miss codes");
     }
     Some(past)
-}
-
-fn keep_codes(store: &Store, epoch: Epoch, records: Vec<Record>) {
-    for record in records {
-        if let Record::Arrived(hop) | Record::Sent { hop, .. } = record {
-            store.put_codes(epoch, hop.header.codes_hash, hop.codes);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -4,16 +4,17 @@ use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures::stream::{self, StreamExt};
 use iota_chain::{Call, Submitter};
 use iota_compute::entry::decode_merged;
 use iota_compute::outer::OuterState;
 use iota_protocol::ids::{Hash, Stage, Uid};
-use iota_protocol::merge::{merge_shard, shard_hash, EntryShard};
+use iota_protocol::merge::{chunk_len, merge_shard, shard_hash, EntryShard};
 use iota_protocol::phase::Phase;
 use iota_protocol::shard::Shards;
 use iota_protocol::view::{CommitView, MemberView, MergeView};
 use iota_protocol::work::{counted_tokens, ShardStatus};
-use iota_worker::fetch::{self, EntryRange};
+use iota_worker::fetch::{self, EntryRange, MergedWanted};
 use iota_worker::session::Session;
 use tokio::time::Instant;
 
@@ -22,6 +23,8 @@ use crate::train::EpochContext;
 
 /// How long shards are asked for: the `Root` window is several seconds in the shortest preset.
 const PATIENCE: Duration = Duration::from_secs(6);
+/// Shards that are fetched at once: one is checked and applied while others are on their way.
+const AT_ONCE: usize = 4;
 
 /// How whole a merge was.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,27 +106,44 @@ async fn apply(
     view: &MergeView,
     seed: &Hash,
 ) -> anyhow::Result<Option<(OuterState, Wholeness)>> {
+    let Some((mut outer, wholeness)) = outer_step(ctx, start, view, seed).await? else { return Ok(None) };
+    outer.finish(tokens_after(ctx, session).await?);
+    Ok(Some((outer, wholeness)))
+}
+
+/// The start with the agreed shards applied, in their order; `OuterState::finish` is still to come. Asks no
+/// chain: a measurement calls it as well. Nothing if a shard could not be had.
+///
+/// # Errors
+/// When there are more than 64 committers, or our own entry is gone.
+pub async fn outer_step(
+    ctx: &EpochContext,
+    start: &OuterState,
+    view: &MergeView,
+    seed: &Hash,
+) -> anyhow::Result<Option<(OuterState, Wholeness)>> {
     let mut outer = start.clone();
-    let mut wholeness = Wholeness::default();
-    if !view.commits.is_empty() {
-        let chunks = entry_chunks(&ctx.params, start);
-        let count = u32::try_from(chunks).context("entry has more chunks than fit into u32")?;
-        let shards = Shards::new(seed, ctx.stage, view.commits.len(), count)
-            .context("committers of the stage: expected 1 to 64")?;
-        let merge = Merge { ctx, view, shards, chunks, deadline: Instant::now() + PATIENCE };
-        for shard in 0..merge.shards.count() {
-            match merge.shard(shard, &mut wholeness).await? {
-                Piece::Untouched => {}
-                Piece::Values(range, values) => outer.apply(range, &values, &ctx.params.merge)?,
-                Piece::NotHad => {
-                    tracing::warn!(epoch = %ctx.epoch, shard, "shard could not be had; the canonical state will be fetched instead");
-                    return Ok(None);
-                }
+    if view.commits.is_empty() {
+        return Ok(Some((outer, Wholeness::default())));
+    }
+    let chunks = entry_chunks(&ctx.params, start);
+    let count = u32::try_from(chunks).context("entry has more chunks than fit into u32")?;
+    let shards = Shards::new(seed, ctx.stage, view.commits.len(), count)
+        .context("committers of the stage: expected 1 to 64")?;
+    let merge = Merge { ctx, view, shards, chunks, deadline: Instant::now() + PATIENCE };
+    let pieces = stream::iter(0..merge.shards.count()).map(|shard| merge.shard(shard)).buffered(AT_ONCE);
+    let mut pieces = std::pin::pin!(pieces.enumerate());
+    while let Some((shard, piece)) = pieces.next().await {
+        match piece? {
+            Piece::Untouched => {}
+            Piece::Values(range, values) => outer.apply(range, &values, &ctx.params.merge)?,
+            Piece::NotHad => {
+                tracing::warn!(epoch = %ctx.epoch, shard, "shard could not be had; the canonical state will be fetched instead");
+                return Ok(None);
             }
         }
     }
-    outer.finish(tokens_after(ctx, session).await?);
-    Ok(Some((outer, wholeness)))
+    Ok(Some((outer, merge.wholeness())))
 }
 
 /// Training tokens after this epoch, as the chain will record them at `Close`.
@@ -153,22 +173,29 @@ struct Merge<'a> {
 }
 
 impl Merge<'_> {
-    async fn shard(&self, shard: u16, wholeness: &mut Wholeness) -> anyhow::Result<Piece> {
+    fn status(&self, shard: u16) -> ShardStatus {
+        self.view.shards.get(usize::from(shard)).copied().unwrap_or(ShardStatus::Missing)
+    }
+
+    fn wholeness(&self) -> Wholeness {
+        let mut wholeness = Wholeness::default();
+        for shard in 0..self.shards.count() {
+            let count = match self.status(shard) {
+                ShardStatus::Missing => &mut wholeness.missing,
+                ShardStatus::Agreed(_) | ShardStatus::Single(_) => &mut wholeness.agreed,
+                ShardStatus::Differs(..) => &mut wholeness.differing,
+            };
+            *count = count.saturating_add(1);
+        }
+        wholeness
+    }
+
+    async fn shard(&self, shard: u16) -> anyhow::Result<Piece> {
         let range = self.shards.chunks(shard);
-        let status = self.view.shards.get(usize::from(shard)).copied().unwrap_or(ShardStatus::Missing);
-        let bytes = match status {
-            ShardStatus::Missing => {
-                wholeness.missing = wholeness.missing.saturating_add(1);
-                return Ok(Piece::Untouched);
-            }
-            ShardStatus::Agreed(hash) | ShardStatus::Single(hash) => {
-                wholeness.agreed = wholeness.agreed.saturating_add(1);
-                self.agreed(shard, hash).await
-            }
-            ShardStatus::Differs(..) => {
-                wholeness.differing = wholeness.differing.saturating_add(1);
-                self.recompute(&range).await?
-            }
+        let bytes = match self.status(shard) {
+            ShardStatus::Missing => return Ok(Piece::Untouched),
+            ShardStatus::Agreed(hash) | ShardStatus::Single(hash) => self.agreed(shard, hash).await,
+            ShardStatus::Differs(..) => self.recompute(&range).await?,
         };
         let Some(bytes) = bytes else { return Ok(Piece::NotHad) };
         let mut values = Vec::new();
@@ -202,12 +229,12 @@ impl Merge<'_> {
             }
         }
         let holders = self.holders(shard);
-        let attempt = || fetch::merged(&ctx.network, &holders, run, epoch, stage, shard, hash);
+        let len = self.shards.chunks(shard).len().saturating_mul(chunk_len(&ctx.params.merge));
+        let wanted = MergedWanted { run, epoch, stage, shard, hash, len };
+        let attempt = || fetch::merged(&ctx.network, &holders, wanted);
         match fetch::until(self.deadline, attempt).await {
             Ok(bytes) => {
-                if let Err(error) = ctx.store.put_merged(epoch, shard, bytes.clone()) {
-                    tracing::warn!(shard, %error, "merged shard not kept");
-                }
+                ctx.store.hold_merged(epoch, shard, bytes.clone());
                 Some(bytes)
             }
             Err(error) => {
@@ -257,11 +284,16 @@ impl Merge<'_> {
             let places = usize::try_from(range.start)?..usize::try_from(range.end)?;
             return Ok(own.chunks.get(places).map(<[Vec<u8>]>::concat));
         }
-        let count = range.end.saturating_sub(range.start);
-        let root = commit.work.entry_root;
-        let wanted = EntryRange { author: commit.uid, root, total: self.chunks, first: range.start, count };
-        let author: Vec<MemberView> = ctx.members.iter().filter(|m| m.uid == commit.uid).cloned().collect();
-        let fetched = fetch::entry(&ctx.network, &author, ctx.run, ctx.epoch, wanted).await;
-        Ok(fetched.ok().map(|(chunks, _)| chunks.concat()))
+        let (author, root) = (commit.uid, commit.work.entry_root);
+        let holders: Vec<MemberView> = ctx.members.iter().filter(|m| m.uid == author).cloned().collect();
+        let mut bytes = Vec::new();
+        for part in fetch::entry_parts(range, &ctx.params.merge) {
+            let count = part.end.saturating_sub(part.start);
+            let wanted = EntryRange { author, root, total: self.chunks, first: part.start, count };
+            let fetched = fetch::entry(&ctx.network, &holders, ctx.run, ctx.epoch, wanted).await;
+            let Ok((chunks, _)) = fetched else { return Ok(None) };
+            bytes.extend(chunks.concat());
+        }
+        Ok(Some(bytes))
     }
 }

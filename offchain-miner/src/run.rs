@@ -258,7 +258,7 @@ impl Miner {
         let state = join::obtain(&wanted, &mut self.session, &self.network, &self.store).await?;
         let ctx = self.context(view, stage);
         self.remember(&ctx);
-        let (journal, records) = EpochJournal::open(&self.config.data_dir, epoch)?;
+        let (journal, records) = EpochJournal::open(&self.store, epoch)?;
         commit::reload(&self.store, &ctx);
         let (mut journal, records) = self.train_and_commit(&ctx, &state, journal, records).await?;
         self.meter.save(&self.config.data_dir)?;
@@ -356,7 +356,7 @@ impl Miner {
             tracing::warn!(epoch = %ctx.epoch, "no sample was finished here; nothing to commit");
             drop(trained);
             let extended = self.extended(ctx).await?;
-            (journal, records) = EpochJournal::open(&self.config.data_dir, ctx.epoch)?;
+            (journal, records) = EpochJournal::open(&self.store, ctx.epoch)?;
             if !extended {
                 return Ok((journal, records));
             }
@@ -407,7 +407,7 @@ impl Miner {
         let mut training = TrainEpoch::new(ctx.clone(), journal);
         training.begin(state, records, &mut self.trainer).await?;
         tracing::info!(epoch = %ctx.epoch, stage = %ctx.stage, "training");
-        let trained = training.run(&mut self.session, &mut self.inbox, &mut self.trainer).await?;
+        let trained = training.run(self.session.views(), &mut self.inbox, &mut self.trainer).await?;
         tracing::info!(epoch = %ctx.epoch, samples = trained.samples, loss = ?trained.mean_loss, "trained");
         Ok(trained)
     }
@@ -441,7 +441,7 @@ async fn refusing<T>(
             result = &mut future => return result,
             Some(inbound) = inbox.recv() => {
                 let reply = match wire::decode::<TrainRequest>(&inbound.bytes, inbound.bytes.len()) {
-                    Ok(TrainRequest::Hop(hop)) if hop.header.epoch.0 > epoch => TrainReply::Busy,
+                    Ok(TrainRequest::Hop(hop)) if hop.epoch > epoch => TrainReply::Busy,
                     Ok(TrainRequest::Probe { .. }) => TrainReply::Unknown,
                     _ => TrainReply::Refused,
                 };

@@ -75,6 +75,12 @@ impl Server {
                     };
                     drop(inbound.reply.send(reply.encode()));
                 });
+            } else if let FetchRequest::Codes { .. } = request {
+                // From the disk, perhaps. The network bounds how many one peer may ask for at once.
+                let server = self.clone();
+                tokio::task::spawn_blocking(move || {
+                    drop(inbound.reply.send(server.answer(&request).encode()));
+                });
             } else {
                 drop(inbound.reply.send(self.answer(&request).encode()));
             }
@@ -94,8 +100,11 @@ impl Server {
             FetchRequest::Entry { run, epoch, author, first, count } if run == self.run => {
                 self.entry(epoch, author, first, count)
             }
-            FetchRequest::Merged { run, epoch, shard, .. } if run == self.run => {
-                bytes(self.store.merged(epoch, shard))
+            FetchRequest::Merged { run, epoch, shard, part, .. } if run == self.run => {
+                match self.store.merged(epoch, shard) {
+                    Some(merged) => part_of(&merged, part).map_or(FetchReply::NotFound, FetchReply::Bytes),
+                    None => FetchReply::NotReady,
+                }
             }
             FetchRequest::Receipts { run, epoch } if run == self.run => bytes(self.store.receipts(epoch)),
             FetchRequest::Log { run, epoch } if run == self.run => bytes(self.store.log(epoch)),
@@ -239,7 +248,11 @@ fn bytes(found: Option<Arc<Vec<u8>>>) -> FetchReply {
 }
 
 fn read_part(path: &std::path::Path, part: u32) -> Option<Vec<u8>> {
-    let bytes = std::fs::read(path).ok()?;
+    part_of(&std::fs::read(path).ok()?, part)
+}
+
+/// A part of `STEP_STATE_PART` bytes; the last is shorter.
+fn part_of(bytes: &[u8], part: u32) -> Option<Vec<u8>> {
     let start = usize::try_from(part).ok()?.checked_mul(STEP_STATE_PART)?;
     let end = start.saturating_add(STEP_STATE_PART).min(bytes.len());
     bytes.get(start..end).map(<[u8]>::to_vec)

@@ -1,9 +1,12 @@
 //! What this miner keeps for others: receipts, logs, codes, entries, merged shards, states.
 //!
+//! Code bytes are the bulk of it and are in the epoch's journal anyway: they are read from there.
 //! Artefacts of an epoch stay until its audit has closed, two epochs later, and are then deleted.
 //! Everything that a restart needs is on disk before it is announced.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,6 +15,7 @@ use codec::{Decode, Encode};
 use iota_compute::outer::{OuterState, StateManifest};
 use iota_protocol::ids::{Epoch, Hash, Stage, Uid};
 use iota_protocol::merkle::{self, RangeProof};
+use iota_protocol::wire::codes_hash;
 use iota_service::journal::atomic_write;
 
 /// Epochs whose artefacts are kept: the one that trains, the one that is audited, and one more for
@@ -69,11 +73,27 @@ pub struct ServedState {
     pub manifest: StateManifest,
 }
 
+/// Where codes lie in the epoch's journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CodesAt {
+    /// The byte after their last.
+    pub end: u64,
+    /// How many bytes they are.
+    pub len: usize,
+}
+
+/// Where codes are kept.
+enum Codes {
+    /// No record of the journal holds them yet: a pass has just put them out.
+    Here(Arc<Vec<u8>>),
+    Journal(CodesAt),
+}
+
 #[derive(Default)]
 struct EpochArtefacts {
     receipts: Option<Arc<Vec<u8>>>,
     log: Option<Arc<Vec<u8>>>,
-    codes: HashMap<Hash, Arc<Vec<u8>>>,
+    codes: HashMap<Hash, Codes>,
     entry: Option<Arc<EntryChunks>>,
     held: HashMap<(Uid, u32), Arc<HeldRange>>,
     merged: HashMap<u16, Arc<Vec<u8>>>,
@@ -125,15 +145,49 @@ impl Store {
         self.inner().epochs.get(&epoch).and_then(look)
     }
 
-    /// Keeps code bytes for the audit.
+    /// Keeps code bytes in memory until a record of the journal holds them.
     pub fn put_codes(&self, epoch: Epoch, hash: Hash, codes: Vec<u8>) {
-        self.with(epoch, |artefacts| artefacts.codes.insert(hash, Arc::new(codes)));
+        self.with(epoch, |artefacts| {
+            artefacts.codes.entry(hash).or_insert_with(|| Codes::Here(Arc::new(codes)));
+        });
     }
 
-    /// Code bytes by hash.
+    /// Code bytes are in the epoch's journal from now on, and no longer in memory.
+    pub fn keep_codes_at(&self, epoch: Epoch, hash: Hash, at: CodesAt) {
+        self.with(epoch, |artefacts| artefacts.codes.insert(hash, Codes::Journal(at)));
+    }
+
+    /// Whether code bytes are kept, without reading them.
+    #[must_use]
+    pub fn has_codes(&self, epoch: Epoch, hash: &Hash) -> bool {
+        self.read(epoch, |artefacts| artefacts.codes.get(hash).map(|_| ())).is_some()
+    }
+
+    /// Code bytes by hash. May read them from the disk; bytes that have another hash there are as good
+    /// as none.
     #[must_use]
     pub fn codes(&self, epoch: Epoch, hash: &Hash) -> Option<Arc<Vec<u8>>> {
-        self.read(epoch, |artefacts| artefacts.codes.get(hash).cloned())
+        let at = self.read(epoch, |artefacts| match artefacts.codes.get(hash)? {
+            Codes::Here(codes) => Some(Ok(Arc::clone(codes))),
+            Codes::Journal(at) => Some(Err(*at)),
+        })?;
+        let at = match at {
+            Ok(codes) => return Some(codes),
+            Err(at) => at,
+        };
+        let path = crate::journal::path(&self.dir, epoch);
+        let read = read_codes(&path, at).and_then(|codes| {
+            let got = codes_hash(&codes);
+            anyhow::ensure!(got == *hash, "expected codes {hash}, got {got}");
+            Ok(codes)
+        });
+        match read {
+            Ok(codes) => Some(Arc::new(codes)),
+            Err(error) => {
+                tracing::warn!(%epoch, %hash, path = %path.display(), error = %format!("{error:#}"), "codes not read back");
+                None
+            }
+        }
     }
 
     /// Publishes the committed lists, already encoded, and the entry.
@@ -206,7 +260,12 @@ impl Store {
         self.read(epoch, |artefacts| artefacts.held.get(&(author, first)).cloned())
     }
 
-    /// Keeps a merged shard.
+    /// Keeps a merged shard of other owners, to pass it on; it is theirs to have on disk.
+    pub fn hold_merged(&self, epoch: Epoch, shard: u16, bytes: Vec<u8>) {
+        self.with(epoch, |artefacts| artefacts.merged.insert(shard, Arc::new(bytes)));
+    }
+
+    /// Keeps a merged shard that this miner owns.
     ///
     /// # Errors
     /// When it cannot be written to disk.
@@ -293,6 +352,13 @@ impl Store {
             }
         }
     }
+}
+
+fn read_codes(journal: &Path, at: CodesAt) -> anyhow::Result<Vec<u8>> {
+    let start = at.end.checked_sub(u64::try_from(at.len)?).context("codes begin before the file")?;
+    let mut codes = vec![0; at.len];
+    File::open(journal)?.read_exact_at(&mut codes, start)?;
+    Ok(codes)
 }
 
 fn numbered<'a>(dir: &'a Path, prefix: &'a str) -> impl Iterator<Item = (u32, PathBuf)> + 'a {

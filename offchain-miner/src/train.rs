@@ -29,7 +29,7 @@ use iota_protocol::view::MemberView;
 use iota_protocol::wire::{Hop, TrainReply};
 use iota_worker::identity::Identity;
 use iota_worker::segment::sample_tokens;
-use iota_worker::session::Session;
+use iota_worker::session::Views;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -38,6 +38,7 @@ use crate::fault::Fault;
 use crate::flight::{Flight, Patience};
 use crate::gauges::Gauges;
 use crate::journal::{EpochJournal, Record};
+use crate::ledger::{Ledger, Part};
 use crate::meter::WireMeter;
 use crate::serve::Past;
 use crate::signed::Signed;
@@ -130,6 +131,14 @@ impl EpochContext {
         self.stage == self.params.last_stage()
     }
 
+    /// Code bytes that arrived or left in this epoch.
+    fn kept_codes(&self, hash: &Hash) -> anyhow::Result<Vec<u8>> {
+        let found = self.store.codes(self.epoch, hash);
+        found
+            .map(|codes| Arc::try_unwrap(codes).unwrap_or_else(|shared| shared.to_vec()))
+            .with_context(|| format!("journal of epoch {} lacks codes {hash}", self.epoch))
+    }
+
     /// Windows of a sample: `(inputs, targets)`, each `windows × seq_len` tokens.
     ///
     /// # Errors
@@ -189,6 +198,7 @@ pub struct TrainEpoch {
     unacknowledged: BTreeMap<(Sample, Direction), Outgoing>,
     retries: Vec<(Instant, Sample)>,
     signed: Signed,
+    ledger: Ledger,
     last_activity: Instant,
     dirty: bool,
 }
@@ -197,6 +207,7 @@ impl TrainEpoch {
     /// An epoch of which nothing is known yet; `begin` follows.
     #[must_use]
     pub fn new(ctx: EpochContext, journal: EpochJournal) -> Self {
+        let ledger = Ledger::new(ctx.gauges.sample_times());
         Self {
             ctx,
             journal,
@@ -213,6 +224,7 @@ impl TrainEpoch {
             unacknowledged: BTreeMap::new(),
             retries: Vec::new(),
             signed: Signed::default(),
+            ledger,
             last_activity: Instant::now(),
             dirty: false,
         }
@@ -221,16 +233,16 @@ impl TrainEpoch {
     /// Trains until this stage has nothing left to do in the epoch, or must commit.
     ///
     /// # Errors
-    /// When the disk, the trainer or the session fails. A bad message or a dead peer is not an error.
+    /// When the disk or the trainer fails or the views end. A bad message or a dead peer is not an error.
     pub async fn run(
         mut self,
-        session: &mut Session,
+        views: &mut Views,
         inbox: &mut mpsc::Receiver<Inbound>,
         trainer: &mut Trainer,
     ) -> anyhow::Result<Trained> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-        let mut view = session.current().await?;
+        let mut view = views.current().await?;
         let mut sends: JoinSet<Answer> = JoinSet::new();
         self.resume(trainer).await?;
         loop {
@@ -240,7 +252,7 @@ impl TrainEpoch {
             }
             tokio::select! {
                 biased;
-                next = session.next() => view = next?,
+                next = views.next() => view = next?,
                 Some(done) = trainer.done() => self.ran(done, trainer).await?,
                 Some(answer) = sends.join_next() => self.answered(answer.context("a send task failed")?)?,
                 Some(inbound) = inbox.recv() => self.received(inbound, trainer).await?,
@@ -273,10 +285,12 @@ impl TrainEpoch {
 
     /// Syncs the journal, then acknowledges and sends what waited for it.
     fn flush(&mut self, sends: &mut JoinSet<Answer>) -> anyhow::Result<()> {
+        let began = Instant::now();
         if self.dirty {
             tokio::task::block_in_place(|| self.journal.sync())?;
             self.dirty = false;
         }
+        let synced = Instant::now();
         for Acknowledgement { reply, message, boundary } in self.acks.drain(..) {
             let bytes = message.encode();
             self.ctx.meter.add(boundary, bytes.len());
@@ -284,14 +298,25 @@ impl TrainEpoch {
             drop(reply.send(bytes));
         }
         for outgoing in std::mem::take(&mut self.outbox) {
+            let (sample, direction) = (outgoing.hop.header.sample, outgoing.hop.header.direction);
+            self.ledger.synced(sample, began, synced);
             self.send(outgoing, sends);
+            match direction {
+                Direction::Forward => self.ledger.run(sample, Part::Away),
+                Direction::Backward => self.ledger.close(sample),
+            }
         }
         Ok(())
     }
 
     fn record(&mut self, record: &Record) -> anyhow::Result<()> {
+        let began = Instant::now();
         self.dirty = true;
-        self.journal.append(record)
+        self.journal.append(record)?;
+        if let Some(sample) = record.sample() {
+            self.ledger.spend(sample, Part::Disk, began);
+        }
+        Ok(())
     }
 
     fn into_trained(self) -> Trained {

@@ -100,6 +100,21 @@ pub enum Outcome {
     Failed(String),
 }
 
+/// When a job ran, and what in it was not the model.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// When the thread began with it.
+    pub began: Instant,
+    /// When it was done, a local step included.
+    pub ended: Instant,
+    /// Between numbers and code bytes.
+    pub codec: Duration,
+    /// Hashes.
+    pub hash: Duration,
+    /// Keeping a trainer state.
+    pub disk: Duration,
+}
+
 /// A finished job.
 #[derive(Clone, Debug)]
 pub struct Done {
@@ -109,6 +124,8 @@ pub struct Done {
     pub outcome: Outcome,
     /// What it added to the event log, a local step included.
     pub events: Vec<LogEvent>,
+    /// Where its time went.
+    pub timing: Timing,
 }
 
 /// What an epoch starts with.
@@ -319,11 +336,15 @@ impl Worker {
             | Job::Backward { sample, attempt, .. }
             | Job::Abandon { sample, attempt } => (*sample, *attempt),
         };
+        let began = Instant::now();
+        let nothing = Duration::ZERO;
+        let mut timing = Timing { began, ended: began, codec: nothing, hash: nothing, disk: nothing };
         let Some(stage) = self.stage.as_mut() else {
             return Done {
                 sample,
                 outcome: Outcome::Failed("no epoch has begun".into()),
                 events: Vec::new(),
+                timing,
             };
         };
         let logged = stage.log().len();
@@ -336,10 +357,15 @@ impl Worker {
             }
         };
         let events = stage.log().get(logged..).unwrap_or_default().to_vec();
+        let iota_compute::PassTimes { codec, hash } = stage.take_times();
+        (timing.codec, timing.hash) = (codec, hash);
         if stepped {
+            let begun = Instant::now();
             self.keep_snapshot();
+            timing.disk = begun.elapsed();
         }
-        Done { sample, outcome, events }
+        timing.ended = Instant::now();
+        Done { sample, outcome, events, timing }
     }
 
     /// Keeps the trainer's state now and then, so that an audit need not start at the epoch's start.

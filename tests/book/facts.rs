@@ -158,6 +158,7 @@ fn table(name: &str) -> String {
         "errors" => variants(pallet, "pub enum Error<T> {"),
         "tags" => tags(),
         "hop" => fields("crates/protocol/src/wire.rs", "pub struct HopHeader {"),
+        "packed-hop" => fields("crates/protocol/src/packed.rs", "pub struct PackedHop {"),
         "train-requests" => messages("pub enum TrainRequest {"),
         "train-replies" => messages("pub enum TrainReply {"),
         "fetch-requests" => messages("pub enum FetchRequest {"),

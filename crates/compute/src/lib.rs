@@ -23,6 +23,7 @@ mod model;
 mod optimizer;
 pub mod outer;
 mod overlap;
+mod pass_times;
 pub mod plan;
 pub mod presets;
 mod reader;
@@ -38,6 +39,7 @@ pub mod tolerance;
 mod versions;
 mod wide;
 
+pub use pass_times::PassTimes;
 pub use runtime::init_runtime;
 pub use stage::StageTrainer;
 pub use stage_error::StageError;

@@ -6,6 +6,7 @@
 //! So at most two versions are alive. Shapes: `B` windows, `T` tokens, `b` boundary channels.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use iota_protocol::hash::{hash, Domain};
 use iota_protocol::ids::{Hash, Stage, Version};
@@ -21,6 +22,7 @@ use crate::loss::{self, LastPass};
 use crate::model::StageModel;
 use crate::optimizer::{clip_norm, learning_rate, HostOptimizer, Masters, Older, Optimizer, StepPlan};
 use crate::outer::OuterState;
+use crate::pass_times::PassTimes;
 use crate::reader::{decoded, InputReader};
 use crate::runtime::adopt_thread;
 use crate::stage_error::StageError;
@@ -67,6 +69,7 @@ pub struct StageTrainer {
     weights_root: Hash,
     previous_root: Hash,
     log: Vec<LogEvent>,
+    times: PassTimes,
 }
 
 impl StageTrainer {
@@ -113,6 +116,7 @@ impl StageTrainer {
             weights_root: Hash::ZERO,
             previous_root: Hash::ZERO,
             log: Vec::new(),
+            times: PassTimes::default(),
         };
         trainer.load(state)?;
         Ok(trainer)
@@ -156,8 +160,12 @@ impl StageTrainer {
         targets: Option<&[u32]>,
     ) -> Result<ForwardOut, StageError> {
         self.check_room(key)?;
+        let begun = Instant::now();
         let input_hash = input.hash();
+        let hashed = Instant::now();
         let mut sample = self.reader.read(key, input)?;
+        self.times.hash += hashed - begun;
+        self.times.codec += hashed.elapsed();
         let output = self.model.forward(self.leaves(key, version)?, sample.model_input())?;
         let ids = std::mem::take(&mut sample.ids);
         let graph = Graph { version, input: sample.into_leaf(), output };
@@ -175,17 +183,19 @@ impl StageTrainer {
     /// [`StageError::Unknown`] and [`StageError::Gradient`] change nothing. After any other error the
     /// sample is given up, which the log says, and training can go on.
     pub fn backward(&mut self, key: SampleKey, grad: &[u8]) -> Result<BackwardOut, StageError> {
+        let begun = Instant::now();
         let output = &self.graphs.get(&key).ok_or(StageError::Unknown { key, stage: self.stage })?.output;
         let g = decoded(self.run.train.wire, grad, output.numel(), self.model.device())?
             .map_err(|error| StageError::Gradient { key, error })?
             .f_view_(output.size())?;
+        self.times.codec += begun.elapsed();
         let graph = self.graphs.remove(&key).ok_or(StageError::Unknown { key, stage: self.stage })?;
         let version = graph.version;
         let result = self.run_backward(key, graph, &g);
         match result {
             Ok(upstream) => {
-                let output = upstream.as_ref().map_or(Hash::ZERO, |codes| hash(Domain::Codes, codes));
-                let input = hash(Domain::Codes, grad);
+                let output = upstream.as_ref().map_or(Hash::ZERO, |codes| self.hash(codes));
+                let input = self.hash(grad);
                 self.log_backward(key, version, input, output);
                 Ok(BackwardOut { grad: upstream, version })
             }
@@ -241,7 +251,9 @@ impl StageTrainer {
         self.adam_steps += 1;
         self.version = Version(self.version.0 + 1);
         self.publish_weights()?;
+        let begun = Instant::now();
         let roots = self.optimizer.roots()?;
+        self.times.hash += begun.elapsed();
         self.previous_root = std::mem::replace(&mut self.weights_root, roots.weights);
         let state_root = roots.state_root(self.version, self.adam_steps, self.previous_root);
         self.log.push(LogEvent::Step { version: self.version, state_root });
@@ -275,6 +287,11 @@ impl StageTrainer {
     /// Forward passes that wait for their gradient, with the weights that they ran with.
     pub fn outstanding(&self) -> impl Iterator<Item = (SampleKey, Version)> + '_ {
         self.graphs.iter().map(|(key, graph)| (*key, graph.version))
+    }
+
+    /// What passes and steps spent beside the model since the last call.
+    pub fn take_times(&mut self) -> PassTimes {
+        std::mem::take(&mut self.times)
     }
 
     /// Everything that happened since the start of the epoch, in order.
@@ -377,7 +394,8 @@ impl StageTrainer {
         let mut bytes = self.encode(key, &graph.output)?;
         bytes.extend_from_slice(&ids);
         let version = graph.version;
-        self.log_forward(key, version, input_hash, hash(Domain::Codes, &bytes));
+        let output = self.hash(&bytes);
+        self.log_forward(key, version, input_hash, output);
         self.graphs.insert(key, graph);
         Ok(ForwardOut::Codes { bytes, version })
     }
@@ -392,7 +410,7 @@ impl StageTrainer {
         let version = graph.version;
         let grad = self.descend(key, &mean, version, graph.input.as_ref())?;
         self.log_forward(key, version, input_hash, Hash::ZERO);
-        let output = grad.as_ref().map_or(Hash::ZERO, |codes| hash(Domain::Codes, codes));
+        let output = grad.as_ref().map_or(Hash::ZERO, |codes| self.hash(codes));
         self.log_backward(key, version, Hash::ZERO, output);
         Ok(ForwardOut::Loss { loss, version, grad: grad.unwrap_or_default(), logits_hash })
     }
@@ -431,11 +449,20 @@ impl StageTrainer {
         Ok(codes)
     }
 
-    fn encode(&self, key: SampleKey, values: &Tensor) -> Result<Vec<u8>, StageError> {
+    fn hash(&mut self, codes: &[u8]) -> Hash {
+        let begun = Instant::now();
+        let hash = hash(Domain::Codes, codes);
+        self.times.hash += begun.elapsed();
+        hash
+    }
+
+    fn encode(&mut self, key: SampleKey, values: &Tensor) -> Result<Vec<u8>, StageError> {
+        let begun = Instant::now();
         let mut bytes = Vec::new();
         let values = host::local(values)?;
         codec::encode(self.run.train.wire, host::values(&values)?, &mut bytes)
             .map_err(|_| StageError::NotFinite { key, stage: self.stage, what: "boundary value" })?;
+        self.times.codec += begun.elapsed();
         Ok(bytes)
     }
 

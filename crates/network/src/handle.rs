@@ -1,6 +1,10 @@
 //! What callers hold: [`Network`] to ask with, [`Inbound`] and [`Reply`] to answer with, and the errors.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     sync::{mpsc, oneshot, watch, OwnedSemaphorePermit, Semaphore},
@@ -181,6 +185,8 @@ pub struct Inbound {
     pub lane: Lane,
     /// What is asked.
     pub bytes: Vec<u8>,
+    /// When all of it had arrived; it has been in queues since.
+    pub at: Instant,
     /// How to answer.
     pub reply: Reply,
 }

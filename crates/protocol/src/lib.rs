@@ -38,6 +38,7 @@ pub mod hash;
 pub mod ids;
 pub mod merge;
 pub mod merkle;
+pub mod packed;
 pub mod params;
 pub mod pathway;
 pub mod phase;

@@ -12,12 +12,13 @@ use scale_info::TypeInfo;
 use crate::hash::{hash, hash_of, Domain};
 use crate::ids::{Attempt, Epoch, Hash, RunId, Sample, Stage, Uid};
 use crate::merkle::RangeProof;
+use crate::packed::PackedHop;
 use crate::params::{RunParams, WireCodec, CODE_BLOCK};
 use crate::receipt::Direction;
 
 /// Version of the wire format; another version is refused.
-pub const WIRE_VERSION: u8 = 1;
-/// Room for headers, signature and framing around the codes of one hop; the header is below 160 bytes.
+pub const WIRE_VERSION: u8 = 2;
+/// Room for header, signature and framing around the codes of one hop; they take at most 128 bytes.
 pub const HOP_OVERHEAD: usize = 512;
 /// Nothing in these messages nests deeper; bounds the decoder's stack.
 const MAX_DEPTH: u32 = 8;
@@ -65,7 +66,7 @@ pub fn codes_hash(codes: &[u8]) -> Hash {
     hash(Domain::Codes, codes)
 }
 
-/// An activation or a gradient on its way.
+/// An activation or a gradient, as miners keep it; [`PackedHop`] is what travels.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct Hop {
     /// What it is.
@@ -81,7 +82,7 @@ pub struct Hop {
 pub enum TrainRequest {
     /// Take this activation or gradient.
     #[codec(index = 0)]
-    Hop(Hop),
+    Hop(PackedHop),
     /// Do you still work on this sample?
     #[codec(index = 1)]
     Probe {
@@ -145,6 +146,8 @@ pub enum FetchRequest {
         stage: Stage,
         /// The shard.
         shard: u16,
+        /// Which part of `STEP_STATE_PART` bytes; a shorter one is the last.
+        part: u32,
     },
     /// All receipts of this member in an epoch.
     #[codec(index = 2)]
@@ -230,7 +233,7 @@ pub enum FetchRequest {
     },
 }
 
-/// Bytes of one part of a trainer state or a case on the wire: half of the fetch limit, and a megabyte-sized
+/// Bytes of one part of a trainer state, a case, a merged shard or a range of an entry on the wire: half of the fetch limit, and a megabyte-sized
 /// piece is what a home link moves between two retries.
 pub const STEP_STATE_PART: usize = 4 << 20;
 
@@ -267,10 +270,10 @@ pub enum WireError {
     Trailing,
     /// Another wire version.
     Version,
-    /// Shape or codec other than the run's.
+    /// Another number of code bytes than the run's messages have.
     Shape,
-    /// The codes do not hash to the header's hash.
-    Hash,
+    /// It continues a message that is not known here.
+    Parent,
 }
 
 impl core::fmt::Display for WireError {
@@ -280,8 +283,8 @@ impl core::fmt::Display for WireError {
             Self::Malformed => "bytes are not a message of this protocol",
             Self::Trailing => "bytes follow the message",
             Self::Version => "message has another wire version",
-            Self::Shape => "message has another shape or codec than the run",
-            Self::Hash => "code bytes do not match the hash in the header",
+            Self::Shape => "message has another number of code bytes than the run's messages",
+            Self::Parent => "message answers one that was not sent from here",
         })
     }
 }
@@ -332,28 +335,5 @@ pub fn message_len(params: &RunParams, direction: Direction) -> usize {
     match direction {
         Direction::Forward => codes.saturating_add(params.token_bytes_per_message()),
         Direction::Backward => codes,
-    }
-}
-
-impl Hop {
-    /// Checks version, shape, codec and hash against the run.
-    ///
-    /// # Errors
-    /// The first that does not hold.
-    pub fn check(&self, params: &RunParams) -> Result<(), WireError> {
-        if self.header.version != WIRE_VERSION {
-            return Err(WireError::Version);
-        }
-        let shape = self.header.values == params.values_per_message()
-            && self.header.codec == params.train.wire
-            && self.codes.len() == message_len(params, self.header.direction);
-        if !shape {
-            return Err(WireError::Shape);
-        }
-        if codes_hash(&self.codes) == self.header.codes_hash {
-            Ok(())
-        } else {
-            Err(WireError::Hash)
-        }
     }
 }

@@ -184,10 +184,18 @@ impl Journal {
         Ok(())
     }
 
-    /// Bytes of the file, for limits and metrics.
+    /// Bytes of whole records: after an append, where the new record ends.
     #[must_use]
     pub fn len_bytes(&self) -> u64 {
         self.len
+    }
+
+    /// Where each of the records that [`Journal::open`] returned ends in the file.
+    pub fn ends(records: &[Vec<u8>]) -> impl Iterator<Item = u64> + '_ {
+        records.iter().scan(as_u64(MAGIC.len()), |end, record| {
+            *end += as_u64(HEADER + record.len());
+            Some(*end)
+        })
     }
 }
 

@@ -1,17 +1,19 @@
 //! Fetching what roots on chain vouch for: every answer is verified before it is returned, and a
 //! wrong answer names its sender.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use codec::{Decode, Encode};
 use iota_compute::outer::{OuterState, StateManifest};
 use iota_network::Network;
 use iota_protocol::ids::{Epoch, Hash, RunId, Stage, Uid};
-use iota_protocol::merge::shard_hash;
+use iota_protocol::merge::{chunk_len, shard_hash};
 use iota_protocol::merkle::{self, RangeProof};
+use iota_protocol::params::MergeParams;
 use iota_protocol::receipt::{LogEvent, Receipt};
 use iota_protocol::view::MemberView;
-use iota_protocol::wire::{self, codes_hash, FetchReply, FetchRequest};
+use iota_protocol::wire::{self, codes_hash, FetchReply, FetchRequest, STEP_STATE_PART};
 
 use crate::exchange;
 
@@ -142,30 +144,64 @@ pub async fn codes(
     }
 }
 
-/// A merged shard whose hash the chain knows, from whichever holder has it.
+/// Which merged shard is wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct MergedWanted {
+    /// The run.
+    pub run: RunId,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The stage.
+    pub stage: Stage,
+    /// The shard.
+    pub shard: u16,
+    /// Its hash on chain.
+    pub hash: Hash,
+    /// Bytes that it has.
+    pub len: usize,
+}
+
+/// A merged shard whose hash the chain knows, from whichever holder has it, in parts that fit an answer.
 ///
 /// # Errors
 /// `Unavailable` when no holder has bytes with that hash.
 pub async fn merged(
     network: &Network,
     holders: &[MemberView],
-    run: RunId,
-    epoch: Epoch,
-    stage: Stage,
-    shard: u16,
-    expected: Hash,
+    wanted: MergedWanted,
 ) -> Result<Vec<u8>, FetchError> {
+    let MergedWanted { run, epoch, stage, shard, hash, .. } = wanted;
     let what = format!("shard {shard} of stage {stage} in epoch {epoch}");
-    let request = FetchRequest::Merged { run, epoch, stage, shard };
     let mut last = String::from("nobody to ask");
     for holder in holders {
-        match bytes_from(network, holder, &request).await {
-            Ok(bytes) if shard_hash(run, epoch, stage, shard, &bytes) == expected => return Ok(bytes),
+        match merged_from(network, holder, wanted).await {
+            Ok(bytes) if shard_hash(run, epoch, stage, shard, &bytes) == hash => return Ok(bytes),
             Ok(_) => last = format!("uid {}: bytes do not match the hash on chain", holder.uid),
             Err(error) => last = error,
         }
     }
     Err(FetchError::Unavailable { what, asked: holders.len(), last })
+}
+
+async fn merged_from(network: &Network, from: &MemberView, wanted: MergedWanted) -> Result<Vec<u8>, String> {
+    let MergedWanted { run, epoch, stage, shard, len, .. } = wanted;
+    let mut bytes = Vec::new();
+    for part in (0u32..).take(len.div_ceil(STEP_STATE_PART)) {
+        let request = FetchRequest::Merged { run, epoch, stage, shard, part };
+        bytes.extend(bytes_from(network, from, &request).await?);
+    }
+    Ok(bytes)
+}
+
+/// A range of an entry cut into parts that fit an answer; everybody cuts alike, so that who holds a range
+/// can pass its parts on.
+pub fn entry_parts(range: &Range<u32>, params: &MergeParams) -> impl Iterator<Item = Range<u32>> {
+    let chunks = STEP_STATE_PART.checked_div(chunk_len(params)).unwrap_or(1).max(1);
+    let chunks = u32::try_from(chunks).unwrap_or(u32::MAX);
+    let Range { start, end } = *range;
+    std::iter::successors(Some(start), move |first| first.checked_add(chunks))
+        .take_while(move |first| *first < end)
+        .map(move |first| first..first.saturating_add(chunks).min(end))
 }
 
 /// A range of an entry's chunks.

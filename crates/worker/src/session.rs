@@ -70,6 +70,45 @@ impl RunSnapshot {
     }
 }
 
+/// The run as it changes: the newest snapshot, and waiting for the next.
+#[derive(Clone)]
+pub struct Views(watch::Receiver<Option<RunSnapshot>>);
+
+impl Views {
+    /// Views of whatever is sent: a session's follower sends what it reads from the chain, a measurement
+    /// without one what it makes up.
+    #[must_use]
+    pub fn channel() -> (watch::Sender<Option<RunSnapshot>>, Self) {
+        let (sender, receiver) = watch::channel(None);
+        (sender, Self(receiver))
+    }
+
+    /// The newest view; waits for the first one.
+    ///
+    /// # Errors
+    /// When the sender is gone.
+    pub async fn current(&mut self) -> Result<RunSnapshot, SessionClosed> {
+        loop {
+            let newest = self.0.borrow_and_update().clone();
+            if let Some(snapshot) = newest {
+                return Ok(snapshot);
+            }
+            self.0.changed().await.map_err(|_| SessionClosed)?;
+        }
+    }
+
+    /// Waits for a view newer than the last one returned.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// When the sender is gone.
+    pub async fn next(&mut self) -> Result<RunSnapshot, SessionClosed> {
+        self.0.changed().await.map_err(|_| SessionClosed)?;
+        self.current().await
+    }
+}
+
 /// A handle on the followed run.
 #[derive(Clone)]
 pub struct Session {
@@ -79,7 +118,7 @@ pub struct Session {
     pub run: RunId,
     /// Its parameters as of the view that was returned last; they change between two epochs only.
     pub params: Arc<RunParams>,
-    view: watch::Receiver<Option<RunSnapshot>>,
+    views: Views,
 }
 
 /// The follower has ended: the program is shutting down.
@@ -95,9 +134,9 @@ impl Session {
     /// When the run does not exist or the node does not answer.
     pub async fn start(chain: Arc<Chain>, run: RunId, network: Network) -> anyhow::Result<Self> {
         let params = onboard::run_params(&chain, run).await?;
-        let (sender, view) = watch::channel(None);
+        let (sender, views) = Views::channel();
         tokio::spawn(follow(Arc::clone(&chain), run, network, sender));
-        Ok(Self { chain, run, params: Arc::new(params), view })
+        Ok(Self { chain, run, params: Arc::new(params), views })
     }
 
     /// The newest view; waits for the first one.
@@ -105,13 +144,13 @@ impl Session {
     /// # Errors
     /// When the follower has ended.
     pub async fn current(&mut self) -> Result<RunSnapshot, SessionClosed> {
-        loop {
-            let newest = self.view.borrow_and_update().clone();
-            if let Some(snapshot) = newest {
-                return Ok(self.took(snapshot));
-            }
-            self.view.changed().await.map_err(|_| SessionClosed)?;
-        }
+        let snapshot = self.views.current().await?;
+        Ok(self.took(snapshot))
+    }
+
+    /// The stream of views behind it.
+    pub fn views(&mut self) -> &mut Views {
+        &mut self.views
     }
 
     fn took(&mut self, snapshot: RunSnapshot) -> RunSnapshot {
@@ -122,7 +161,7 @@ impl Session {
     /// The newest view without waiting.
     #[must_use]
     pub fn peek(&self) -> Option<RunSnapshot> {
-        self.view.borrow().clone()
+        self.views.0.borrow().clone()
     }
 
     /// Waits for a view newer than the last one returned by `current` or `next`.
@@ -132,13 +171,8 @@ impl Session {
     /// # Errors
     /// When the follower has ended.
     pub async fn next(&mut self) -> Result<RunSnapshot, SessionClosed> {
-        loop {
-            self.view.changed().await.map_err(|_| SessionClosed)?;
-            let newest = self.view.borrow_and_update().clone();
-            if let Some(snapshot) = newest {
-                return Ok(self.took(snapshot));
-            }
-        }
+        let snapshot = self.views.next().await?;
+        Ok(self.took(snapshot))
     }
 
     /// Waits until `found` yields something from a view, starting with the newest.

@@ -7,18 +7,20 @@ use std::time::Duration;
 
 use codec::Encode;
 use iota_compute::outer::OuterState;
+use iota_compute::presets::run_params;
 use iota_network::{Network, NetworkConfig, PeerInfo, PeerKey};
 use iota_protocol::ids::{AccountKey, Attempt, Epoch, Hash, Incarnation, RunId, Sample, Stage, Uid, Version};
 use iota_protocol::merge::shard_hash;
 use iota_protocol::merkle;
+use iota_protocol::params::DataParams;
 use iota_protocol::receipt::LogEvent;
 use iota_protocol::view::MemberView;
 use iota_protocol::wire::{
-    codes_hash, decode, FetchReply, FetchRequest, TrainReply, TrainRequest, WireError,
+    codes_hash, decode, FetchReply, FetchRequest, TrainReply, TrainRequest, WireError, STEP_STATE_PART,
 };
 use iota_protocol::work::{Endpoint, Role};
 use iota_worker::exchange::{self, ExchangeError, FETCH_LIMIT};
-use iota_worker::fetch::{self, EntryRange, FetchError, StateWanted};
+use iota_worker::fetch::{self, EntryRange, FetchError, MergedWanted, StateWanted};
 
 const RUN: RunId = RunId(1);
 const EPOCH: Epoch = Epoch(6);
@@ -143,12 +145,53 @@ async fn a_merged_shard_comes_from_whoever_has_the_right_one() {
     }
     let (stage, shard) = (Stage(1), 3);
     let hash = |bytes: &[u8]| shard_hash(RUN, EPOCH, stage, shard, bytes);
-    let ask = |hash| fetch::merged(&net.asker, &net.holders, RUN, EPOCH, stage, shard, hash);
+    let ask = |hash| {
+        let wanted = MergedWanted { run: RUN, epoch: EPOCH, stage, shard, hash, len: 10 };
+        fetch::merged(&net.asker, &net.holders, wanted)
+    };
     assert_eq!(ask(hash(&[4; 10])).await.unwrap(), [4; 10]);
     let Err(FetchError::Unavailable { asked: 3, last, .. }) = ask(hash(&[5; 10])).await else {
         panic!("a shard with another hash was taken")
     };
     assert!(last.contains("uid 2"), "{last}");
+}
+
+#[tokio::test]
+async fn a_shard_larger_than_an_answer_comes_in_parts() {
+    let mut net = Net::new().await;
+    let whole: Vec<u8> = (0..2 * STEP_STATE_PART + 7).map(|n| (n % 251) as u8).collect();
+    let served = whole.clone();
+    net.holder(Box::new(move |request| {
+        let FetchRequest::Merged { part, .. } = request else { return FetchReply::NotFound };
+        let parts: Vec<&[u8]> = served.chunks(STEP_STATE_PART).collect();
+        parts.get(part as usize).map_or(FetchReply::NotFound, |part| FetchReply::Bytes(part.to_vec()))
+    }))
+    .await;
+    let (stage, shard, len) = (Stage(1), 3, whole.len());
+    let hash = shard_hash(RUN, EPOCH, stage, shard, &whole);
+    let wanted = MergedWanted { run: RUN, epoch: EPOCH, stage, shard, hash, len };
+    assert_eq!(fetch::merged(&net.asker, &net.holders, wanted).await.unwrap(), whole);
+    let short = MergedWanted { len: len - 8, ..wanted };
+    assert!(
+        fetch::merged(&net.asker, &net.holders, short).await.is_err(),
+        "no more is asked for than there is"
+    );
+}
+
+#[test]
+fn parts_of_a_range_cover_it_once() {
+    let data = DataParams { manifest_root: Hash::ZERO, train_windows: 1_000, heldout_windows: 10 };
+    let mut params = run_params("nano", 1, 0, 1, 1, data).unwrap().merge;
+    for (chunk, most) in [(1_024u32, 3_971), (65_536, 62), (1 << 23, 1)] {
+        params.chunk = chunk;
+        for range in [0..0, 5..6, 7..20_000] {
+            let parts: Vec<_> = fetch::entry_parts(&range, &params).collect();
+            assert!(parts.iter().all(|part| part.len() <= most), "{parts:?}");
+            assert!(parts.windows(2).all(|pair| pair[0].end == pair[1].start && pair[0].len() == most));
+            let ends = parts.first().map(|first| first.start).zip(parts.last().map(|last| last.end));
+            assert_eq!(ends, (!range.is_empty()).then_some((range.start, range.end)));
+        }
+    }
 }
 
 fn chunks() -> Vec<Vec<u8>> {

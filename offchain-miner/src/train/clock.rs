@@ -15,6 +15,7 @@ use super::outbound::Answer;
 use super::TrainEpoch;
 use crate::flight::{Flight, Stand};
 use crate::journal::Record;
+use crate::ledger::Part;
 use crate::trainer::{Input, Job, Trainer};
 
 /// Quiet time after which a stage believes that no more samples of this epoch will come.
@@ -93,11 +94,15 @@ impl TrainEpoch {
     }
 
     pub(super) async fn start(&mut self, sample: Sample, trainer: &mut Trainer) -> anyhow::Result<()> {
+        let began = Instant::now();
+        self.ledger.arrive(sample, began);
         let (inputs, targets) = self.ctx.tokens_of(sample)?;
+        self.ledger.spend(sample, Part::Disk, began);
         let flight = Flight::arrived(sample, Attempt(0), None, Hash::ZERO, Hash::ZERO, Instant::now());
         self.flights.insert(sample, flight);
         self.last_activity = Instant::now();
         let targets = self.ctx.is_last().then_some(targets);
+        self.ledger.run(sample, Part::Wait);
         trainer
             .send(Job::Forward { sample, attempt: Attempt(0), input: Input::Tokens(inputs), targets })
             .await

@@ -6,13 +6,15 @@ use codec::Encode;
 use iota_network::Inbound;
 use iota_protocol::equivocation::SignedHeader;
 use iota_protocol::hash::Domain;
-use iota_protocol::ids::{Sample, Stage};
+use iota_protocol::ids::{Epoch, RunId, Sample, Stage};
+use iota_protocol::packed::PackedHop;
 use iota_protocol::receipt::Direction;
-use iota_protocol::wire::{self, Hop, HopHeader, TrainReply, TrainRequest};
+use iota_protocol::wire::{self, Hop, HopHeader, TrainReply, TrainRequest, WireError};
 
 use super::{Acknowledgement, TrainEpoch};
 use crate::flight::{Flight, Stand};
 use crate::journal::Record;
+use crate::ledger::Part;
 use crate::trainer::{Input, Job, Trainer};
 
 /// Open samples at one stage beyond which it answers `Busy`: each holds one autograd graph, so this
@@ -64,20 +66,28 @@ impl TrainEpoch {
 
     async fn received_hop(
         &mut self,
-        hop: Hop,
+        packed: PackedHop,
         inbound: Inbound,
         trainer: &mut Trainer,
     ) -> anyhow::Result<()> {
-        if let Err(refusal) = self.check(&hop, &inbound.peer) {
-            if matches!(refusal, Refusal::Bad(_)) {
-                self.ctx.network.penalise(inbound.peer).await;
-            }
-            tracing::debug!(?refusal, sample = %hop.header.sample, from = %hop.header.from, "hop refused");
-            let answer =
-                if matches!(refusal, Refusal::Later) { TrainReply::Busy } else { TrainReply::Refused };
-            drop(inbound.reply.send(answer.encode()));
-            return Ok(());
+        let (sample, from) = (Sample(packed.sample), packed.from);
+        if self.awaits(&packed) {
+            self.ledger.arrive(sample, inbound.at);
         }
+        let hop = match self.taken(packed, &inbound.peer) {
+            Ok(hop) => hop,
+            Err(refusal) => {
+                tracing::debug!(?refusal, %sample, from, "hop refused");
+                self.forget_unknown(sample);
+                if matches!(refusal, Refusal::Bad(_)) {
+                    self.ctx.network.penalise(inbound.peer).await;
+                }
+                let later = matches!(refusal, Refusal::Later);
+                let answer = if later { TrainReply::Busy } else { TrainReply::Refused };
+                drop(inbound.reply.send(answer.encode()));
+                return Ok(());
+            }
+        };
         self.last_activity = Instant::now();
         self.testify(&hop);
         let boundary = match hop.header.direction {
@@ -88,8 +98,41 @@ impl TrainEpoch {
             Direction::Forward => self.forward_arrived(hop, trainer).await?,
             Direction::Backward => self.gradient_arrived(hop, trainer).await?,
         };
+        self.forget_unknown(sample);
         self.acks.push(Acknowledgement { reply: inbound.reply, message: answer, boundary });
         Ok(())
+    }
+
+    /// Whether a message is the next thing that its sample waits for here.
+    fn awaits(&self, packed: &PackedHop) -> bool {
+        let stand = self.flights.get(&Sample(packed.sample)).map(|flight| &flight.stand);
+        match packed.direction {
+            Direction::Forward => stand.is_none(),
+            Direction::Backward => matches!(stand, Some(Stand::Sending | Stand::Awaiting(_))),
+        }
+    }
+
+    /// A message that was not taken begins nothing.
+    fn forget_unknown(&mut self, sample: Sample) {
+        if !self.flights.contains_key(&sample) {
+            self.ledger.forget(sample);
+        }
+    }
+
+    /// The whole hop after all checks, each timed.
+    fn taken(&mut self, packed: PackedHop, peer: &[u8; 32]) -> Result<Hop, Refusal> {
+        let (sample, began) = (Sample(packed.sample), Instant::now());
+        let hop = self.unpack(packed)?;
+        self.ledger.spend(sample, Part::Hash, began);
+        let began = Instant::now();
+        // Codes that mean nothing are refused here, not accepted and then lost in the trainer.
+        iota_compute::codec::check_message(&self.ctx.params, hop.header.direction, &hop.codes)
+            .map_err(|error| Refusal::Bad(error.to_string()))?;
+        self.ledger.spend(sample, Part::Codec, began);
+        let began = Instant::now();
+        self.check(&hop, peer)?;
+        self.ledger.spend(sample, Part::Sign, began);
+        Ok(hop)
     }
 
     /// Remembers what a neighbour signed; a second body for the same hop goes to the chain.
@@ -101,18 +144,25 @@ impl TrainEpoch {
         }
     }
 
-    pub(super) fn check(&self, hop: &Hop, peer: &[u8; 32]) -> Result<(), Refusal> {
-        let header = &hop.header;
-        if header.run != self.ctx.run || header.stage != self.ctx.stage || header.epoch < self.ctx.epoch {
+    /// The whole hop, if it is for this stage and epoch and has the run's shape.
+    pub(super) fn unpack(&self, packed: PackedHop) -> Result<Hop, Refusal> {
+        let ours = RunId(packed.run) == self.ctx.run && Stage(packed.stage) == self.ctx.stage;
+        if !ours || Epoch(packed.epoch) < self.ctx.epoch {
             return Err(Refusal::NotOurs);
         }
-        if header.epoch > self.ctx.epoch {
+        if Epoch(packed.epoch) > self.ctx.epoch {
             return Err(Refusal::Later);
         }
-        hop.check(&self.ctx.params).map_err(|error| Refusal::Bad(error.to_string()))?;
-        // Codes that mean nothing are refused here, not accepted and then lost in the trainer.
-        iota_compute::codec::check_message(&self.ctx.params, header.direction, &hop.codes)
-            .map_err(|error| Refusal::Bad(error.to_string()))?;
+        let sent = |sample, first| self.flights.get(&sample)?.sent_with(first);
+        packed.unpack(&self.ctx.params, sent).map_err(|error| match error {
+            WireError::Parent => Refusal::NotOurs,
+            error => Refusal::Bad(error.to_string()),
+        })
+    }
+
+    /// Whether its sender may send it, and did.
+    pub(super) fn check(&self, hop: &Hop, peer: &[u8; 32]) -> Result<(), Refusal> {
+        let header = &hop.header;
         let neighbour = match header.direction {
             Direction::Forward => self.ctx.stage.0.checked_sub(1).map(Stage),
             Direction::Backward => self.ctx.stage.0.checked_add(1).map(Stage),
@@ -171,7 +221,9 @@ impl TrainEpoch {
             return Ok(TrainReply::Busy);
         }
         self.record(&Record::Arrived(hop.clone()))?;
+        let began = Instant::now();
         let answer = self.accept(&hop.header);
+        self.ledger.spend(hop.header.sample, Part::Sign, began);
         self.begin_forward(hop, trainer).await?;
         Ok(answer)
     }
@@ -201,8 +253,8 @@ impl TrainEpoch {
         let id = hop.header.id();
         let flight = Flight::arrived(sample, attempt, Some(from), id, codes_hash, Instant::now());
         self.flights.insert(sample, flight);
-        self.ctx.store.put_codes(self.ctx.epoch, codes_hash, hop.codes.clone());
         let targets = if self.ctx.is_last() { Some(self.ctx.tokens_of(sample)?.1) } else { None };
+        self.ledger.run(sample, Part::Wait);
         trainer.send(Job::Forward { sample, attempt, input: Input::Codes(hop.codes), targets }).await
     }
 
@@ -226,7 +278,9 @@ impl TrainEpoch {
         self.patience.served(took);
         self.ctx.gauges.served(self.patience.median());
         self.record(&Record::Arrived(hop.clone()))?;
+        let began = Instant::now();
         let answer = self.accept(&header);
+        self.ledger.spend(header.sample, Part::Sign, began);
         self.begin_backward(hop, trainer).await?;
         Ok(answer)
     }
@@ -237,7 +291,7 @@ impl TrainEpoch {
         flight.stand = Stand::Backwarding;
         (flight.gradient_in, flight.gradient_from) = (header.codes_hash, Some(header.from));
         let (sample, attempt) = (flight.sample, flight.key);
-        self.ctx.store.put_codes(self.ctx.epoch, header.codes_hash, hop.codes.clone());
+        self.ledger.run(sample, Part::Wait);
         trainer.send(Job::Backward { sample, attempt, gradient: hop.codes }).await
     }
 }

@@ -17,6 +17,7 @@ use super::{Outgoing, TrainEpoch};
 use crate::fault::Fault;
 use crate::flight::Stand;
 use crate::journal::Record;
+use crate::ledger::Part;
 
 /// Wait before a hop that nobody took is offered again.
 const RETRY: Duration = Duration::from_millis(300);
@@ -63,7 +64,7 @@ impl TrainEpoch {
         let Some(next) = self.ctx.stage.0.checked_add(1).map(Stage) else { return Ok(()) };
         let order = self.order(sample, next);
         let Some(flight) = self.flights.get_mut(&sample) else { return Ok(()) };
-        let (Some(to), Some(codes)) = (flight.candidate(&order), flight.output.clone()) else {
+        let (Some(to), Some(output)) = (flight.candidate(&order), flight.output) else {
             self.retries.push((Instant::now() + RETRY, sample));
             return Ok(());
         };
@@ -76,7 +77,7 @@ impl TrainEpoch {
             direction: Direction::Forward,
             parent: flight.parent,
         };
-        self.post(leg, codes)
+        self.post(leg, output)
     }
 
     fn order(&self, sample: Sample, stage: Stage) -> Vec<Uid> {
@@ -86,16 +87,18 @@ impl TrainEpoch {
     /// Sends a finished sample's gradient to whoever sent the sample last.
     pub(super) fn return_gradient(&mut self, sample: Sample) -> anyhow::Result<()> {
         let Some(flight) = self.flights.get(&sample) else { return Ok(()) };
-        let (Some(to), Some(codes)) = (flight.upstream, flight.gradient_out.clone()) else { return Ok(()) };
+        let (Some(to), Some(gradient)) = (flight.upstream, flight.gradient_out) else { return Ok(()) };
         let Some(previous) = self.ctx.stage.0.checked_sub(1).map(Stage) else { return Ok(()) };
         let (attempt, parent) = (flight.attempt, flight.parent);
         let leg = Leg { to, sample, attempt, stage: previous, direction: Direction::Backward, parent };
-        self.post(leg, codes)
+        self.post(leg, gradient)
     }
 
     /// Signs a hop, journals it and queues it.
-    fn post(&mut self, leg: Leg, codes: Vec<u8>) -> anyhow::Result<()> {
+    fn post(&mut self, leg: Leg, codes_hash: Hash) -> anyhow::Result<()> {
         let Leg { to, sample, attempt, stage, direction, parent } = leg;
+        self.ledger.stop(sample);
+        let codes = self.ctx.kept_codes(&codes_hash)?;
         let header = HopHeader {
             version: WIRE_VERSION,
             run: self.ctx.run,
@@ -107,16 +110,23 @@ impl TrainEpoch {
             from: self.ctx.me.uid,
             values: self.ctx.params.values_per_message(),
             codec: self.ctx.params.train.wire,
-            codes_hash: codes_hash(&codes),
+            codes_hash,
             parent,
         };
-        let signature = self.ctx.identity.sign(Domain::Message, self.ctx.epoch, &header.id());
+        let began = Instant::now();
+        let id = header.id();
+        let signature = self.ctx.identity.sign(Domain::Message, self.ctx.epoch, &id);
+        self.ledger.spend(sample, Part::Sign, began);
+        if let Some(flight) = self.flights.get_mut(&sample).filter(|_| direction == Direction::Forward) {
+            flight.sent.insert(id);
+        }
         let hop = Hop { header, signature, codes };
         self.record(&Record::Sent { to, hop: hop.clone() })?;
         if self.ctx.fault == Some(Fault::Equivocates) {
             self.outbox.push(Outgoing { to, hop: self.contradicting(&hop) });
         }
         self.outbox.push(Outgoing { to, hop });
+        self.ledger.run(sample, Part::Wait);
         Ok(())
     }
 
@@ -134,7 +144,7 @@ impl TrainEpoch {
         let Some(member) = self.ctx.members.iter().find(|m| m.uid == to).cloned() else { return };
         let (network, identity) = (self.ctx.network.clone(), self.ctx.identity.clone());
         let (header, boundary) = (hop.header.clone(), self.ctx.stage.0.min(hop.header.stage.0));
-        let request = TrainRequest::Hop(hop);
+        let request = TrainRequest::Hop(hop.into());
         self.ctx.meter.add(boundary, request.encoded_size());
         sends.spawn(async move {
             let reply = exchange::train(&network, &member, &request, HOP_TIMEOUT).await;

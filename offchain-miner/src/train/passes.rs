@@ -1,5 +1,7 @@
 //! What the trainer hands back: the event log grows, and each result goes on its way.
 
+use std::time::Instant;
+
 use iota_protocol::ids::{Hash, Sample, Version};
 use iota_protocol::receipt::LogEvent;
 use iota_protocol::wire::codes_hash;
@@ -8,6 +10,7 @@ use super::TrainEpoch;
 use crate::fault::Fault;
 use crate::flight::Stand;
 use crate::journal::Record;
+use crate::ledger::Part;
 use crate::trainer::{Done, Job, Outcome, Trainer};
 
 /// What the last stage's pass gives beside the gradient.
@@ -24,6 +27,7 @@ pub(super) struct LossPass {
 impl TrainEpoch {
     /// Journals what a finished job added to the log, then acts on its outcome.
     pub(super) async fn ran(&mut self, mut done: Done, trainer: &mut Trainer) -> anyhow::Result<()> {
+        self.ledger.ran(done.sample, &done.timing);
         if let Some(fault) = self.ctx.fault {
             misbehave(fault, &mut done);
         }
@@ -48,8 +52,11 @@ impl TrainEpoch {
         let Some(flight) = self.flights.get_mut(&sample) else { return Ok(()) };
         match done.outcome {
             Outcome::Forward { codes, .. } => {
-                self.ctx.store.put_codes(self.ctx.epoch, codes_hash(&codes), codes.clone());
-                flight.output = Some(codes);
+                let began = Instant::now();
+                let output = codes_hash(&codes);
+                self.ledger.spend(sample, Part::Hash, began);
+                self.ctx.store.put_codes(self.ctx.epoch, output, codes);
+                flight.output = Some(output);
                 flight.stand = Stand::Sending;
                 self.offer(sample)
             }
@@ -57,15 +64,20 @@ impl TrainEpoch {
                 flight.stand = Stand::Done;
                 self.leave_forward_of_last(sample, LossPass { loss, version, logits })?;
                 self.keep_gradient(sample, gradient);
-                self.return_gradient(sample)
+                self.pass_back(sample)
             }
             Outcome::Backward { gradient, version } => {
                 flight.stand = Stand::Done;
-                let Some(gradient) = gradient else { return self.leave_backward_of_first(sample, version) };
-                self.keep_gradient(sample, gradient);
-                self.return_gradient(sample)
+                match gradient {
+                    Some(gradient) => self.keep_gradient(sample, gradient),
+                    None => self.leave_backward_of_first(sample, version)?,
+                }
+                self.pass_back(sample)
             }
-            Outcome::Abandoned => Ok(()),
+            Outcome::Abandoned => {
+                self.ledger.forget(sample);
+                Ok(())
+            }
             Outcome::Failed(reason) => {
                 tracing::warn!(%sample, reason, "pass failed; the sample is given up here");
                 flight.stand = Stand::Abandoned;
@@ -75,14 +87,26 @@ impl TrainEpoch {
         }
     }
 
+    /// Returns the gradient, if there is one: where there is none the sample ends here.
+    fn pass_back(&mut self, sample: Sample) -> anyhow::Result<()> {
+        let owed = self.flights.get(&sample).is_some_and(|flight| flight.gradient_out.is_some());
+        if !owed {
+            self.ledger.close(sample);
+        }
+        self.return_gradient(sample)
+    }
+
     /// Keeps a gradient for upstream and for the audit; the last stage of one has none.
     pub(super) fn keep_gradient(&mut self, sample: Sample, gradient: Vec<u8>) {
         if gradient.is_empty() {
             return;
         }
-        self.ctx.store.put_codes(self.ctx.epoch, codes_hash(&gradient), gradient.clone());
+        let began = Instant::now();
+        let hash = codes_hash(&gradient);
+        self.ledger.spend(sample, Part::Hash, began);
+        self.ctx.store.put_codes(self.ctx.epoch, hash, gradient);
         if let Some(flight) = self.flights.get_mut(&sample) {
-            flight.gradient_out = Some(gradient);
+            flight.gradient_out = Some(hash);
         }
     }
 }

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::Context;
 use iota_compute::outer::OuterState;
 use iota_protocol::ids::{Attempt, Hash, Sample, Uid};
 use iota_protocol::receipt::{Direction, LogEvent, Receipt};
@@ -80,7 +79,6 @@ impl TrainEpoch {
 
     fn restore_arrival(&mut self, hop: &Hop) {
         let header = &hop.header;
-        self.ctx.store.put_codes(self.ctx.epoch, header.codes_hash, hop.codes.clone());
         match header.direction {
             Direction::Forward => {
                 let (from, id) = (Some(header.from), header.id());
@@ -119,16 +117,16 @@ impl TrainEpoch {
     /// A hop that left, or was about to. Until a receipt says that it was taken, it counts as not.
     fn restore_sent(&mut self, to: Uid, hop: &Hop) {
         let header = &hop.header;
-        self.ctx.store.put_codes(self.ctx.epoch, header.codes_hash, hop.codes.clone());
         let Some(flight) = self.flights.get_mut(&header.sample) else { return };
         flight.attempt = flight.attempt.max(header.attempt);
         match header.direction {
             Direction::Forward => {
-                flight.output = Some(hop.codes.clone());
+                flight.output = Some(header.codes_hash);
                 flight.offered.insert(to);
+                flight.sent.insert(header.id());
                 flight.stand = Stand::Sending;
             }
-            Direction::Backward => flight.gradient_out = Some(hop.codes.clone()),
+            Direction::Backward => flight.gradient_out = Some(header.codes_hash),
         }
         self.unacknowledged.insert((header.sample, header.direction), Outgoing { to, hop: hop.clone() });
     }
@@ -238,34 +236,28 @@ impl TrainEpoch {
         if flight.upstream.is_none() {
             return self.start(sample, trainer).await;
         }
-        let codes = journalled_codes(&self.ctx, &flight.input)?;
+        let codes = self.ctx.kept_codes(&flight.input)?;
         let targets = if self.ctx.is_last() { Some(self.ctx.tokens_of(sample)?.1) } else { None };
         trainer.send(Job::Forward { sample, attempt, input: Input::Codes(codes), targets }).await
     }
 
     async fn resume_backward(&mut self, flight: &Flight, trainer: &mut Trainer) -> anyhow::Result<()> {
-        let gradient = journalled_codes(&self.ctx, &flight.gradient_in)?;
+        let gradient = self.ctx.kept_codes(&flight.gradient_in)?;
         trainer.send(Job::Backward { sample: flight.sample, attempt: flight.key, gradient }).await
     }
 
     /// The pass had run but its output was not on disk: the replay has just computed it again.
     fn resume_output(&mut self, sample: Sample) -> anyhow::Result<()> {
         let output = self.event_of(sample, Direction::Forward).and_then(|(_, event)| match event {
-            LogEvent::Forward { output, .. } => self.ctx.store.codes(self.ctx.epoch, &output),
+            LogEvent::Forward { output, .. } => Some(output),
             _ => None,
         });
-        if let (Some(flight), Some(codes)) = (self.flights.get_mut(&sample), output) {
-            flight.output = Some(codes.to_vec());
+        let output = output.filter(|output| self.ctx.store.has_codes(self.ctx.epoch, output));
+        if let (Some(flight), Some(output)) = (self.flights.get_mut(&sample), output) {
+            flight.output = Some(output);
         }
         self.offer(sample)
     }
-}
-
-fn journalled_codes(ctx: &EpochContext, hash: &Hash) -> anyhow::Result<Vec<u8>> {
-    let found = ctx.store.codes(ctx.epoch, hash);
-    found
-        .map(|codes| codes.to_vec())
-        .with_context(|| format!("journal of epoch {} lacks codes {hash}", ctx.epoch))
 }
 
 /// The jobs that reproduce an event log, with the inputs that the journal recorded.
@@ -283,16 +275,13 @@ fn replay_job(ctx: &EpochContext, event: LogEvent) -> anyhow::Result<Option<Job>
         LogEvent::Forward { sample, attempt, input, .. } => {
             let reads = ctx.is_first() || ctx.is_last();
             let (inputs, targets) = if reads { ctx.tokens_of(sample)? } else { Default::default() };
-            let input = if ctx.is_first() {
-                Input::Tokens(inputs)
-            } else {
-                Input::Codes(journalled_codes(ctx, &input)?)
-            };
+            let input =
+                if ctx.is_first() { Input::Tokens(inputs) } else { Input::Codes(ctx.kept_codes(&input)?) };
             Some(Job::Forward { sample, attempt, input, targets: ctx.is_last().then_some(targets) })
         }
         LogEvent::Backward { .. } if ctx.is_last() => None,
         LogEvent::Backward { sample, attempt, input, .. } => {
-            Some(Job::Backward { sample, attempt, gradient: journalled_codes(ctx, &input)? })
+            Some(Job::Backward { sample, attempt, gradient: ctx.kept_codes(&input)? })
         }
         LogEvent::Abandon { sample, attempt } => Some(Job::Abandon { sample, attempt }),
         LogEvent::Step { .. } => None,

@@ -136,7 +136,8 @@ fn message_bytes(run: &RunParams, direction: Direction, codes: &[u8]) -> u64 {
         version: WIRE_VERSION,
         run: RunId(0),
         epoch: Epoch(0),
-        sample: Sample(0),
+        // Such as the middle of a run has: small numbers take fewer bytes.
+        sample: Sample(300),
         attempt: Attempt(0),
         stage: Stage(1),
         direction,
@@ -144,9 +145,9 @@ fn message_bytes(run: &RunParams, direction: Direction, codes: &[u8]) -> u64 {
         values: run.values_per_message(),
         codec: run.train.wire,
         codes_hash: Hash::ZERO,
-        parent: Hash::ZERO,
+        parent: Hash([1; 32]),
     };
-    let message = TrainRequest::Hop(Hop { header, signature: [0; 64], codes: codes.to_vec() });
+    let message = TrainRequest::Hop(Hop { header, signature: [0; 64], codes: codes.to_vec() }.into());
     (message.encoded_size() + TrainReply::Accepted { signature: [0; 64] }.encoded_size()) as u64
 }
 

@@ -96,7 +96,7 @@ impl SwarmTask {
         let (answer, answered) = oneshot::channel();
         let limit_bytes = self.config.answer_limit(lane);
         let reply = Reply { answer, lane, limit_bytes, _charge: charge };
-        let inbound = Inbound { peer: public, listed, lane, bytes, reply };
+        let inbound = Inbound { peer: public, listed, lane, bytes, at: Instant::now(), reply };
         if self.links.inbound.try_send(inbound).is_err() {
             tracing::debug!(%peer, %lane, "inbound queue is full, request declined");
             count(&self.links.counters.lane(lane).refused_in);

@@ -12,8 +12,8 @@ use crate::params::WireCodec;
 use crate::receipt::{Direction, LogEvent, Receipt, Skip, SkipCause};
 use crate::sample_params::params_with_shares;
 use crate::wire::{
-    codes_hash, codes_len, decode, message_len, train_limit, FetchReply, FetchRequest, Hop, HopHeader,
-    TrainReply, TrainRequest, WireError, HOP_OVERHEAD, WIRE_VERSION,
+    codes_hash, codes_len, decode, message_len, FetchReply, FetchRequest, Hop, HopHeader, TrainReply,
+    TrainRequest, WIRE_VERSION,
 };
 use crate::work::{
     blind_hash, scores_hash, Bitmap, Endpoint, Role, ScoreEntry, ScoreReveal, ShardHashes, ShardStatus,
@@ -44,6 +44,16 @@ fn hop() -> Hop {
         parent: bytes32(64),
     };
     Hop { header, signature: [9; 64], codes }
+}
+
+fn gradient() -> Hop {
+    let Hop { header, signature, codes } = hop();
+    Hop { header: HopHeader { direction: Direction::Backward, ..header }, signature, codes }
+}
+
+fn first_hop() -> Hop {
+    let Hop { header, signature, codes } = hop();
+    Hop { header: HopHeader { parent: Hash::ZERO, ..header }, signature, codes }
 }
 
 fn receipt() -> Receipt {
@@ -85,7 +95,7 @@ fn fetch_requests() -> Vec<FetchRequest> {
     let (run, epoch, stage) = (RUN, EPOCH, Stage(2));
     vec![
         FetchRequest::Entry { run, epoch, author: Uid(4), first: 10, count: 3 },
-        FetchRequest::Merged { run, epoch, stage, shard: 5 },
+        FetchRequest::Merged { run, epoch, stage, shard: 5, part: 2 },
         FetchRequest::Receipts { run, epoch },
         FetchRequest::Log { run, epoch },
         FetchRequest::Codes { run, epoch, hash: bytes32(7) },
@@ -111,8 +121,10 @@ fn fetch_replies() -> Vec<FetchReply> {
 
 fn train_messages() -> (Vec<TrainRequest>, Vec<TrainReply>) {
     let requests = vec![
-        TrainRequest::Hop(hop()),
+        TrainRequest::Hop(hop().into()),
         TrainRequest::Probe { run: RUN, epoch: EPOCH, sample: Sample(70_000) },
+        TrainRequest::Hop(gradient().into()),
+        TrainRequest::Hop(first_hop().into()),
     ];
     let accepted = TrainReply::Accepted { signature: [8; 64] };
     (
@@ -206,30 +218,6 @@ fn signed_payloads_keep_their_hashes() {
     sheet.hash("serve", serve_payload(&genesis, &one));
     sheet.add("run_params", &params_with_shares(&[400_000, 600_000]));
     check_vectors("payloads.json", &sheet.vectors);
-}
-
-#[test]
-fn a_hop_is_checked_against_its_run() {
-    let mut params = params_with_shares(&[1_000_000]);
-    params.model.seq_len = 2;
-    params.train.windows_per_sample = 1;
-    params.model.bottleneck = 16;
-    let mut good = hop();
-    good.codes.truncate(33);
-    good.header.codes_hash = codes_hash(&good.codes);
-    assert_eq!(good.check(&params), Ok(()));
-    let bent = |change: &dyn Fn(&mut Hop)| {
-        let mut bent = good.clone();
-        change(&mut bent);
-        bent.check(&params)
-    };
-    assert_eq!(bent(&|hop| hop.header.version = 2), Err(WireError::Version));
-    assert_eq!(bent(&|hop| hop.header.values = 33), Err(WireError::Shape));
-    assert_eq!(bent(&|hop| hop.header.codec = WireCodec::Int4), Err(WireError::Shape));
-    assert_eq!(bent(&|hop| hop.codes.push(0)), Err(WireError::Shape));
-    assert_eq!(bent(&|hop| hop.codes[0] ^= 1), Err(WireError::Hash));
-    let size = TrainRequest::Hop(good.clone()).encoded_size();
-    assert!(size <= train_limit(&params) && size - good.codes.len() < HOP_OVERHEAD / 2);
 }
 
 #[test]

@@ -136,7 +136,7 @@ async fn hops_are_checked_before_they_are_taken() {
     let edited = |edit: &dyn Fn(&mut iota_protocol::wire::Hop)| {
         let mut hop = good.clone();
         edit(&mut hop);
-        check(&hop, from)
+        life.training.unpack(hop.into()).and_then(|hop| check(&hop, from))
     };
     assert!(matches!(edited(&|hop| hop.header.stage = Stage(2)), Err(Refusal::NotOurs)));
     assert!(matches!(edited(&|hop| hop.header.epoch = Epoch(2)), Err(Refusal::NotOurs)));
@@ -145,4 +145,27 @@ async fn hops_are_checked_before_they_are_taken() {
     assert!(matches!(edited(&|hop| hop.header.direction = Direction::Backward), Err(Refusal::NotOurs)));
     assert!(matches!(edited(&|hop| hop.header.attempt = Attempt(9)), Err(Refusal::Bad(_))), "signature");
     assert!(matches!(edited(&|hop| hop.codes[0] ^= 1), Err(Refusal::Bad(_))), "codes");
+    assert!(matches!(edited(&|hop| hop.codes.truncate(9)), Err(Refusal::Bad(_))), "length");
+    assert!(matches!(edited(&|hop| hop.header.version = 1), Err(Refusal::Bad(_))), "version");
+}
+
+/// A gradient travels with four bytes of its parent's id; whoever sent that one finds it again, also
+/// after a restart, and a parent that was never sent is somebody else's business.
+#[tokio::test]
+async fn a_gradient_finds_its_parent_among_what_was_sent() {
+    let (world, mut life, folder) = middle().await;
+    let arrived = world.hop_in(Sample(0), Attempt(0), Direction::Forward, world.upstream(0));
+    life.training.forward_arrived(arrived, &mut life.trainer).await.unwrap();
+    life.run_jobs().await;
+    let sent = life.training.outbox[0].clone();
+    let mut gradient = world.hop_in(Sample(0), Attempt(0), Direction::Backward, sent.to);
+    gradient.header.parent = sent.hop.header.id();
+    let unpacked = |life: &Life| life.training.unpack(gradient.clone().into());
+    assert_eq!(unpacked(&life).unwrap(), gradient);
+    drop(life);
+    let (life, _) = world.start(&folder).await.unwrap();
+    assert_eq!(unpacked(&life).unwrap(), gradient, "the journal says what was sent");
+    let mut stray = gradient.clone();
+    stray.header.parent = iota_protocol::ids::Hash([4; 32]);
+    assert!(matches!(life.training.unpack(stray.into()), Err(Refusal::NotOurs)));
 }

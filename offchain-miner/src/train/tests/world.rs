@@ -112,7 +112,7 @@ impl World {
     /// A process starts on a data folder and reads its journal.
     pub async fn start(&self, folder: &TempDir) -> anyhow::Result<(Life, Vec<Record>)> {
         let store = Store::open(folder.path())?;
-        let (journal, records) = EpochJournal::open(folder.path(), EPOCH)?;
+        let (journal, records) = EpochJournal::open(&store, EPOCH)?;
         let mut trainer = Trainer::start(1, Arc::clone(&store), std::time::Duration::ZERO)?;
         let mut training = TrainEpoch::new(self.context(store), journal);
         training.begin(&self.state, &records, &mut trainer).await?;
@@ -123,7 +123,7 @@ impl World {
     /// A data folder whose journal holds these records.
     pub fn folder_with(&self, records: &[Record]) -> TempDir {
         let folder = tempfile::tempdir().unwrap();
-        let (mut journal, _) = EpochJournal::open(folder.path(), EPOCH).unwrap();
+        let (mut journal, _) = EpochJournal::open(&Store::open(folder.path()).unwrap(), EPOCH).unwrap();
         for record in records {
             journal.append(record).unwrap();
         }
