@@ -153,6 +153,18 @@ async fn tokens_after(ctx: &EpochContext, session: &Session) -> anyhow::Result<u
     Ok(ctx.tokens.saturating_add(counted_tokens(&samples, ctx.params.tokens_per_sample())))
 }
 
+/// A shard's owners in the order in which a committer who owns it not asks them: one asker after the other
+/// begins with another owner, so that both serve alike.
+#[must_use]
+pub fn in_turn((low, high): (usize, usize), asker: usize) -> [usize; 2] {
+    let owners_before = usize::from(low < asker).saturating_add(usize::from(high < asker));
+    if asker.saturating_sub(owners_before) % 2 == 0 {
+        [low, high]
+    } else {
+        [high, low]
+    }
+}
+
 /// What one shard does to the state.
 enum Piece {
     /// Nobody opened it; its range stays as it was.
@@ -246,7 +258,9 @@ impl Merge<'_> {
 
     /// Who may have a merged shard: its owners first, then every other committer, ourselves left out.
     fn holders(&self, shard: u16) -> Vec<MemberView> {
-        let owners = self.shards.owners(shard).map(|(a, b)| [a, b]).unwrap_or_default();
+        let me = self.view.commits.iter().position(|commit| commit.uid == self.ctx.me.uid);
+        let owners = self.shards.owners(shard).map(|owners| in_turn(owners, me.unwrap_or(0)));
+        let owners = owners.unwrap_or_default();
         let mut order: Vec<Uid> =
             owners.iter().filter_map(|p| self.view.commits.get(*p)).map(|commit| commit.uid).collect();
         order.extend(self.view.commits.iter().map(|commit| commit.uid));
@@ -295,5 +309,84 @@ impl Merge<'_> {
             bytes.extend(chunks.concat());
         }
         Ok(Some(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use codec::Encode;
+    use iota_protocol::ids::{Epoch, RunId};
+    use iota_protocol::params::MergeParams;
+    use iota_protocol::wire::{FetchReply, FetchRequest, STEP_STATE_PART};
+
+    use super::*;
+    use crate::store::EntryChunks;
+
+    const CHUNKS: usize = 6_000;
+
+    fn params() -> MergeParams {
+        let data = iota_protocol::params::DataParams {
+            manifest_root: Hash::ZERO,
+            train_windows: 1_000,
+            heldout_windows: 10,
+        };
+        iota_compute::presets::run_params("tiny", 1, 0, 1, 1, data).unwrap().merge
+    }
+
+    /// Bytes of a question and its answer, which each of the two sides counts.
+    fn entry_exchange(entry: &EntryChunks, range: &Range<u32>, params: &MergeParams) -> usize {
+        let one = |part: Range<u32>| {
+            let (first, count) = (part.start, part.end - part.start);
+            let (run, epoch, author) = (RunId(0), Epoch(9), Uid(3));
+            let request = FetchRequest::Entry { run, epoch, author, first, count };
+            let (chunks, proof) = entry.range(first as usize, count as usize).unwrap();
+            request.encoded_size() + FetchReply::Chunks { chunks, proof }.encoded_size()
+        };
+        fetch::entry_parts(range, params).map(one).sum()
+    }
+
+    fn shard_exchange(len: usize) -> usize {
+        let request =
+            FetchRequest::Merged { run: RunId(0), epoch: Epoch(9), stage: Stage(0), shard: 7, part: 0 };
+        assert!(len <= STEP_STATE_PART, "one part");
+        request.encoded_size() + FetchReply::Bytes(vec![0; len]).encoded_size()
+    }
+
+    /// Issue 4: 6W − 8W/N in and out of each member, W being an entry. Proofs and questions are in it.
+    #[test]
+    fn every_member_moves_six_entries_less_eight_nths() {
+        let params = params();
+        let entry = EntryChunks::new(vec![vec![0; chunk_len(&params)]; CHUNKS]);
+        let whole = (CHUNKS * chunk_len(&params)) as f64;
+        for (members, seed) in [(4usize, 1u8), (8, 2), (16, 3), (32, 4)] {
+            let shards = Shards::new(&Hash([seed; 32]), Stage(0), members, CHUNKS as u32).unwrap();
+            let mut moved = vec![0usize; members];
+            for shard in 0..shards.count() {
+                let (low, high) = shards.owners(shard).unwrap();
+                let range = shards.chunks(shard);
+                let bytes = entry_exchange(&entry, &range, &params);
+                for (owner, author) in [low, high].into_iter().flat_map(|o| (0..members).map(move |a| (o, a)))
+                {
+                    if owner != author {
+                        moved[owner] += bytes;
+                        moved[author] += bytes;
+                    }
+                }
+                let bytes = shard_exchange(range.len() * chunk_len(&params));
+                for asker in (0..members).filter(|asker| ![low, high].contains(asker)) {
+                    moved[asker] += bytes;
+                    moved[in_turn((low, high), asker)[0]] += bytes;
+                }
+            }
+            let expected = 6.0 * whole - 8.0 * whole / members as f64;
+            let off = moved.iter().map(|bytes| (*bytes as f64 / expected - 1.0).abs()).fold(0.0, f64::max);
+            assert!(off < 0.05, "{members} members: off by {:.1} %: {moved:?}", off * 100.0);
+        }
+    }
+
+    #[test]
+    fn askers_take_turns_between_the_owners() {
+        assert_eq!([0, 2].map(|asker| in_turn((1, 3), asker)), [[1, 3], [3, 1]]);
+        assert_eq!([2, 3].map(|asker| in_turn((0, 1), asker)), [[0, 1], [1, 0]]);
     }
 }

@@ -256,9 +256,11 @@ impl TrainEpoch {
                 Some(done) = trainer.done() => self.ran(done, trainer).await?,
                 Some(answer) = sends.join_next() => self.answered(answer.context("a send task failed")?)?,
                 Some(inbound) = inbox.recv() => self.received(inbound, trainer).await?,
-                _ = tick.tick() => self.ticked(&view, &mut sends, trainer).await?,
+                _ = tick.tick() => self.ticked(&mut sends)?,
             }
             self.drain(inbox, trainer).await?;
+            // At once, not at the next tick: the stage would be idle until then.
+            self.start_samples(&view, trainer).await?;
         }
         self.abandon_open(trainer).await?;
         self.flush(&mut sends)?;

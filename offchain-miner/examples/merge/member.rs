@@ -89,6 +89,8 @@ async fn work(folder: &Path, size: Size, uid: u16, rounds: u32) -> anyhow::Resul
         round(&EpochContext { epoch, ..ctx.clone() }, &start, &local).await?;
         raw::round(&ctx, size.chunks(&params), &seed_of(epoch)).await?;
     }
+    // The others may still be fetching from here.
+    let _stop: String = hear()?;
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use futures::future::try_join_all;
 use futures::stream::{self, StreamExt, TryStreamExt};
+use iota_miner::root::in_turn;
 use iota_miner::train::EpochContext;
 use iota_network::Lane;
 use iota_protocol::ids::{Hash, Stage};
@@ -51,7 +52,8 @@ pub async fn round(ctx: &EpochContext, chunks: u32, seed: &Hash) -> anyhow::Resu
     .await?;
     let foreign = (0..shards.count()).filter_map(|shard| {
         let (low, high) = shards.owners(shard)?;
-        (low != position && high != position).then_some((low, shard))
+        let [owner, _] = in_turn((low, high), position);
+        (low != position && high != position).then_some((owner, shard))
     });
     let fetches = stream::iter(foreign.map(|(owner, shard)| zeros(ctx, owner, bytes(shard))));
     fetches.buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;

@@ -64,6 +64,7 @@ pub fn ours(folder: &Path, size: Size, rounds: u32) -> anyhow::Result<Vec<Merge>
         let _ready: String = member.hear()?;
     }
     let merges = (0..rounds).map(|round| one(&mut members, size, Epoch(round))).collect::<Result<_, _>>()?;
+    members.iter_mut().try_for_each(|member| member.say(&"stop"))?;
     members.into_iter().try_for_each(Process::finish)?;
     Ok(merges)
 }

@@ -126,7 +126,7 @@ fn rates(text: &mut String, rows: &[Row]) {
 /// Where a sample's time goes in one of our pipelines.
 fn account(text: &mut String, row: &Row) {
     let Side::Stages(stages) = row.side else { return };
-    let per_sample = 1e-3 / (f64::from(samples(TIMED)) * row.spent.len() as f64);
+    let per_sample = 1e-3 / (f64::from(samples(WARM_UP + TIMED)) * row.spent.len() as f64);
     let stage = |index: usize| row.spent.iter().filter_map(move |workers| workers.get(index));
     let part = |index: usize, part: usize| {
         stage(index).filter_map(|spent| spent.parts.get(part)).sum::<u64>() as f64 * per_sample

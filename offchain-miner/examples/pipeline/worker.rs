@@ -31,16 +31,17 @@ const LOOK: Duration = Duration::from_millis(2);
 /// The first block of the epoch; the clock stands still at it.
 const START: u32 = 1;
 
-/// What a worker says when its samples are done, about those after the warm-up.
+/// What a worker says when its samples are done.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Spent {
     /// Seconds from the last sample of the warm-up to the last of all.
     pub seconds: f64,
-    /// Microseconds by part, in the ledger's order, summed over the samples.
+    /// Microseconds by part, in the ledger's order, summed over all samples, so that it is the same samples
+    /// at every stage.
     pub parts: Vec<u64>,
     /// Microseconds of whole lives.
     pub life: u64,
-    /// Bytes sent so far, warm-up included, by boundary.
+    /// Bytes sent, by boundary.
     pub sent: Vec<(u16, u64)>,
     /// Resident memory at the end, bytes.
     pub resident: u64,
@@ -102,19 +103,18 @@ async fn watch(gauges: &Gauges, meter: &WireMeter) -> anyhow::Result<Spent> {
     let (times, done) = (gauges.sample_times(), gauges.registry());
     let done = done.counter("iota_backward_passes_total", "", None);
     reached(&done, samples(WARM_UP)).await;
-    let (start, before, life) = (Instant::now(), times.parts(), times.life());
+    let start = Instant::now();
     reached(&done, samples(WARM_UP + TIMED)).await;
     let seconds = start.elapsed().as_secs_f64();
     // The last gradient is still on its way out.
     tokio::time::sleep(Duration::from_millis(200)).await;
-    let parts = times.parts().into_iter().zip(before).map(|(after, before)| after - before).collect();
     let status = std::fs::read_to_string("/proc/self/status")?;
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let resident = resident.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
     Ok(Spent {
         seconds,
-        parts,
-        life: times.life() - life,
+        parts: times.parts().to_vec(),
+        life: times.life(),
         sent: meter.totals(),
         resident: resident.context("no VmRSS in /proc/self/status")? * 1024,
     })

@@ -22,16 +22,11 @@ use crate::trainer::{Input, Job, Trainer};
 const QUIET: Duration = Duration::from_millis(1_200);
 
 impl TrainEpoch {
-    pub(super) async fn ticked(
-        &mut self,
-        view: &RunSnapshot,
-        sends: &mut JoinSet<Answer>,
-        trainer: &mut Trainer,
-    ) -> anyhow::Result<()> {
+    pub(super) fn ticked(&mut self, sends: &mut JoinSet<Answer>) -> anyhow::Result<()> {
         self.ctx.gauges.open(self.open());
         self.retry()?;
         self.probe_silent(sends);
-        self.start_samples(view, trainer).await
+        Ok(())
     }
 
     fn retry(&mut self) -> anyhow::Result<()> {
@@ -72,7 +67,12 @@ impl TrainEpoch {
         }
     }
 
-    async fn start_samples(&mut self, view: &RunSnapshot, trainer: &mut Trainer) -> anyhow::Result<()> {
+    /// Starts samples in the place of finished ones, where this is the first stage and there is time left.
+    pub(super) async fn start_samples(
+        &mut self,
+        view: &RunSnapshot,
+        trainer: &mut Trainer,
+    ) -> anyhow::Result<()> {
         if self.ctx.is_first() && may_start(&view.schedule, view.head.number) {
             self.fill(trainer).await
         } else {

@@ -53,6 +53,8 @@ pub struct World {
     pub found: mpsc::Receiver<Equivocation>,
     pub stage: Stage,
     pub state: OuterState,
+    /// The epoch that lives train.
+    pub epoch: Epoch,
 }
 
 /// One process on one data folder.
@@ -68,6 +70,11 @@ pub struct Life {
 impl World {
     /// A nano run of three stages, seen from the first miner of `stage`.
     pub async fn new(stage: u16, samples_per_step: u16) -> Self {
+        Self::with_samples(stage, samples_per_step, SAMPLES).await
+    }
+
+    /// The same with another number of samples in an epoch.
+    pub async fn with_samples(stage: u16, samples_per_step: u16, samples: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let text: String = (0..20_000).map(|n| format!("{} ", n * 7 % 1_013)).collect();
         std::fs::write(folder.path().join("text"), text).unwrap();
@@ -75,14 +82,15 @@ impl World {
         data::prepare(&folder.path().join("text"), &out, 32, "made up", |_, _| {}).unwrap();
         let dataset = Arc::new(Dataset::open(&out, None).unwrap());
         let mut params = run_params("nano", 3, 1, 5, 2, dataset.data_params()).unwrap();
-        params.train.max_samples = SAMPLES;
+        params.train.max_samples = samples;
         params.train.samples_per_step = samples_per_step;
         let stage = Stage(stage);
         let state = OuterState::initial(&params, &StageLayout::new(&params, stage).unwrap());
         let (network, _inbound) =
             Network::start(NetworkConfig::new(PeerKey::from_seed([99; 32]), Vec::new())).await.unwrap();
         let (proofs, found) = mpsc::channel(crate::signed::PROOFS);
-        Self { _text: folder, params: Arc::new(params), dataset, network, proofs, found, stage, state }
+        let params = Arc::new(params);
+        Self { _text: folder, params, dataset, network, proofs, found, stage, state, epoch: EPOCH }
     }
 
     fn context(&self, store: Arc<Store>) -> EpochContext {
@@ -91,7 +99,7 @@ impl World {
         EpochContext {
             run: RUN,
             params: Arc::clone(&self.params),
-            epoch: EPOCH,
+            epoch: self.epoch,
             stage: self.stage,
             identity: identity(me.uid),
             me,
@@ -112,8 +120,17 @@ impl World {
     /// A process starts on a data folder and reads its journal.
     pub async fn start(&self, folder: &TempDir) -> anyhow::Result<(Life, Vec<Record>)> {
         let store = Store::open(folder.path())?;
-        let (journal, records) = EpochJournal::open(&store, EPOCH)?;
-        let mut trainer = Trainer::start(1, Arc::clone(&store), std::time::Duration::ZERO)?;
+        let trainer = Trainer::start(1, Arc::clone(&store), std::time::Duration::ZERO)?;
+        self.go_on(store, trainer).await
+    }
+
+    /// The same process begins the epoch, with the store and the trainer that it has.
+    pub async fn go_on(
+        &self,
+        store: Arc<Store>,
+        mut trainer: Trainer,
+    ) -> anyhow::Result<(Life, Vec<Record>)> {
+        let (journal, records) = EpochJournal::open(&store, self.epoch)?;
         let mut training = TrainEpoch::new(self.context(store), journal);
         training.begin(&self.state, &records, &mut trainer).await?;
         let life = Life { training, trainer, sent: Vec::new(), gradients: VecDeque::new(), fed: 0 };
@@ -123,7 +140,7 @@ impl World {
     /// A data folder whose journal holds these records.
     pub fn folder_with(&self, records: &[Record]) -> TempDir {
         let folder = tempfile::tempdir().unwrap();
-        let (mut journal, _) = EpochJournal::open(&Store::open(folder.path()).unwrap(), EPOCH).unwrap();
+        let (mut journal, _) = EpochJournal::open(&Store::open(folder.path()).unwrap(), self.epoch).unwrap();
         for record in records {
             journal.append(record).unwrap();
         }
@@ -145,7 +162,7 @@ impl World {
         let header = HopHeader {
             version: WIRE_VERSION,
             run: RUN,
-            epoch: EPOCH,
+            epoch: self.epoch,
             sample,
             attempt,
             stage: self.stage,
@@ -156,7 +173,7 @@ impl World {
             codes_hash: codes_hash(&codes),
             parent: Hash::ZERO,
         };
-        let signature = identity(from).sign(Domain::Message, EPOCH, &header.id());
+        let signature = identity(from).sign(Domain::Message, self.epoch, &header.id());
         Hop { header, signature, codes }
     }
 
@@ -169,7 +186,7 @@ impl World {
             hop.header.from,
         );
         let header = HopHeader { codes_hash: other.header.codes_hash, ..hop.header.clone() };
-        let signature = identity(header.from).sign(Domain::Message, EPOCH, &header.id());
+        let signature = identity(header.from).sign(Domain::Message, self.epoch, &header.id());
         Hop { header, signature, codes: other.codes }
     }
 
@@ -235,7 +252,9 @@ impl Life {
         let before = self.training.open();
         if world.stage.0 == 0 {
             self.training.fill(&mut self.trainer).await.unwrap();
-        } else if before < usize::from(world.params.train.in_flight) && self.fed < SAMPLES {
+        } else if before < usize::from(world.params.train.in_flight)
+            && self.fed < world.params.train.max_samples
+        {
             let hop = world.hop_in(Sample(self.fed), Attempt(0), Direction::Forward, world.upstream(0));
             self.fed += 1;
             let reply = self.training.forward_arrived(hop, &mut self.trainer).await.unwrap();
@@ -252,7 +271,7 @@ impl Life {
     /// Rounds until every sample is done.
     pub async fn finish(&mut self, world: &World) {
         // A sample takes four rounds at most; a life that needs ten times as many is stuck.
-        for _ in 0..SAMPLES * 40 {
+        for _ in 0..world.params.train.max_samples * 40 {
             if !self.round(world).await {
                 return;
             }
