@@ -322,7 +322,8 @@ mod tests {
     use super::*;
     use crate::store::EntryChunks;
 
-    const CHUNKS: usize = 6_000;
+    /// Forty chunks of a shard among 32: a proof is then two in a hundred of what it proves.
+    const CHUNKS: usize = 20_000;
 
     fn params() -> MergeParams {
         let data = iota_protocol::params::DataParams {
