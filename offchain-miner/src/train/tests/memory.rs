@@ -39,7 +39,7 @@ async fn memory_is_flat_over_ten_minutes_of_epochs() {
     let mut world = World::with_samples(1, 2, 100).await;
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
-    let mut trainer = Trainer::start(1, Arc::clone(&store)).unwrap();
+    let mut trainer = Trainer::start(1, Arc::clone(&store), std::time::Duration::ZERO).unwrap();
     let (start, mut warm, mut most, mut said) = (Instant::now(), None, 0, 0);
     while start.elapsed() < WARM_UP + WATCHED {
         trainer = epoch(&world, &store, trainer).await;
