@@ -21,6 +21,9 @@ use iota_tests::summary::Summary;
 /// `Train` of each epoch on the reference machine: a third of a minute of training and more.
 const TRAIN_BLOCKS: u32 = 24;
 
+/// Of the control run, which only has to finish samples: room for both score windows.
+const CONTROL_BLOCKS: u32 = 16;
+
 /// The same on this machine, measured once: the tests start together, and several measurements at a
 /// time would each find a slow machine.
 static BLOCKS: OnceLock<u32> = OnceLock::new();
@@ -170,8 +173,16 @@ fn kills_restarts_and_a_late_joiner_do_not_stop_the_run() {
         let void =
             records.epochs.values().filter(|r| r.report.as_ref().is_some_and(|report| report.void)).count();
         assert!(void <= 1, "at most the epoch whose window the node missed is void, got {void}");
+        // Not `loss_fell`: with a killed miner and three networks on the machine an epoch may hold so little
+        // text that its loss varies by more than it falls.
+        let heldout: Vec<f64> = summary.epochs.iter().filter_map(|line| line.heldout_loss).collect();
+        let (first, last) = (heldout.first().copied().unwrap(), heldout.last().copied().unwrap());
+        let before = summary.run.initial_heldout_loss.expect("a validator measured the initial weights");
+        assert!(
+            heldout.iter().all(|loss| *loss < before) && last < first,
+            "the loss still falls: {before} before training, then {heldout:?}"
+        );
         for name in [
-            "loss_fell",
             "emission_conserved",
             "every_payment_rederived",
             "scores_follow_from_reports",
@@ -244,6 +255,8 @@ fn boundaries_that_carry_zeros_do_not_beat_bigrams() {
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let mut options = options(&["--miners", "1", "--validators", "1", "--epochs", "2", "--control-zero"]);
         options.preset = "tiny".into();
+        // It learns nothing however long it trains, and takes the processors from the other networks.
+        options.train_blocks = Some(CONTROL_BLOCKS);
         let mut devnet = Devnet::start(options).await.unwrap();
         let records = follow(&mut devnet, async |_, _| Ok(Vec::new())).await.unwrap();
         let summary = finish(&mut devnet, &records).await;

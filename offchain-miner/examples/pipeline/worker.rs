@@ -78,7 +78,7 @@ async fn work(folder: &Path, stages: u16, stage: Stage) -> anyhow::Result<()> {
     sender.send_replace(Some(snapshot(&ctx, epoch)));
     let over = snapshot(&ctx, epoch.next());
     let state = OuterState::initial(&params, &StageLayout::new(&params, stage)?);
-    let mut trainer = Trainer::start(1, Arc::clone(&store))?;
+    let mut trainer = Trainer::start(1, Arc::clone(&store), std::time::Duration::ZERO)?;
     let (journal, records) = EpochJournal::open(&store, epoch)?;
     let mut training = TrainEpoch::new(ctx, journal);
     training.begin(&state, &records, &mut trainer).await?;
