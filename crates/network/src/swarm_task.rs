@@ -98,6 +98,19 @@ pub(crate) async fn spawn(
     Ok(addresses)
 }
 
+/// How a peer is dialled: over TCP from a fresh port. From the listening ports two dials that cross become one
+/// connection, in which both ends open the handshake, and both fail. QUIC tells such dials apart, and behind a
+/// NAT its one socket is worth keeping.
+fn dial_options(peer: PeerId, addresses: &[Multiaddr]) -> DialOpts {
+    let quic = addresses.iter().any(|at| at.iter().any(|part| matches!(part, Protocol::Udp(_))));
+    let options = DialOpts::peer_id(peer).addresses(addresses.to_vec());
+    if quic {
+        options.build()
+    } else {
+        options.allocate_new_port().build()
+    }
+}
+
 /// Fails if another program listens on this TCP port. libp2p itself would share the port with it, and the
 /// system would hand each of the two a part of the connections.
 fn probe_tcp(address: &Multiaddr) -> io::Result<()> {
@@ -260,7 +273,7 @@ impl SwarmTask {
             return Ok((peer, Step::Sent));
         }
         // Only the listed addresses: what libp2p would add comes from the peer, not from the chain.
-        match self.swarm.dial(DialOpts::peer_id(peer).addresses(addresses.to_vec()).build()) {
+        match self.swarm.dial(dial_options(peer, addresses)) {
             Ok(()) | Err(DialError::DialPeerConditionFalse(_)) => Ok((peer, Step::Dialling)),
             Err(DialError::NoAddresses) => {
                 Err(RequestError::Unreachable { peer: public, cause: "it lists no address".to_owned() })

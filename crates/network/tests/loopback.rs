@@ -103,6 +103,26 @@ async fn both_ends_may_dial_at_once() {
     assert_eq!((one, two), (Ok(vec![2, 1]), Ok(vec![4, 3])));
 }
 
+/// Where both ends dial from their listening ports at the same moment, the system makes one connection of the
+/// two, both ends open the handshake, and both dials fail: one in six merges on one machine began so.
+#[tokio::test]
+async fn dial_over_tcp_leaves_from_a_port_of_its_own() {
+    let a = Node::start(1, TCP).await;
+    let listening = a.network.listen_addresses().await;
+    let other = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback can be opened");
+    let port = other.local_addr().expect("it is bound").port();
+    let public = PeerKey::from_seed([2; 32]).public();
+    let addresses = vec![format!("/ip4/127.0.0.1/tcp/{port}")];
+    a.network.set_peers(vec![PeerInfo { public, addresses }]).await;
+    let asking = tokio::spawn(async move {
+        let asked = a.network.request(public, Lane::Fetch, vec![1], PATIENCE).await;
+        asked.expect_err("nobody speaks the protocol there")
+    });
+    let (_stream, from) = other.accept().await.expect("it is dialled");
+    assert!(!listening.contains(&format!("/ip4/127.0.0.1/tcp/{}", from.port())), "{from} of {listening:?}");
+    asking.abort();
+}
+
 #[tokio::test]
 async fn stranger_may_fetch_within_its_quota_but_not_train() {
     let server = Node::start_with(1, QUIC, |config| config.stranger_requests_per_second = 1).await;

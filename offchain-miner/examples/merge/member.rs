@@ -64,6 +64,9 @@ pub fn seed_of(epoch: Epoch) -> Hash {
 /// # Errors
 /// When any step of the merge fails.
 pub fn run(folder: &Path, size: Size, uid: u16, rounds: u32) -> anyhow::Result<()> {
+    // What a member could not do is said on standard error, as a miner says it.
+    let filter = std::env::var("IOTA_LOG").ok();
+    iota_service::telemetry::init(iota_service::telemetry::Format::Plain, filter.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(work(folder, size, uid, rounds))
 }
@@ -106,10 +109,11 @@ async fn round(ctx: &EpochContext, start: &OuterState, local: &[f32]) -> anyhow:
         mean_loss: None,
         journal,
     };
+    // Before anybody can ask for this epoch's entry.
+    let before = fetched(&ctx.network);
     let _commit: String = hear()?;
     say(&commit::prepare(ctx, start, local, &mut trained)?)?;
     let view: MergeView = hear()?;
-    let before = fetched(&ctx.network);
     let (seed, chunks) = (seed_of(ctx.epoch), commit::entry_chunks(&ctx.params, start));
     let owner = Owner::new(ctx, view, &seed, chunks)?.context("this member did not commit")?;
     say(&owner.fetch_entries().await)?;
