@@ -37,7 +37,7 @@ use crate::{
     pallet::*,
     rollback::Ballot,
     types::{key, Arrival, Clock, Handover, Member, Payment, State, Swap, Unbonding, Vesting},
-    verdicts::{Accusation, MAX_ACCUSATIONS},
+    verdicts::{Accusation, MAX_ACCUSATIONS, VERDICT_EPOCHS},
     weights::Meter,
 };
 use world::{
@@ -424,12 +424,15 @@ mod benchmarks {
     fn report_equivocation() {
         let run = full::<T>(Phase::Train);
         entry::<T>(run, Epoch(EPOCH.0 + 1));
+        let oldest = Epoch(EPOCH.0 - VERDICT_EPOCHS);
+        // Everybody else gave up a key in each of the epochs, so that all lists are read to no avail.
+        (oldest.0..=EPOCH.0).for_each(|epoch| world::former::<T>(run, Epoch(epoch), 1..MAX_MEMBERS));
         let public = signer(b"//liar");
         Members::<T>::mutate(run, Uid(0), |own| own.as_mut().map(|own| own.hotkey = AccountKey(public.0)));
         let header = |codes: u8| HopHeader {
             version: WIRE_VERSION,
             run,
-            epoch: SCORED,
+            epoch: oldest,
             sample: Sample(0),
             attempt: Attempt(0),
             stage: Stage(0),
@@ -448,7 +451,7 @@ mod benchmarks {
         let proof = Equivocation { first: signed(1), second: signed(2) };
         #[extrinsic_call]
         _(by(coldkey(1)), proof);
-        assert!(!Gated::<T>::get((run, SCORED)).is_empty());
+        assert!(!Gated::<T>::get((run, oldest)).is_empty());
     }
 
     #[benchmark]
@@ -701,6 +704,8 @@ mod benchmarks {
             Vestings::<T>::insert(run, own.incarnation, Vesting::new(own.coldkey));
             Handovers::<T>::insert(run, uid, Handover { to: key(&coldkey(0)), ready_at: 1 });
         }
+        // As many changed their keys in this `Close`.
+        world::former::<T>(run, EPOCH, 0..crate::keys::MAX_SWAPS);
         #[block]
         {
             leaving.iter().for_each(|(uid, own)| Pallet::<T>::remove_member(run, *uid, own));
@@ -774,6 +779,7 @@ mod benchmarks {
         for index in 0..a {
             accusation::<T>(run, index, VALIDATORS - 1);
         }
+        world::former::<T>(run, SCORED, 0..MAX_MEMBERS);
         #[block]
         {
             Pallet::<T>::close_verdicts(run, SCORED, &mut Meter::default());

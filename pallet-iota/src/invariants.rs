@@ -25,6 +25,7 @@
 //! 17. A checkpoint names a root for each stage, those of the epochs that a run can go back to, the newest
 //!     as its merges do; votes about roots and the way back are of validators with a permit, each once,
 //!     what is decided has two thirds of the stake or is the admin's, and there is a way to go back.
+//! 18. Keys that were given up ascend by uid and are of epochs that are judged and of members that were.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use iota_protocol::{
@@ -49,9 +50,10 @@ use crate::{
     epoch::stages,
     pallet::{
         Accusations, ActiveRuns, Arrivals, Checkpoints, Clocks, Config, Controls, EndedQueue, EndedRuns,
-        EvidenceRequests, FreeUids, Gated, Handovers, HeldPay, HoldReason, Members, Merges, NextIncarnation,
-        NextRun, NextUid, Pallet, Payouts, Reports, Rewards, Rollbacks, RootVotes, Runs, Scores, Shards,
-        Snapshots, Supports, Swaps, TotalHeld, TotalMinted, TotalOwed, UidOf, Unbondings, Vestings,
+        EvidenceRequests, FormerSigners, FreeUids, Gated, Handovers, HeldPay, HoldReason, Members, Merges,
+        NextIncarnation, NextRun, NextUid, Pallet, Payouts, Reports, Rewards, Rollbacks, RootVotes, Runs,
+        Scores, Shards, Snapshots, Supports, Swaps, TotalHeld, TotalMinted, TotalOwed, UidOf, Unbondings,
+        Vestings,
     },
     rollback::{Ballot, CHECKPOINT_EPOCHS},
     types::{account, key, Merge, State},
@@ -85,7 +87,22 @@ impl<T: Config> Pallet<T> {
         Self::check_verdicts()?;
         Self::check_ended()?;
         Self::check_checkpoints()?;
-        Self::check_ballots()
+        Self::check_ballots()?;
+        Self::check_signers()
+    }
+
+    fn check_signers() -> Check {
+        for ((run, epoch), signers) in FormerSigners::<T>::iter() {
+            let clock = Clocks::<T>::get(run).ok_or("18: keys of no run were given up")?;
+            let judged = clock.state != State::Ended && epoch.0 + VERDICT_EPOCHS >= clock.epoch.0;
+            ensure!(judged && epoch <= clock.epoch, "18: keys that were given up are kept for too long");
+            ensure!(!signers.is_empty(), "18: an empty list of keys is kept");
+            ensure!(ascending(signers.iter().map(|own| own.uid)), "18: given up keys do not ascend");
+            let (uids, next) = (NextUid::<T>::get(run), NextIncarnation::<T>::get(run));
+            let known = signers.iter().all(|own| own.uid.0 < uids && own.incarnation < next);
+            ensure!(known, "18: somebody who was no member gave up a key");
+        }
+        Ok(())
     }
 
     fn check_checkpoints() -> Check {

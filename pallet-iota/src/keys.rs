@@ -107,6 +107,7 @@ impl<T: Config> Pallet<T> {
         let Some(mut member) = Members::<T>::get(run, uid).filter(|m| m.incarnation == incarnation) else {
             return;
         };
+        Self::keep_signer(run, uid, &member);
         let (old, new) = (account(&member.hotkey), account(&swap.hotkey));
         UidOf::<T>::remove(run, &old);
         UidOf::<T>::insert(run, &new, uid);

@@ -55,7 +55,8 @@
 //! accused epoch vote: two thirds of their stake for gates the miner's epoch and forfeits what has not
 //! vested; two thirds against sends the deposit to the treasury; neither by the second `Close` after the
 //! accused epoch returns it. What a gated miner would have earned goes to the treasury. A proof of
-//! equivocation does the same without a vote, whoever brings it.
+//! equivocation does the same without a vote, whoever brings it, by the key that signed in the epoch that it is
+//! about ([`signers`]): no change of keys and no leaving escapes it.
 //!
 //! **Evidence.** If at `Close` validators with more than half of the stake say that they cannot get a
 //! miner's evidence, its pay is held ([`HeldPay`]). They ask in `Train`; the miner's answer, before
@@ -103,10 +104,10 @@
 //! of the stake attest another root while `Root` is open. With as much stake, or by the admin origin, all
 //! stages go back at the next `Close` to the states after one of the last epochs ([`rollback`]).
 //!
-//! **Storage versions.** 3: the states that a run can go back to are recorded. 2: ended runs are queued, requests for evidence name what is wanted ([`migrations`]).
-//! 1: they were kept, and did not. States of the first
-//! version of the chain, which had other members and merges under version 1, are not migrated if they hold
-//! runs; no chain is known that does.
+//! **Storage versions.** 4: keys that members gave up are kept. 3: the states that a run can go back to are
+//! recorded. 2: ended runs are queued, requests for evidence name what is wanted ([`migrations`]). 1: they were
+//! kept, and did not. The first version of the chain had other members and merges under version 1: a run that
+//! holds such members is paused and left as it is; no chain is known that has one.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(
     not(test),
@@ -131,6 +132,7 @@ pub mod migrations;
 pub mod rollback;
 pub mod runs;
 pub mod runtime_api;
+pub mod signers;
 pub mod transcripts;
 pub mod types;
 pub mod verdicts;
@@ -227,6 +229,7 @@ pub mod pallet {
         rollback::{Ballot, Checkpoint},
         runs::Control,
         seats::MAX_ARRIVALS,
+        signers::Signers,
         transcripts::AuditWork,
         types::{
             Arrival, Clock, Handover, Member, Merge, Payment, Payouts as PayoutTable, Report, Score,
@@ -236,7 +239,7 @@ pub mod pallet {
         weights::{count, WeightInfo},
     };
 
-    const STORAGE_VERSION: StorageVersion = StorageVersion::new(3);
+    const STORAGE_VERSION: StorageVersion = StorageVersion::new(4);
 
     #[pallet::pallet]
     #[pallet::storage_version(STORAGE_VERSION)]

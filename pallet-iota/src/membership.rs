@@ -231,6 +231,7 @@ impl<T: Config> Pallet<T> {
     /// Frees the uid of a member, whose bond unbonds.
     pub(crate) fn remove_member(run: RunId, uid: Uid, member: &Member) {
         let hotkey = crate::types::account(&member.hotkey);
+        Self::keep_signer(run, uid, member);
         Self::count_down_entry(run, member.incarnation);
         if member.bond > 0 {
             Self::start_unbonding(run, uid, member, member.bond);

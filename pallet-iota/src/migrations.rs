@@ -3,7 +3,10 @@
 //! Version 2 knows which runs ended, so that their state can go; version 1 kept it for ever. Requests for
 //! evidence have another form, so that those that stand are forgotten: who still misses it asks again.
 //! Version 3 knows the states that a run can go back to; those of its last epochs follow from the merges
-//! that version 2 kept.
+//! that version 2 kept. Version 4 knows the keys that members gave up; those given up before are lost.
+//!
+//! The first version of the chain stored other members under version 1. A run that holds such members cannot be
+//! carried over: it is paused, an event and the log say so, and what it stored stays as it is.
 
 use alloc::vec::Vec;
 #[cfg(feature = "try-runtime")]
@@ -25,7 +28,10 @@ use polkadot_sdk::{
 
 use crate::{
     epoch::stages,
-    pallet::{ActiveRuns, Checkpoints, Clocks, Config, EvidenceRequests, Merges, NextRun, Pallet, Runs},
+    pallet::{
+        ActiveRuns, Checkpoints, Clocks, Config, Event, EvidenceRequests, Members, Merges, NextRun, Pallet,
+        Runs,
+    },
     rollback::{Checkpoint, CHECKPOINT_EPOCHS},
     types::{Clock, State},
     verdicts::VERDICT_EPOCHS,
@@ -44,8 +50,45 @@ fn ended_runs<T: Config>() -> Vec<RunId> {
     all.filter(|run| Clocks::<T>::get(run).is_some_and(|clock| clock.state == State::Ended)).collect()
 }
 
+/// Members of a run, and how many of them this version cannot read.
+fn members_of<T: Config>(run: RunId) -> (u32, u32) {
+    let all = count(Members::<T>::iter_key_prefix(run).count());
+    let read = count(Members::<T>::iter_prefix_values(run).count());
+    (all, all.saturating_sub(read))
+}
+
+/// Runs that hold members which this version cannot read, with how many.
+fn unreadable<T: Config>() -> Vec<(RunId, u32)> {
+    let all = (0..NextRun::<T>::get().0).map(RunId);
+    all.map(|run| (run, members_of::<T>(run).1)).filter(|(_, members)| *members > 0).collect()
+}
+
+/// Stops runs whose members cannot be read; the weight of looking.
+fn pause_unreadable<T: Config>() -> Weight {
+    let unreadable = unreadable::<T>();
+    for (run, members) in &unreadable {
+        log::error!(
+            "run {}: {members} members are stored in a form that storage version 2 cannot read; the run is \
+             paused and its storage left as it is; end it, or resume it after a migration of its members",
+            run.0
+        );
+        Clocks::<T>::mutate(*run, |clock| {
+            if let Some(clock) = clock.as_mut().filter(|clock| clock.state != State::Ended) {
+                clock.state = State::Paused;
+                Pallet::<T>::deposit_event(Event::RunPaused { run: *run, epoch: clock.epoch });
+            }
+        });
+    }
+    let runs = NextRun::<T>::get().0;
+    let members = (0..runs).map(|run| u64::from(members_of::<T>(RunId(run)).0)).fold(0, u64::saturating_add);
+    // Key and value of each member of each run, and the ends of both lists.
+    let reads = members.saturating_add(u64::from(runs)).saturating_mul(2);
+    T::DbWeight::get().reads_writes(reads, u64::from(count(unreadable.len())))
+}
+
 impl<T: Config> UncheckedOnRuntimeUpgrade for EnqueueEnded<T> {
     fn on_runtime_upgrade() -> Weight {
+        let looked = pause_unreadable::<T>();
         let ended = ended_runs::<T>();
         ended.iter().for_each(|run| Pallet::<T>::enqueue_ended(*run, Pallet::<T>::now()));
         // All that can stand: about each member of each run, for as many epochs as are judged.
@@ -55,11 +98,14 @@ impl<T: Config> UncheckedOnRuntimeUpgrade for EnqueueEnded<T> {
         // The clock of each run; of those that ended once more, the queue and the entry; the requests.
         let (loops, unique) = (u64::from(dropped.loops), u64::from(dropped.unique));
         let reads = all.saturating_add(ended.saturating_mul(2)).saturating_add(loops).saturating_add(2);
-        T::DbWeight::get().reads_writes(reads, ended.saturating_mul(2).saturating_add(unique))
+        let writes = ended.saturating_mul(2).saturating_add(unique);
+        looked.saturating_add(T::DbWeight::get().reads_writes(reads, writes))
     }
 
     #[cfg(feature = "try-runtime")]
     fn pre_upgrade() -> Result<Vec<u8>, polkadot_sdk::sp_runtime::TryRuntimeError> {
+        let readable = unreadable::<T>().is_empty();
+        polkadot_sdk::frame_support::ensure!(readable, "a run holds members of the chain's first version");
         Ok(ended_runs::<T>().encode())
     }
 
@@ -152,5 +198,19 @@ impl<T: Config> UncheckedOnRuntimeUpgrade for RecordCheckpoints<T> {
         let whole = expected.iter().all(|(run, _, all)| all.iter().all(|own| stored(*run, own)));
         polkadot_sdk::frame_support::ensure!(whole, "a checkpoint is not what the merges say");
         Ok(())
+    }
+}
+
+/// From version 3 to 4, once.
+pub type V3ToV4<T> =
+    VersionedMigration<3, 4, KeepFromNowOn<T>, Pallet<T>, <T as frame_system::Config>::DbWeight>;
+
+/// Changes nothing: which keys members had before they changed them stands nowhere, so that proofs about the two
+/// epochs before the upgrade are still decided by today's keys.
+pub struct KeepFromNowOn<T>(core::marker::PhantomData<T>);
+
+impl<T: Config> UncheckedOnRuntimeUpgrade for KeepFromNowOn<T> {
+    fn on_runtime_upgrade() -> Weight {
+        Weight::zero()
     }
 }

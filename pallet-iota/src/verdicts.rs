@@ -4,7 +4,8 @@
 //! segment and vote. Two thirds for: the miner is gated, what has not vested of its pay is forfeited, and
 //! the deposit returns. Two thirds against:
 //! the deposit goes to the treasury. Neither by the close of the second epoch after the accused one:
-//! the deposit returns. Proofs of equivocation gate and forfeit at once, without a vote.
+//! the deposit returns. Proofs of equivocation gate and forfeit at once, without a vote, by the key that signed
+//! in their epoch ([`crate::signers`]).
 
 use alloc::vec::Vec;
 use codec::{Decode, Encode, MaxEncodedLen};
@@ -32,7 +33,10 @@ use polkadot_sdk::{
 use scale_info::TypeInfo;
 
 use crate::{
-    pallet::{Accusations, Closing, Config, Error, Event, Gated, HoldReason, Members, Pallet, Snapshots},
+    pallet::{
+        Accusations, Closing, Config, Error, Event, FormerSigners, Gated, HoldReason, Members, Pallet,
+        Snapshots,
+    },
     types::{account, Member, Snapshot, State, ValidatorRecord, MAX_VALIDATORS},
     weights::{Meter, WeightInfo},
 };
@@ -281,7 +285,7 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// Ends what is still open about an epoch, and forgets its accusations and gates.
+    /// Ends what is still open about an epoch, and forgets its accusations, gates and former keys.
     pub(crate) fn close_verdicts(run: RunId, epoch: Epoch, meter: &mut Meter) {
         let mut count = 0u32;
         for ((uid, segment), accusation) in Accusations::<T>::drain_prefix((run, epoch)) {
@@ -293,6 +297,7 @@ impl<T: Config> Pallet<T> {
             }
         }
         Gated::<T>::remove((run, epoch));
+        FormerSigners::<T>::remove((run, epoch));
         meter.add(T::WeightInfo::close_verdicts(count));
     }
 
@@ -316,13 +321,13 @@ impl<T: Config> Pallet<T> {
         Self::ensure_not_closing(run)?;
         let age = clock.epoch.0.checked_sub(epoch.0);
         ensure!(age.is_some_and(|age| age <= VERDICT_EPOCHS), Error::<T>::WrongEpoch);
-        let member = Members::<T>::get(run, uid).ok_or(Error::<T>::NotMember)?;
-        let incarnation = member.incarnation;
+        let signer = Self::signer_of(run, epoch, clock.epoch, uid).ok_or(Error::<T>::NotMember)?;
+        let incarnation = signer.incarnation;
         let known = Gated::<T>::get((run, epoch)).contains(&(uid, incarnation));
         ensure!(!known, Error::<T>::AlreadyGated);
         // Last, because it costs most.
         let both = [&proof.first, &proof.second];
-        ensure!(both.iter().all(|own| Self::signed_by(own, &member.hotkey)), Error::<T>::BadProof);
+        ensure!(both.iter().all(|own| Self::signed_by(own, &signer.hotkey)), Error::<T>::BadProof);
         Ok((run, epoch, uid, incarnation))
     }
 

@@ -33,6 +33,7 @@ use polkadot_sdk::{
 use crate::{
     pallet::{Config, Error, Event, HoldReason, MeanPay, Pallet, Rewards, TotalOwed, Vestings},
     types::{account, key, State, Vesting},
+    verdicts::VERDICT_EPOCHS,
 };
 
 impl<T: Config> Pallet<T> {
@@ -166,6 +167,10 @@ impl<T: Config> Pallet<T> {
         assert!(pricing.min <= first && first <= pricing.max, "the price at genesis is out of bounds");
         let over = T::VestEpochs::get();
         assert!((1..=MAX_VEST).contains(&over), "pay vests over 1 to 64 epochs");
+        assert!(
+            over > VERDICT_EPOCHS,
+            "who leaves must have something to lose for as long as it can be judged"
+        );
         assert!(T::UnbondDelay::get() > 0, "a bond that is free at once deters nobody");
         assert!(T::MaxMissedReveals::get() > 0, "a validator that misses nothing must keep its permit");
         assert!(deters(T::MinAuditRate::get(), over), "q_min * (1 + VestEpochs / 2) must be above 1");

@@ -24,6 +24,7 @@ pub type SingleBlock = (
     AuthoritiesIntoSession,
     pallet_iota::migrations::V1ToV2<Runtime>,
     pallet_iota::migrations::V2ToV3<Runtime>,
+    pallet_iota::migrations::V3ToV4<Runtime>,
 );
 
 /// Version 1 to 2: the fixed authorities of Aura and GRANDPA become those of the first session, and

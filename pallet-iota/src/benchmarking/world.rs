@@ -38,6 +38,7 @@ use polkadot_sdk::{
 use crate::{
     pallet::*,
     rollback::Checkpoint,
+    signers::Signer,
     transcripts::AuditWork,
     types::{
         key, Clock, Commit, Member, Merge, MinerRecord, Report, Row, Score, Snapshot, State, Support,
@@ -429,6 +430,16 @@ pub fn checkpoint<T: Config>(run: RunId, epoch: Epoch, stages: u32) {
     let roots = alloc::vec![Hash([4; 32]); stages as usize];
     let checkpoint = Checkpoint { tokens: 1_000, roots: BoundedVec::truncate_from(roots) };
     Checkpoints::<T>::insert((run, epoch), checkpoint);
+}
+
+/// Keys that members of these uids gave up after an epoch.
+pub fn former<T: Config>(run: RunId, epoch: Epoch, uids: core::ops::Range<u32>) {
+    let signer = |index: u32| Signer {
+        uid: Uid(index as u16),
+        incarnation: Incarnation(index),
+        hotkey: key(&hotkey(index)),
+    };
+    FormerSigners::<T>::insert((run, epoch), BoundedVec::truncate_from(uids.map(signer).collect()));
 }
 
 /// Statuses of the shards of `n` committers, each opened by one owner.

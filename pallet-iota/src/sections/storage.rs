@@ -103,6 +103,11 @@ mod storage {
         ValueQuery,
     >;
 
+    /// Hotkeys that members gave up after an epoch, by a change or by leaving; gone with the accusations.
+    // Twox: both parts are counted by the pallet.
+    #[pallet::storage]
+    pub type FormerSigners<T> = StorageMap<_, Twox64Concat, (RunId, Epoch), Signers, ValueQuery>;
+
     /// Requests for evidence about miners of an epoch, at most `MAX_MEMBERS`; gone like accusations.
     // Twox: all parts are counted by the pallet.
     #[pallet::storage]

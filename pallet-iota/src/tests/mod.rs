@@ -18,6 +18,7 @@ mod rollback;
 mod runs;
 mod scores;
 mod seats;
+mod signers;
 mod supports;
 mod verdicts;
 mod vesting;

@@ -200,7 +200,8 @@ fn accusations_of_one_epoch_are_bounded() {
     });
 }
 
-fn header(index: u8, codes: u8) -> HopHeader {
+/// What a miner says about a hop of the accused epoch.
+pub(super) fn header(from: Uid, codes: u8) -> HopHeader {
     HopHeader {
         version: WIRE_VERSION,
         run: RUN,
@@ -209,7 +210,7 @@ fn header(index: u8, codes: u8) -> HopHeader {
         attempt: Attempt(0),
         stage: Stage(1),
         direction: Direction::Forward,
-        from: uid(index),
+        from,
         values: 64,
         codec: WireCodec::Int8,
         codes_hash: Hash([codes; 32]),
@@ -217,20 +218,24 @@ fn header(index: u8, codes: u8) -> HopHeader {
     }
 }
 
-fn sign(by: u8, header: HopHeader) -> SignedHeader {
+/// The header under the signature of a hotkey.
+pub(super) fn sign(by: u8, header: HopHeader) -> SignedHeader {
     let unsigned = SignedHeader { header, signature: [0; 64] };
     let bytes = unsigned.signed_bytes(&Iota::genesis_hash());
     SignedHeader { signature: hotkey_pair(by).sign(&bytes.0).0, ..unsigned }
 }
 
-fn report(proof: Equivocation) -> polkadot_sdk::frame_support::dispatch::DispatchResultWithPostInfo {
+/// Somebody brings a proof.
+pub(super) fn report(
+    proof: Equivocation,
+) -> polkadot_sdk::frame_support::dispatch::DispatchResultWithPostInfo {
     Iota::report_equivocation(signed(coldkey(20)), proof)
 }
 
 #[test]
 fn anyone_may_prove_that_a_miner_signed_two_bodies() {
     with_judges(3, || {
-        let proof = Equivocation { first: sign(0, header(0, 1)), second: sign(0, header(0, 2)) };
+        let proof = Equivocation { first: sign(0, header(uid(0), 1)), second: sign(0, header(uid(0), 2)) };
         assert_eq!(report(proof.clone()).unwrap().pays_fee, Pays::No);
         assert_noop!(report(proof), E::AlreadyGated);
         score_epoch(&[4, 5, 6]);
@@ -244,17 +249,17 @@ fn anyone_may_prove_that_a_miner_signed_two_bodies() {
 fn what_proves_nothing_is_refused() {
     with_judges(4, || {
         let of = |first, second| report(Equivocation { first, second });
-        let one = sign(0, header(0, 1));
+        let one = sign(0, header(uid(0), 1));
         assert_noop!(of(one.clone(), one.clone()), E::NoEquivocation);
-        let other = sign(0, HopHeader { attempt: Attempt(1), ..header(0, 2) });
+        let other = sign(0, HopHeader { attempt: Attempt(1), ..header(uid(0), 2) });
         assert_noop!(of(one.clone(), other), E::NoEquivocation);
         // Signed by somebody else, or for another chain.
-        assert_noop!(of(one.clone(), sign(1, header(0, 2))), E::BadProof);
-        let mut foreign = sign(0, header(0, 2));
+        assert_noop!(of(one.clone(), sign(1, header(uid(0), 2))), E::BadProof);
+        let mut foreign = sign(0, header(uid(0), 2));
         foreign.signature = hotkey_pair(0).sign(&foreign.signed_bytes(&Hash([9; 32])).0).0;
         assert_noop!(of(one, foreign), E::BadProof);
         let both = |change: &dyn Fn(HopHeader) -> HopHeader| {
-            of(sign(0, change(header(0, 1))), sign(0, change(header(0, 2))))
+            of(sign(0, change(header(uid(0), 1))), sign(0, change(header(uid(0), 2))))
         };
         assert_noop!(both(&|own| HopHeader { run: RunId(9), ..own }), E::UnknownRun);
         assert_noop!(both(&|own| HopHeader { epoch: Epoch(2), ..own }), E::WrongEpoch);
@@ -270,7 +275,7 @@ fn what_proves_nothing_is_refused() {
 #[test]
 fn a_proof_may_be_about_the_current_epoch() {
     with_judges(3, || {
-        let now = |codes| HopHeader { epoch: Epoch(1), ..header(0, codes) };
+        let now = |codes| HopHeader { epoch: Epoch(1), ..header(uid(0), codes) };
         assert_ok!(report(Equivocation { first: sign(0, now(1)), second: sign(0, now(2)) }));
         assert_eq!(Gated::<Test>::get((RUN, Epoch(1))).len(), 1);
     });

@@ -4,10 +4,14 @@
 //! block after its first run ended: two miners and a validator worked and were paid for two epochs; a
 //! second run waits. It was written by that version and is never written anew.
 
-use iota_protocol::ids::{Epoch, Incarnation, RunId, Uid};
+use iota_protocol::{
+    ids::{Epoch, Incarnation, RunId, Uid},
+    work::Role,
+};
 use pallet_iota::{
-    migrations::V1ToV2, ActiveRuns, Clocks, EndedQueue, EndedRuns, EvidenceRequests, Members, Reports,
-    Snapshots,
+    migrations::{V1ToV2, V2ToV3},
+    types::State,
+    ActiveRuns, Clocks, EndedQueue, EndedRuns, EvidenceRequests, Members, Reports, Snapshots,
 };
 use polkadot_sdk::{
     frame_support::{
@@ -53,7 +57,7 @@ fn runs_that_ended_before_the_upgrade_are_queued_once() {
         );
         SingleBlock::on_runtime_upgrade();
         assert_eq!(polkadot_sdk::sp_io::storage::get(&request), None);
-        assert_eq!(Iota::on_chain_storage_version(), StorageVersion::new(3));
+        assert_eq!(Iota::on_chain_storage_version(), StorageVersion::new(4));
         assert_eq!(EndedQueue::<Runtime>::get(), (0, 1), "the run that waits has not ended");
         let ended = EndedRuns::<Runtime>::get(0).unwrap();
         assert_eq!((ended.run, ended.due), (RUN, block + 604_800));
@@ -70,8 +74,9 @@ fn runs_that_ended_before_the_upgrade_are_queued_once() {
 fn the_migration_weighs_what_it_reads_and_writes() {
     on_version_1(|_| {
         let db = <Runtime as frame_system::Config>::DbWeight::get();
-        // Of the queue: the count of runs and both clocks; for the one that ended, the queue and its entry.
-        let work = db.reads_writes(3 + 2, 2);
+        // Of the queue: the count of runs and both clocks; for the one that ended, the queue and its entry. Of
+        // the members: three, keys and values.
+        let work = db.reads_writes(3 + 2 + 3 * 2, 2);
         let weight = V1ToV2::<Runtime>::on_runtime_upgrade();
         assert!(weight.all_gte(work) && work.saturating_mul(2).all_gte(weight), "{weight:?} for {work:?}");
     });
@@ -102,6 +107,75 @@ fn an_upgraded_chain_drops_what_ended_and_pays_what_is_owed() {
         let alice = Sr25519Keyring::Alice.to_account_id();
         assert_ok!(Iota::release(by(Sr25519Keyring::Bob), RUN, Incarnation(0)));
         assert_ok!(Iota::claim(by(Sr25519Keyring::Bob), alice));
+    });
+}
+
+/// A member of the second run as the chain's first version stored it, which had neither standing nor misses nor
+/// changes of keys; its raw key.
+fn member_of_the_first_version() -> Vec<u8> {
+    let run = RunId(1);
+    let (hotkey, coldkey) = ([1u8; 32], [2u8; 32]);
+    let (stage, since): (Option<u16>, Option<u32>) = (None, None);
+    let (incarnation, role, weight, bond) = (0u32, Role::Miner, 0u32, 0u128);
+    let (registered_at, served_in, reachable_since, missed, leaving) = (9u32, Some(0u32), 9u32, 0u8, false);
+    let first = (incarnation, hotkey, coldkey, role, stage, since, weight, bond);
+    let rest = (registered_at, served_in, reachable_since, missed, leaving);
+    let key = Members::<Runtime>::hashed_key_for(run, Uid(0));
+    polkadot_sdk::sp_io::storage::set(&key, &(first, rest).encode());
+    pallet_iota::UidOf::<Runtime>::insert(run, AccountId::new(hotkey), Uid(0));
+    pallet_iota::NextUid::<Runtime>::insert(run, 1);
+    pallet_iota::NextIncarnation::<Runtime>::insert(run, Incarnation(1));
+    key
+}
+
+#[test]
+fn a_run_with_members_of_the_first_version_is_paused_and_left_as_it_is() {
+    on_version_1(|block| {
+        let key = member_of_the_first_version();
+        let before = polkadot_sdk::sp_io::storage::get(&key);
+        System::set_block_number(block + 1);
+        SingleBlock::on_runtime_upgrade();
+        assert_eq!(Clocks::<Runtime>::get(RunId(1)).unwrap().state, State::Paused);
+        let paused = pallet_iota::Event::RunPaused { run: RunId(1), epoch: Epoch(0) };
+        assert!(System::events().iter().any(|record| record.event == paused.clone().into()));
+        let clock = Clocks::<Runtime>::get(RunId(1));
+        for ahead in 2..200 {
+            System::set_block_number(block + ahead);
+            Iota::on_initialize(block + ahead);
+        }
+        assert_eq!(Clocks::<Runtime>::get(RunId(1)), clock, "its clock stands still");
+        assert_eq!(polkadot_sdk::sp_io::storage::get(&key), before, "what it stored waits for a migration");
+        assert_eq!(Clocks::<Runtime>::get(RUN).unwrap().state, State::Ended, "the other run is not touched");
+        assert_eq!(EndedQueue::<Runtime>::get(), (0, 1));
+    });
+}
+
+/// Each version's state, made from the oldest by the migrations up to it, comes to the newest.
+#[test]
+fn every_stored_version_is_carried_over_to_this_one() {
+    let steps: [fn() -> Weight; 2] =
+        [V1ToV2::<Runtime>::on_runtime_upgrade, V2ToV3::<Runtime>::on_runtime_upgrade];
+    for (from, done) in (1u16..=3).zip(0usize..) {
+        on_version_1(|_| {
+            steps.iter().take(done).for_each(|step| {
+                step();
+            });
+            assert_eq!(Iota::on_chain_storage_version(), StorageVersion::new(from));
+            SingleBlock::on_runtime_upgrade();
+            assert_eq!(Iota::on_chain_storage_version(), StorageVersion::new(4));
+            assert_eq!(EndedQueue::<Runtime>::get(), (0, 1));
+            Iota::check_invariants().unwrap();
+        });
+    }
+}
+
+#[cfg(feature = "try-runtime")]
+#[test]
+fn a_dry_run_of_the_upgrade_names_members_of_the_first_version() {
+    on_version_1(|_| {
+        member_of_the_first_version();
+        let refused = V1ToV2::<Runtime>::try_on_runtime_upgrade(true).unwrap_err();
+        assert_eq!(format!("{refused:?}"), "Other(\"a run holds members of the chain's first version\")");
     });
 }
 

@@ -76,13 +76,14 @@ fn ask(random: &mut Random, tally: &mut Tally, epoch: Epoch, snapshot: &Snapshot
     }
 }
 
-/// Two headers of some member, signed by some key of ours: mostly its own.
+/// Two headers of some uid, signed by some key of ours: mostly the one that it had in that epoch.
 fn equivocate(random: &mut Random, tally: &mut Tally) {
     let from = random.uid();
-    let Some(member) = Members::<Test>::get(RUN, from) else { return };
-    let own = (0..u8::try_from(KEYS).unwrap()).find(|key| account(&member.hotkey) == hotkey(*key));
+    let current = clock().epoch;
+    let epoch = Epoch(current.0.saturating_sub(u32::try_from(random.below(3)).unwrap()));
+    let Some(then) = Iota::signer_of(RUN, epoch, current, from) else { return };
+    let own = (0..u8::try_from(KEYS).unwrap()).find(|key| account(&then.hotkey) == hotkey(*key));
     let signer = hotkey_pair(own.unwrap_or_else(|| random.key()));
-    let epoch = Epoch(clock().epoch.0.saturating_sub(u32::try_from(random.below(3)).unwrap()));
     let header = |codes: u8| HopHeader {
         version: WIRE_VERSION,
         run: RUN,
