@@ -13,6 +13,7 @@ use iota_protocol::ids::{RunId, Stage};
 use iota_protocol::params::RunParams;
 use iota_protocol::work::Role;
 use iota_service::keys::Hotkey;
+use iota_service::quantity::{BitRate, ByteSize};
 use iota_service::stderr::Diverted;
 use iota_service::telemetry::Format;
 use iota_service::{config, telemetry};
@@ -21,6 +22,7 @@ use iota_worker::identity::{coldkey_signer, Identity};
 use iota_worker::{onboard, supervise};
 
 use crate::config::MinerConfig;
+use crate::enrol::Join;
 use crate::explain::Explain;
 use crate::export::Export;
 use crate::fault::Fault;
@@ -52,6 +54,8 @@ enum Command {
     /// Make or show keys.
     #[command(subcommand)]
     Keys(Keys),
+    /// Check the network that a file describes and write the configuration for it.
+    Join(Join),
     /// Register the hotkey in a run under a coldkey, which pays the price.
     Register(Register),
     /// Train until the run ends.
@@ -163,6 +167,14 @@ struct RunArgs {
     /// Hours of the day (UTC) in which to work, such as 22-07. Looked at before each epoch.
     #[arg(long)]
     hours: Option<Hours>,
+    /// What may be sent to other members, all together, such as 20Mbit a second. What goes to the chain is
+    /// not counted and never waits.
+    #[arg(long)]
+    max_upload: Option<BitRate>,
+    /// Memory that this miner may use, such as 4GB. It refuses to start if its stage needs more, and bounds
+    /// samples in flight and what it keeps for others.
+    #[arg(long)]
+    max_memory: Option<ByteSize>,
     /// Port on this machine for Prometheus (`/metrics`), JSON (`/status`) and `/health`; 0 takes a free one.
     #[arg(long)]
     metrics_port: Option<u16>,
@@ -254,6 +266,7 @@ fn log_beside_view(data_dir: &Path) -> anyhow::Result<Diverted> {
 async fn dispatch(cli: Cli, gauges: Gauges) -> anyhow::Result<()> {
     match cli.command {
         Command::Keys(keys) => keys.run(),
+        Command::Join(args) => args.run().await,
         Command::Register(args) => register(cli.config.as_deref(), args).await,
         Command::Run(args) => {
             let config = resolve(cli.config.as_deref(), &args)?.0;
@@ -293,6 +306,8 @@ fn resolve(file: Option<&Path>, args: &RunArgs) -> anyhow::Result<(MinerConfig, 
     put("genesis", args.genesis.clone());
     put("data_dir", args.data_dir.as_ref().map(|p| p.display().to_string()));
     put("hours", args.hours.map(|hours| hours.to_string()));
+    put("max_upload", args.max_upload.map(|rate| rate.to_string()));
+    put("max_memory", args.max_memory.map(|size| size.to_string()));
     put("dataset", args.dataset.as_ref().map(|p| p.display().to_string()));
     put(
         "fault",

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use iota_protocol::ids::Epoch;
+use iota_service::quantity::{BitRate, ByteSize};
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
@@ -30,6 +31,11 @@ pub struct MinerConfig {
     pub threads: u32,
     /// Hours of the day (UTC) in which to work, such as `22-07`; all when absent.
     pub hours: Option<Hours>,
+    /// What may be sent to other members, all together, such as `20Mbit` a second; no limit when absent.
+    /// What goes to the chain is not counted and never waits.
+    pub max_upload: Option<BitRate>,
+    /// Memory that this miner may use, such as `4GB`; no limit when absent.
+    pub max_memory: Option<ByteSize>,
     /// Port on this machine for `/metrics`, `/status` and `/health`; none when absent.
     pub metrics_port: Option<u16>,
     /// Misbehave on purpose (adversary tests only).
@@ -61,6 +67,8 @@ impl Default for MinerConfig {
             listen: vec!["/ip4/0.0.0.0/tcp/0".into(), "/ip4/0.0.0.0/udp/0/quic-v1".into()],
             threads: 1,
             hours: None,
+            max_upload: None,
+            max_memory: None,
             metrics_port: None,
             fault: None,
             fault_from: 0,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use iota_chain::{At, Chain};
 use iota_compute::data::Dataset;
-use iota_protocol::ids::{parse_hex32, AccountKey, Hash, RunId};
+use iota_protocol::ids::{parse_hex32, AccountKey, Hash, RunId, Stage};
 use iota_protocol::params::RunParams;
 use iota_protocol::view::MemberView;
 use iota_service::keys::Hotkey;
@@ -16,12 +16,6 @@ use serde::Serialize;
 
 use crate::config::MinerConfig;
 
-/// Bytes that a stage keeps in memory for each parameter: masters in two versions, gradients and two
-/// moments (20), weights at the start of the epoch and outer momentum (8), and the copies that a merge
-/// makes of both (12); all fp32.
-const MEMORY_PER_PARAMETER: u64 = 40;
-/// libtorch, the program and the graphs of the samples in flight.
-const MEMORY_BASE: u64 = 600 << 20;
 /// Bytes on disk for each parameter: weights and momentum (8) of two epochs, snapshots of masters and
 /// moments (12) for audits, entries.
 const DISK_PER_PARAMETER: u64 = 48;
@@ -156,7 +150,8 @@ async fn of_run(config: &MinerConfig, at: &At, key: Option<AccountKey>) -> Vec<F
     let largest = params.stages.iter().map(|stage| stage.parameters).max().unwrap_or_default();
     let mut findings = vec![
         ok("run", format!("{} parameters in {} stages", params.total_parameters(), params.n_stages())),
-        memory(largest),
+        memory(largest_need(&params)),
+        limit(config, &params),
         disk(&config.data_dir, largest),
         dataset(&config.dataset, &params),
     ];
@@ -170,8 +165,33 @@ async fn of_run(config: &MinerConfig, at: &At, key: Option<AccountKey>) -> Vec<F
     findings
 }
 
-fn memory(parameters: u64) -> Finding {
-    let needed = parameters.saturating_mul(MEMORY_PER_PARAMETER).saturating_add(MEMORY_BASE);
+/// What the heaviest stage needs with all samples that it may have open.
+fn largest_need(params: &RunParams) -> u64 {
+    let of = |stage| {
+        let need = crate::memory::need(params, Stage(stage));
+        let open = u64::from(params.train.in_flight);
+        need.stage.saturating_add(need.sample.saturating_mul(open))
+    };
+    (0..params.n_stages()).map(of).max().unwrap_or_default()
+}
+
+/// Whether what the owner allows is enough for every stage.
+fn limit(config: &MinerConfig, params: &RunParams) -> Finding {
+    let Some(allowed) = config.max_memory else { return ok("memory limit", "none is set") };
+    let shares =
+        (0..params.n_stages()).map(|stage| crate::memory::share(Some(allowed), params, Stage(stage)));
+    let (fits, too_small): (Vec<_>, Vec<_>) = shares.partition(Result::is_ok);
+    match too_small.into_iter().find_map(Result::err) {
+        None => {
+            let open = fits.into_iter().flatten().map(|share| share.open).min().unwrap_or_default();
+            ok("memory limit", format!("{allowed}: every stage fits with {open} samples in flight or more"))
+        }
+        Some(error) if fits.is_empty() => fail("memory limit", error.to_string(), "raise max_memory"),
+        Some(error) => warn("memory limit", error.to_string(), "raise max_memory: stages are given by lot"),
+    }
+}
+
+fn memory(needed: u64) -> Finding {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
     let free = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());

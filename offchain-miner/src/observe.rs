@@ -34,6 +34,7 @@ impl Observer {
         while let Ok(view) = self.session.next().await {
             self.gauges.alive();
             self.clock(&view);
+            self.memory();
             for (boundary, bytes) in self.meter.totals() {
                 self.gauges.sent(boundary, bytes);
             }
@@ -81,6 +82,12 @@ impl Observer {
             "Tokens that the run has trained on.",
             view.clock.tokens as f64,
         );
+    }
+
+    fn memory(&self) {
+        if let Some(bytes) = crate::memory::resident() {
+            self.gauges.number("iota_memory_bytes", "Bytes of this process in memory.", bytes as f64);
+        }
     }
 
     fn neighbours(&self, view: &RunSnapshot) {

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use clap::Args;
 use iota_compute::plan::{plan, Limit, Machine, Plan, Wish};
+use iota_service::quantity::{BitRate, ByteSize};
 
 /// What to plan.
 #[derive(Args)]
@@ -13,11 +14,11 @@ pub struct PlanArgs {
     #[arg(long)]
     preset: String,
     /// Memory of one miner's device, such as 24GB (10^9 bytes) or 24GiB (2^30).
-    #[arg(long, value_parser = bytes)]
-    gpu: u64,
+    #[arg(long)]
+    gpu: ByteSize,
     /// What one miner's link sends, such as 100Mbit or 1Gbit, per second.
-    #[arg(long, value_parser = bits)]
-    uplink: f64,
+    #[arg(long)]
+    uplink: BitRate,
     /// Latency between two miners, one way, in milliseconds.
     #[arg(long, default_value_t = 50.0)]
     latency_ms: f64,
@@ -46,14 +47,14 @@ pub struct PlanArgs {
 /// When the preset is unknown or does not fit.
 pub fn run(args: &PlanArgs) -> anyhow::Result<()> {
     let machine = Machine {
-        memory: args.gpu,
+        memory: args.gpu.0,
         flops: args.tflops * 1e12 * args.utilisation,
-        uplink: args.uplink,
+        uplink: args.uplink.0 as f64,
         latency: args.latency_ms / 1e3,
     };
     anyhow::ensure!(
-        machine.flops > 0.0 && machine.uplink > 0.0 && machine.latency >= 0.0,
-        "--tflops, --utilisation and --uplink must be above zero, --latency-ms not below"
+        machine.flops > 0.0 && machine.latency >= 0.0,
+        "--tflops and --utilisation must be above zero, --latency-ms not below"
     );
     let wish = Wish {
         preset: &args.preset,
@@ -122,43 +123,9 @@ fn merge_blocks(plan: &Plan) -> u32 {
     phases.commit + phases.attest + phases.blind + phases.open
 }
 
-/// A size such as 24GB or 512MiB.
-fn bytes(text: &str) -> Result<u64, String> {
-    let units = [("GiB", 1u64 << 30), ("MiB", 1 << 20), ("GB", 1_000_000_000), ("MB", 1_000_000)];
-    let value = in_units(text, &units.map(|(unit, size)| (unit, size as f64)))?;
-    Ok(value as u64)
-}
-
-/// A rate such as 100Mbit or 1Gbit.
-fn bits(text: &str) -> Result<f64, String> {
-    in_units(text, &[("Gbit", 1e9), ("Mbit", 1e6), ("kbit", 1e3)])
-}
-
-fn in_units(text: &str, units: &[(&str, f64)]) -> Result<f64, String> {
-    let known = || units.iter().map(|(unit, _)| *unit).collect::<Vec<_>>().join(", ");
-    let found = units.iter().find_map(|(unit, size)| Some((text.strip_suffix(unit)?, size)));
-    let (number, size) = found.ok_or_else(|| format!("expected a number with one of {}", known()))?;
-    match number.trim().parse::<f64>() {
-        Ok(number) if number > 0.0 && number.is_finite() => Ok(number * size),
-        _ => Err(format!("{number:?} is not a number above zero")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_and_rates_are_read() {
-        assert_eq!(bytes("24GB"), Ok(24_000_000_000));
-        assert_eq!(bytes("24GiB"), Ok(24 << 30));
-        assert_eq!(bits("100Mbit"), Ok(1e8));
-        assert_eq!(bits("1.5 Gbit"), Ok(1.5e9));
-        for wrong in ["24", "GB", "-1GB", "infGB", "1Tbit"] {
-            assert!(bytes(wrong).is_err(), "{wrong}");
-        }
-        assert!(bits("100MB").unwrap_err().contains("Mbit"));
-    }
 
     #[test]
     fn a_plan_says_what_limits_it() {

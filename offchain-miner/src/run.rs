@@ -17,6 +17,7 @@ use iota_protocol::wire::{self, TrainReply, TrainRequest};
 use iota_protocol::work::Role;
 use iota_service::keys::Hotkey;
 use iota_service::metrics::Endpoint;
+use iota_service::quantity::BitRate;
 use iota_service::tasks::Shutdown;
 use iota_worker::identity::{bind_folder, peer_key, Identity};
 use iota_worker::session::{RunSnapshot, Session};
@@ -35,7 +36,7 @@ use crate::serve::{Past, Server};
 use crate::store::Store;
 use crate::train::{EpochContext, TrainEpoch, Trained};
 use crate::trainer::Trainer;
-use crate::{commit, limits, merge, recall, root, signed};
+use crate::{commit, limits, memory, merge, recall, root, signed};
 
 /// Requests waiting for the training task or the fetch server: a stage's open samples (16) from
 /// each direction, or one request from each of 32 peers; more are refused by dropping them.
@@ -59,6 +60,8 @@ struct Miner {
     gauges: Gauges,
     peer: PeerKey,
     served_in: Option<Epoch>,
+    /// Samples that may be open at once in this epoch.
+    most_open: usize,
 }
 
 /// Runs a miner until the run has ended or an error needs the operator.
@@ -81,6 +84,8 @@ pub async fn run(config: MinerConfig, gauges: Gauges) -> anyhow::Result<()> {
         }
         match assigned(&view, &miner.member) {
             Some(stage) if miner.works_in(&view) => {
+                // A stage that does not fit is the owner's to decide on: idling in it would earn nothing.
+                miner.most_open = memory::most_open(miner.config.max_memory, &view.params, stage)?;
                 if let Err(error) = miner.epoch(&view, stage).await {
                     tracing::error!(epoch = %view.epoch(), error = %format!("{error:#}"), "epoch failed; going on with the next");
                     miner.refuse_until_after(&view).await?;
@@ -140,8 +145,17 @@ async fn start(config: MinerConfig, gauges: Gauges) -> anyhow::Result<Miner> {
     let params = onboard::run_params(&chain, run).await?;
     let dataset = open_dataset(&config.dataset, params.data.manifest_root)?;
     let peer = peer_key(&config.data_dir)?;
-    let (network, inbound) = listen::for_run(&config.data_dir, &peer, &params, &config.listen).await?;
     let member = onboard::own_member(&chain, run, identity.public(), Role::Miner).await?;
+    let most_open = memory::check(config.max_memory, &params, member.stage)?;
+    if config.max_memory.is_some() {
+        store.spare_memory();
+    }
+    let grant = listen::Grant {
+        upload_bytes_per_second: config.max_upload.map(BitRate::bytes_per_second),
+        inbound_bytes: memory::network(config.max_memory, &params)
+            .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+    };
+    let (network, inbound) = listen::for_run(&config.data_dir, &peer, &params, &config.listen, grant).await?;
     let submitter = Arc::new(Submitter::new(Arc::clone(&chain), identity.signer()));
     onboard::serve(&chain, &submitter, run, &member, &network, &peer).await?;
     let session = Session::start(chain, run, network.clone()).await?;
@@ -186,6 +200,7 @@ async fn start(config: MinerConfig, gauges: Gauges) -> anyhow::Result<Miner> {
     tokio::spawn(observer.run());
     Ok(Miner {
         served_in: None,
+        most_open,
         peer,
         meter,
         gauges,
@@ -313,6 +328,7 @@ impl Miner {
             proofs: self.proofs.clone(),
             meter: self.meter.clone(),
             gauges: self.gauges.clone(),
+            most_open: self.most_open,
         }
     }
 

@@ -1,4 +1,5 @@
-//! `iota-run`: making, looking at, pausing and ending a run, and judging what it has learned.
+//! `iota-run`: making, looking at, changing, pausing and ending a run, judging what it has learned, and
+//! inviting others.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +18,12 @@ use iota_service::telemetry::{self, Format};
 use iota_worker::identity::coldkey_signer;
 use serde_json::json;
 
+use self::invite::Invite;
+use self::terms::Set;
 use crate::cli::read_checkpoints;
+
+mod invite;
+mod terms;
 
 /// Windows of the held-out text that are judged: as many as validators take.
 const WINDOWS: usize = 256;
@@ -42,8 +48,12 @@ enum Command {
     Resume(Owned),
     /// Make the current epoch the last that trains; a run that still waits ends at once.
     End(Owned),
+    /// Change parameters of a run from its next epoch on.
+    Set(Set),
     /// Measure the held-out loss of a checkpoint.
     Evaluate(Evaluate),
+    /// Write the file by which others join this network.
+    Network(Invite),
 }
 
 #[derive(Args)]
@@ -131,7 +141,9 @@ pub fn main() -> anyhow::Result<()> {
             Command::Pause(args) => control(&args, Call::pause_run, "pauses after its current epoch").await,
             Command::Resume(args) => control(&args, Call::resume_run, "goes on").await,
             Command::End(args) => control(&args, Call::end_run, "ends").await,
+            Command::Set(args) => args.run().await,
             Command::Evaluate(args) => judge(&args),
+            Command::Network(args) => args.run().await,
         }
     })
 }

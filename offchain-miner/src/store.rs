@@ -104,6 +104,8 @@ struct EpochArtefacts {
 struct Inner {
     epochs: BTreeMap<Epoch, EpochArtefacts>,
     states: BTreeMap<Epoch, Arc<ServedState>>,
+    /// Whether older states are left on disk until somebody asks.
+    spares_memory: bool,
 }
 
 /// The store. Cheap to clone behind an `Arc`; locks are held for look-ups only, never across IO.
@@ -120,6 +122,11 @@ impl Store {
     pub fn open(dir: &Path) -> anyhow::Result<Arc<Self>> {
         std::fs::create_dir_all(dir).with_context(|| format!("creating data folder {}", dir.display()))?;
         Ok(Arc::new(Self { dir: dir.to_owned(), inner: Mutex::new(Inner::default()) }))
+    }
+
+    /// Leaves older states on disk until somebody asks for one.
+    pub fn spare_memory(&self) {
+        self.inner().spares_memory = true;
     }
 
     /// The miner's data folder.
@@ -320,7 +327,13 @@ impl Store {
     fn serve_state(&self, epoch: Epoch, stage: Stage, outer: OuterState) -> Arc<ServedState> {
         let manifest = outer.manifest();
         let served = Arc::new(ServedState { stage, outer, manifest });
-        self.inner().states.insert(epoch, Arc::clone(&served));
+        let mut inner = self.inner();
+        inner.states.insert(epoch, Arc::clone(&served));
+        if inner.spares_memory {
+            // The newest, which everybody needs, and the one that was asked for last.
+            let newest = inner.states.keys().next_back().copied();
+            inner.states.retain(|kept, _| Some(*kept) == newest || *kept == epoch);
+        }
         served
     }
 

@@ -125,3 +125,18 @@ fn a_damaged_file_is_as_good_as_none() {
     assert!(again.state(EPOCH).is_none());
     assert_eq!(*again.log(EPOCH).unwrap(), [2]);
 }
+
+#[test]
+fn a_store_that_spares_memory_holds_the_newest_state_and_the_last_asked_for() {
+    let (_dir, store) = opened();
+    store.spare_memory();
+    for epoch in 1..=4 {
+        store.put_state(Epoch(epoch), Stage(1), outer(f32::from(u8::try_from(epoch).unwrap()))).unwrap();
+    }
+    let held = |store: &Store| store.inner().states.keys().copied().collect::<Vec<_>>();
+    assert_eq!(held(&store), [Epoch(4)]);
+    assert_eq!(store.state(Epoch(2)).unwrap().outer.weights, outer(2.0).weights, "read from disk");
+    assert_eq!(held(&store), [Epoch(2), Epoch(4)]);
+    assert!(store.state(Epoch(3)).is_some());
+    assert_eq!(held(&store), [Epoch(3), Epoch(4)]);
+}

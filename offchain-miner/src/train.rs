@@ -89,6 +89,8 @@ pub struct EpochContext {
     pub meter: WireMeter,
     /// What the operator sees.
     pub gauges: Gauges,
+    /// Samples that may be open here at once.
+    pub most_open: usize,
 }
 
 impl EpochContext {

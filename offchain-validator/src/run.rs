@@ -133,7 +133,8 @@ async fn start(config: ValidatorConfig) -> anyhow::Result<Validator> {
     let dataset = Dataset::open(&config.dataset, Some(params.data.manifest_root))
         .with_context(|| format!("opening data set {}", config.dataset.display()))?;
     let peer = peer_key(&config.data_dir)?;
-    let (network, inbound) = listen::for_run(&config.data_dir, &peer, &params, &config.listen).await?;
+    let grant = listen::Grant::default();
+    let (network, inbound) = listen::for_run(&config.data_dir, &peer, &params, &config.listen, grant).await?;
     let member = onboard::own_member(&chain, run, identity.public(), Role::Validator).await?;
     let submitter = Arc::new(Submitter::new(Arc::clone(&chain), identity.signer()));
     onboard::serve(&chain, &submitter, run, &member, &network, &peer).await?;

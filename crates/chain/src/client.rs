@@ -1,5 +1,6 @@
 //! The connection: connect, check the genesis, follow finalized heads, reconnect, read.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -102,9 +103,12 @@ pub(crate) struct Connection {
     pub(crate) raw: RpcClient,
 }
 
-/// A connection to one node that heals itself. Cheap to share behind an `Arc`.
+/// A connection to one of several nodes that heals itself: when it breaks, the next node is asked. Cheap to
+/// share behind an `Arc`.
 pub struct Chain {
-    url: String,
+    urls: Vec<String>,
+    /// Which of them is connected.
+    current: AtomicUsize,
     genesis: Hash,
     connection: RwLock<Connection>,
 }
@@ -123,24 +127,64 @@ async fn open(url: &str) -> Result<Connection, ChainError> {
     timed.map_err(|reason| ChainError::Connect { url: url.into(), reason })
 }
 
+/// The addresses in a text that separates them by commas.
+#[must_use]
+pub fn endpoints(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|url| !url.is_empty()).map(str::to_owned).collect()
+}
+
+/// Opens a connection to a node and checks that it runs the chain of that genesis, if one is given.
+async fn open_on(url: &str, expected: Option<Hash>) -> Result<(Connection, Hash), ChainError> {
+    let connection = open(url).await?;
+    let got = Hash(connection.client.genesis_hash().0);
+    match expected.filter(|expected| *expected != got) {
+        Some(expected) => Err(ChainError::Genesis { url: url.into(), expected, got }),
+        None => Ok((connection, got)),
+    }
+}
+
 impl Chain {
-    /// Connects once and checks genesis and API version.
+    /// Connects to the first of the nodes that answers, their addresses being separated by commas, and
+    /// checks genesis and API version. A node of another chain is passed over like one that is away, unless
+    /// no other is left.
     ///
     /// # Errors
-    /// `Connect`, `Genesis` when `expected` is given and differs, `ApiVersion`.
-    pub async fn connect(url: &str, expected: Option<Hash>) -> Result<Arc<Self>, ChainError> {
-        let connection = open(url).await?;
-        let genesis = Hash(connection.client.genesis_hash().0);
-        if let Some(expected) = expected.filter(|expected| *expected != genesis) {
-            return Err(ChainError::Genesis { url: url.into(), expected, got: genesis });
+    /// `Connect` of the first node, `Genesis` when `expected` is given and differs, `ApiVersion`.
+    pub async fn connect(nodes: &str, expected: Option<Hash>) -> Result<Arc<Self>, ChainError> {
+        let urls = endpoints(nodes);
+        let mut first = None;
+        for (index, url) in urls.iter().enumerate() {
+            match open_on(url, expected).await {
+                Ok((connection, genesis)) => {
+                    let current = AtomicUsize::new(index);
+                    let connection = RwLock::new(connection);
+                    return Arc::new(Self { urls, current, genesis, connection }).checked().await;
+                }
+                Err(error) => {
+                    if urls.len() > 1 {
+                        tracing::warn!(%error, "node passed over");
+                    }
+                    first.get_or_insert(error);
+                }
+            }
         }
-        let chain = Arc::new(Self { url: url.into(), genesis, connection: RwLock::new(connection) });
-        let got: u32 = chain.at_finalized().await?.call("api_version", &()).await?;
+        let none = || ChainError::Connect { url: nodes.into(), reason: "no address is given".into() };
+        Err(first.unwrap_or_else(none))
+    }
+
+    async fn checked(self: Arc<Self>) -> Result<Arc<Self>, ChainError> {
+        let got: u32 = self.at_finalized().await?.call("api_version", &()).await?;
         if got == API_VERSION {
-            Ok(chain)
+            Ok(self)
         } else {
             Err(ChainError::ApiVersion { got })
         }
+    }
+
+    /// Address of the node that is connected now, or was last.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        self.urls.get(self.current.load(Ordering::Relaxed)).map_or("", String::as_str)
     }
 
     /// Hash of block 0: the chain's identity.
@@ -153,13 +197,18 @@ impl Chain {
         self.connection.read().await.clone()
     }
 
+    /// Connects to the next node of the list; with a single one, to that again. Only a node of the same
+    /// chain is taken.
     async fn reconnect(&self) -> Result<(), ChainError> {
-        let fresh = open(&self.url).await?;
-        let got = Hash(fresh.client.genesis_hash().0);
-        if got != self.genesis {
-            return Err(ChainError::Genesis { url: self.url.clone(), expected: self.genesis, got });
-        }
+        let before = self.current.load(Ordering::Relaxed);
+        let next = before.saturating_add(1).checked_rem(self.urls.len()).unwrap_or(0);
+        // Moved on even if it fails, so that the attempt after this one asks the node after it.
+        self.current.store(next, Ordering::Relaxed);
+        let (fresh, _) = open_on(self.url(), Some(self.genesis)).await?;
         *self.connection.write().await = fresh;
+        if next != before {
+            tracing::info!(node = self.url(), "connected to another node");
+        }
         Ok(())
     }
 
@@ -221,9 +270,13 @@ impl Chain {
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "node unreachable; reconnecting");
-                    if let Err(error) = self.reconnect().await {
-                        tracing::debug!(%error, "reconnect failed");
+                    tracing::warn!(%error, node = self.url(), "node unreachable; reconnecting");
+                    match self.reconnect().await {
+                        Ok(()) => {}
+                        Err(error @ ChainError::Genesis { .. }) => {
+                            tracing::error!(%error, "node passed over")
+                        }
+                        Err(error) => tracing::debug!(%error, "reconnect failed"),
                     }
                     backoff = (backoff * 2).min(MAX_BACKOFF);
                 }
@@ -405,6 +458,24 @@ impl At {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_are_separated_by_commas() {
+        assert_eq!(endpoints("ws://a:1, ws://b:2,,"), ["ws://a:1", "ws://b:2"]);
+        assert_eq!(endpoints("ws://a"), ["ws://a"]);
+        assert!(endpoints(" ").is_empty());
+    }
+
+    #[tokio::test]
+    async fn of_several_silent_nodes_the_first_is_named_and_none_is_asked_for() {
+        let closed = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let (first, second) = (closed(), closed());
+        let nodes = format!("ws://127.0.0.1:{first},ws://127.0.0.1:{second}");
+        let Err(error) = Chain::connect(&nodes, None).await else { panic!("somebody answered") };
+        assert!(error.to_string().contains(&first.to_string()), "{error}");
+        let Err(error) = Chain::connect(",", None).await else { panic!("nobody was asked") };
+        assert!(error.to_string().contains("no address is given"), "{error}");
+    }
 
     #[tokio::test]
     async fn a_node_that_does_not_listen_is_named() {

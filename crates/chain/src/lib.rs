@@ -11,6 +11,7 @@ mod block;
 mod calls;
 mod client;
 mod faucet;
+mod node;
 mod owed;
 mod storage;
 mod submit;
@@ -18,7 +19,7 @@ mod upgrade;
 
 pub use block::{Block, ChainEvent, Content, StorageProof};
 pub use calls::Call;
-pub use client::{At, Chain, ChainError, Head};
+pub use client::{endpoints, At, Chain, ChainError, Head};
 pub use faucet::FaucetError;
 pub use storage::{entry_key, item_key, Funds};
 pub use submit::{Included, KeySigner, SubmitError, Submitter};

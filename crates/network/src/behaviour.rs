@@ -1,6 +1,6 @@
 //! The composed libp2p behaviour and the transports under it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use libp2p::{
     connection_limits::{self, ConnectionLimits},
@@ -16,6 +16,7 @@ use crate::{
     frame::{Budget, FrameBounds},
     gate::Gate,
     handle::StartError,
+    upload::{Pace, Upload},
 };
 
 /// Connections one peer may hold: one each way, the same again while a restart is noticed.
@@ -51,6 +52,8 @@ impl Behaviour {
 
     fn new(config: &NetworkConfig) -> Self {
         let budget = Budget::new(config.inbound_memory_bytes);
+        let upload = config.max_upload_bytes_per_second.map(|rate| Arc::new(Upload::new(rate)));
+        let pace = |lane| Pace::of(upload.clone(), lane);
         let limits = ConnectionLimits::default()
             .with_max_pending_incoming(Some(MAX_PENDING_INBOUND))
             .with_max_established(Some(MAX_CONNECTIONS))
@@ -65,8 +68,8 @@ impl Behaviour {
             gate: Gate::new(config.stranger_connections),
             ping: ping::Behaviour::new(ping),
             identify: identify::Behaviour::new(identify),
-            train: lane_behaviour(config, Lane::Train, &budget),
-            fetch: lane_behaviour(config, Lane::Fetch, &budget),
+            train: lane_behaviour(config, Lane::Train, &budget, pace(Lane::Train)),
+            fetch: lane_behaviour(config, Lane::Fetch, &budget, pace(Lane::Fetch)),
         }
     }
 }
@@ -75,11 +78,13 @@ fn lane_behaviour(
     config: &NetworkConfig,
     lane: Lane,
     budget: &Budget,
+    pace: Pace,
 ) -> request_response::Behaviour<LaneCodec> {
     let bounds = |limit_bytes, budget| FrameBounds { limit_bytes, stall: config.stall_timeout, budget };
     let codec = LaneCodec {
         request: bounds(config.request_limit(lane), Some(budget.clone())),
         answer: bounds(config.answer_limit(lane), None),
+        pace,
     };
     let streams = config.max_inbound_per_peer.saturating_add(config.max_outbound_per_peer);
     let settings = request_response::Config::default()

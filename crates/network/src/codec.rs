@@ -9,6 +9,7 @@ use futures::{AsyncRead, AsyncWrite};
 use libp2p::{request_response, StreamProtocol};
 
 use crate::frame::{read_frame, write_frame, Frame, FrameBounds, FrameError};
+use crate::upload::Pace;
 
 /// What arrives or leaves as a request.
 pub(crate) type Request = Result<Frame, FrameError>;
@@ -18,6 +19,7 @@ pub(crate) type Request = Result<Frame, FrameError>;
 pub(crate) struct LaneCodec {
     pub(crate) request: FrameBounds,
     pub(crate) answer: FrameBounds,
+    pub(crate) pace: Pace,
 }
 
 impl request_response::Codec for LaneCodec {
@@ -44,13 +46,13 @@ impl request_response::Codec for LaneCodec {
         T: AsyncWrite + Unpin + Send,
     {
         let frame = request?;
-        Ok(write_frame(io, &frame.bytes, self.request.limit_bytes).await?)
+        Ok(write_frame(io, &frame.bytes, self.request.limit_bytes, &self.pace).await?)
     }
 
     async fn write_response<T>(&mut self, _: &StreamProtocol, io: &mut T, answer: Vec<u8>) -> io::Result<()>
     where
         T: AsyncWrite + Unpin + Send,
     {
-        Ok(write_frame(io, &answer, self.answer.limit_bytes).await?)
+        Ok(write_frame(io, &answer, self.answer.limit_bytes, &self.pace).await?)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::key::PeerKey;
+use crate::{key::PeerKey, upload::LEAST_RATE};
 
 /// One of the two request-response protocols.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -72,6 +72,8 @@ pub struct NetworkConfig {
     pub inbound_queue: usize,
     /// Bytes of unanswered requests held at any moment, all peers together.
     pub inbound_memory_bytes: usize,
+    /// Bytes a second that all lanes and peers together are sent at most; no limit when absent.
+    pub max_upload_bytes_per_second: Option<u64>,
     /// Connected peers that the chain does not list.
     pub stranger_connections: usize,
     /// Requests a second from all strangers together; the burst is twice that.
@@ -109,6 +111,7 @@ impl NetworkConfig {
             max_outbound_fetch: 32,
             inbound_queue: 512,
             inbound_memory_bytes: 256 << 20,
+            max_upload_bytes_per_second: None,
             stranger_connections: 16,
             stranger_requests_per_second: 8,
             strike_limit: 10,
@@ -123,6 +126,14 @@ impl NetworkConfig {
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.validate_sizes()?;
         self.validate_counts()?;
+        if let Some(rate) = self.max_upload_bytes_per_second.filter(|rate| *rate < LEAST_RATE) {
+            let as_usize = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+            return Err(ConfigError::TooLow {
+                name: "max_upload_bytes_per_second",
+                got: as_usize(rate),
+                least: as_usize(LEAST_RATE),
+            });
+        }
         for (name, value) in [
             ("request_timeout", self.request_timeout),
             ("stall_timeout", self.stall_timeout),
@@ -263,5 +274,9 @@ mod tests {
         check(|c| c.inbound_memory_bytes = c.train_limit_bytes, "inbound_memory_bytes");
         check(|c| c.max_inbound_per_peer = MAX_STREAMS, "max_inbound_per_peer");
         check(|c| c.stall_timeout = Duration::ZERO, "stall_timeout is zero");
+        check(
+            |c| c.max_upload_bytes_per_second = Some(1),
+            "max_upload_bytes_per_second is 1, expected at least",
+        );
     }
 }

@@ -12,6 +12,8 @@ use tokio::{
     time::timeout,
 };
 
+use crate::upload::Pace;
+
 /// Bytes read under one stall deadline, and the first reservation. 64 KiB is one default stream window
 /// quarter: small against the budget, large against the cost of a timer.
 const STEP: usize = 64 << 10;
@@ -165,11 +167,17 @@ where
     Ok(frame)
 }
 
-/// Writes one frame and flushes it.
+/// Writes one frame and flushes it. The length leaves at once, so that a reader who waits for the first
+/// byte hears it; the payload leaves at the lane's pace.
 ///
 /// # Errors
 /// [`FrameError::TooLarge`] before a single byte is written; otherwise the stream's failure.
-pub async fn write_frame<T>(io: &mut T, bytes: &[u8], limit_bytes: usize) -> Result<(), FrameError>
+pub async fn write_frame<T>(
+    io: &mut T,
+    bytes: &[u8],
+    limit_bytes: usize,
+    pace: &Pace,
+) -> Result<(), FrameError>
 where
     T: AsyncWrite + Unpin,
 {
@@ -179,7 +187,16 @@ where
     }
     let Ok(length) = u32::try_from(bytes.len()) else { return Err(too_large) };
     io.write_all(&length.to_le_bytes()).await?;
-    io.write_all(bytes).await?;
+    let step = pace.piece(bytes.len());
+    if step < bytes.len() {
+        io.flush().await?;
+    }
+    let _turn = pace.turn(bytes.len()).await;
+    for piece in bytes.chunks(step) {
+        pace.take(piece.len(), bytes.len()).await;
+        io.write_all(piece).await?;
+        io.flush().await?;
+    }
     io.flush().await?;
     Ok(())
 }
@@ -250,6 +267,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::Lane;
+
+    fn free() -> Pace {
+        Pace::free(Lane::Train)
+    }
 
     fn bounds(limit_bytes: usize) -> FrameBounds {
         FrameBounds { limit_bytes, stall: Duration::from_secs(5), budget: None }
@@ -339,7 +361,7 @@ mod tests {
     #[test]
     fn oversize_payload_is_refused_before_it_is_written() {
         let mut out = Vec::new();
-        let error = now(write_frame(&mut out, &[0; 65], 64)).expect_err("too large");
+        let error = now(write_frame(&mut out, &[0; 65], 64, &free())).expect_err("too large");
         assert!(matches!(error, FrameError::TooLarge { got: 65, limit: 64 }), "{error}");
         assert!(out.is_empty());
     }
@@ -348,7 +370,7 @@ mod tests {
         #[test]
         fn any_payload_reads_back(payload in proptest::collection::vec(any::<u8>(), 0..200_000)) {
             let mut sent = Vec::new();
-            now(write_frame(&mut sent, &payload, 1 << 20)).expect("fits");
+            now(write_frame(&mut sent, &payload, 1 << 20, &free())).expect("fits");
             prop_assert_eq!(sent.len(), payload.len() + PREFIX);
             let frame = now(read_frame(&mut Cursor::new(sent), &bounds(1 << 20))).expect("whole");
             prop_assert_eq!(frame.bytes, payload);

@@ -17,7 +17,8 @@
 //! listed, [`Reply`] dropped) ends with a closed stream, and the asker gets [`RequestError::Refused`].
 //!
 //! Everything is bounded: frames by a limit for each lane, memory of unanswered requests by one byte budget,
-//! requests in flight by counts for each peer, queues by their capacity.
+//! requests in flight by counts for each peer, queues by their capacity, and what is sent by a rate where the
+//! owner of the line gave one.
 
 mod admission;
 mod behaviour;
@@ -32,6 +33,7 @@ mod peers;
 mod stats;
 mod strikes;
 mod swarm_task;
+mod upload;
 
 pub use config::{ConfigError, Lane, NetworkConfig};
 pub use frame::{read_frame, write_frame, Budget, Charge, Frame, FrameBounds, FrameError};
@@ -39,3 +41,4 @@ pub use handle::{Inbound, Network, Reply, ReplyError, RequestClass, RequestError
 pub use key::{peer_id_of, verify, PeerKey, PeerPublic};
 pub use peers::PeerInfo;
 pub use stats::{LaneStats, NetworkStats};
+pub use upload::{Pace, Upload};

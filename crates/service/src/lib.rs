@@ -13,6 +13,7 @@
 //! | [`backoff`] | waiting between attempts |
 //! | [`journal`] | records that survive a crash, files that are never half written |
 //! | [`metrics`] | numbers and facts on a local port |
+//! | [`quantity`] | sizes and rates as people write them |
 //! | [`priority`] | being a good neighbour on a shared machine |
 
 pub mod backoff;
@@ -21,6 +22,7 @@ pub mod journal;
 pub mod keys;
 pub mod metrics;
 pub mod priority;
+pub mod quantity;
 pub mod ss58;
 pub mod stderr;
 pub mod tasks;

@@ -8,6 +8,7 @@ pub mod exchange;
 pub mod fetch;
 pub mod identity;
 pub mod listen;
+pub mod network_file;
 pub mod onboard;
 pub mod segment;
 pub mod session;

@@ -42,6 +42,15 @@ pub async fn start(
     Ok(started)
 }
 
+/// What the owner of a machine grants to the network; what is absent is the network's own choice.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Grant {
+    /// Bytes a second to all peers together.
+    pub upload_bytes_per_second: Option<u64>,
+    /// Bytes of unanswered requests in memory.
+    pub inbound_bytes: Option<usize>,
+}
+
 /// As [`start`], with the message limits of a run.
 ///
 /// # Errors
@@ -51,11 +60,14 @@ pub async fn for_run(
     peer: &PeerKey,
     params: &RunParams,
     configured: &[String],
+    grant: Grant,
 ) -> anyhow::Result<(Network, mpsc::Receiver<Inbound>)> {
     let config = |listen| {
         let mut config = NetworkConfig::new(peer.clone(), listen);
         config.train_limit_bytes = wire::train_limit(params);
         config.fetch_limit_bytes = exchange::FETCH_LIMIT;
+        config.max_upload_bytes_per_second = grant.upload_bytes_per_second;
+        config.inbound_memory_bytes = grant.inbound_bytes.unwrap_or(config.inbound_memory_bytes);
         config
     };
     start(data_dir, config, configured).await

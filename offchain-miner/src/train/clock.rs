@@ -84,7 +84,8 @@ impl TrainEpoch {
     pub(super) async fn fill(&mut self, trainer: &mut Trainer) -> anyhow::Result<()> {
         let Some((rank, n0)) = self.ctx.stage0_rank() else { return Ok(()) };
         let (in_flight, most) = (self.ctx.params.train.in_flight, self.ctx.params.train.max_samples);
-        while self.open() < usize::from(in_flight) && self.next_start < most {
+        let most_open = usize::from(in_flight).min(self.ctx.most_open);
+        while self.open() < most_open && self.next_start < most {
             let Some(sample) = position::sample_of(self.next_start, rank, n0) else { break };
             self.next_start = self.next_start.saturating_add(1);
             self.record(&Record::Started(sample))?;

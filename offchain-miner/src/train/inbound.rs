@@ -17,10 +17,6 @@ use crate::journal::Record;
 use crate::ledger::Part;
 use crate::trainer::{Input, Job, Trainer};
 
-/// Open samples at one stage beyond which it answers `Busy`: each holds one autograd graph, so this
-/// bounds memory; two in flight from each of eight upstream miners fit.
-const MAX_OPEN: usize = 16;
-
 /// Why a hop is not taken.
 #[derive(Debug)]
 pub(super) enum Refusal {
@@ -217,7 +213,7 @@ impl TrainEpoch {
                 _ => self.rebind(&hop.header),
             };
         }
-        if self.open() >= MAX_OPEN {
+        if self.open() >= self.ctx.most_open {
             return Ok(TrainReply::Busy);
         }
         self.record(&Record::Arrived(hop.clone()))?;

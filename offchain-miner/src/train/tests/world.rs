@@ -114,6 +114,7 @@ impl World {
             proofs: self.proofs.clone(),
             meter: WireMeter::default(),
             gauges: Gauges::default(),
+            most_open: crate::memory::MOST_OPEN,
         }
     }
 

@@ -1,0 +1,65 @@
+//! `iota-run network`: writes the file by which others join.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use iota_chain::{endpoints, Chain};
+use iota_protocol::ids::Hash;
+use iota_worker::network_file::NetworkFile;
+
+/// Arguments of `network`.
+#[derive(Args)]
+pub struct Invite {
+    /// WebSocket addresses of nodes, as others reach them, separated by commas.
+    #[arg(long, env = "IOTA_MINER_NODE", default_value = "ws://127.0.0.1:9944")]
+    node: String,
+    /// Name of the network, for people.
+    #[arg(long)]
+    name: String,
+    /// The run that newcomers work for.
+    #[arg(long, default_value_t = 0)]
+    run: u32,
+    /// Address of an explorer's pages.
+    #[arg(long)]
+    explorer: Option<String>,
+    /// Where a node of one's own finds others; what the first node says of itself when absent. May be given
+    /// more than once.
+    #[arg(long)]
+    bootnode: Vec<String>,
+    /// Where to write it.
+    #[arg(long, default_value = "network.toml")]
+    out: PathBuf,
+}
+
+impl Invite {
+    /// Asks every node, and writes the file if all of them run one chain.
+    ///
+    /// # Errors
+    /// When a node is away or runs another chain, or the file is there already.
+    pub async fn run(&self) -> anyhow::Result<()> {
+        let rpc = endpoints(&self.node);
+        let (mut genesis, mut first): (Option<Hash>, Option<_>) = (None, None);
+        for url in &rpc {
+            let chain = Chain::connect(url, genesis).await?;
+            genesis = Some(chain.genesis());
+            first.get_or_insert(chain);
+        }
+        let Some(chain) = first else { anyhow::bail!("--node names no node") };
+        let bootnodes = match self.bootnode.as_slice() {
+            [] => chain.node_addresses().await?,
+            given => given.to_vec(),
+        };
+        let file = NetworkFile {
+            name: self.name.clone(),
+            genesis: chain.genesis().to_string(),
+            run: self.run,
+            rpc,
+            bootnodes,
+            explorer: self.explorer.clone(),
+            faucet: chain.has_faucet().await?,
+        };
+        file.write(&self.out)?;
+        println!("{}: {} nodes of genesis {}", self.out.display(), file.rpc.len(), file.genesis);
+        Ok(())
+    }
+}
