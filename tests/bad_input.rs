@@ -332,6 +332,80 @@ fn workers_refuse_a_node_of_another_chain() {
         assert!(!further.stderr.contains("another chain"), "{}", further.stderr);
         check(&further, &args(&got), &["run 77 does not exist"]);
     }
+    a_network_is_joined_only_if_its_nodes_run_its_chain(&place, &url, (&got, &wrong));
+    a_connection_goes_on_at_the_next_node(&url);
+}
+
+/// On the node of the test above.
+fn a_network_is_joined_only_if_its_nodes_run_its_chain(place: &Place, url: &str, (got, wrong): (&str, &str)) {
+    let (miner, run) = (worker("iota-miner"), worker("iota-run"));
+    place.works(&run, &["network", "--node", url, "--name", "small", "--out", "mine.toml"]);
+    let written = fs::read_to_string(place.path("mine.toml")).unwrap();
+    assert!(written.contains(got) && written.contains("/p2p/"), "{written}");
+    // The same with a node that is away and one that is there.
+    let both = written.replace(&format!("\"{url}\""), &format!("\"ws://127.0.0.1:1\", \"{url}\""));
+    place.file("both.toml", &both);
+    place.works(&miner, &["join", "--network", "both.toml", "--run", "5"]);
+    let config = fs::read_to_string(place.path("miner.toml")).unwrap();
+    for line in [format!("node = \"{url}\""), format!("genesis = \"{got}\""), "run = 5".into()] {
+        assert!(config.lines().any(|own| own == line), "{line} is not in\n{config}");
+    }
+    place.refused(&miner, &["join", "--network", "both.toml"], &["miner.toml", "not overwritten"]);
+    place.file("other.toml", written.replace(got, wrong));
+    place.refused(
+        &miner,
+        &["join", "--network", "other.toml", "--out", "never.toml"],
+        &[url, "another chain", &format!("expected genesis {wrong}"), &format!("got {got}")],
+    );
+    assert!(!place.path("never.toml").exists());
+}
+
+/// A way to a node that can be shut.
+struct Door {
+    url: String,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Door {
+    async fn to(url: &str) -> Self {
+        let there = url.trim_start_matches("ws://").to_owned();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ws://{}", listener.local_addr().unwrap());
+        let task = tokio::spawn(async move {
+            // Dropped with the task, and all connections with it.
+            let mut open = tokio::task::JoinSet::new();
+            while let Ok((mut from, _)) = listener.accept().await {
+                let there = there.clone();
+                open.spawn(async move {
+                    let mut to = tokio::net::TcpStream::connect(there).await?;
+                    tokio::io::copy_bidirectional(&mut from, &mut to).await
+                });
+            }
+        });
+        Self { url, task }
+    }
+}
+
+fn a_connection_goes_on_at_the_next_node(url: &str) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let (first, second) = (Door::to(url).await, Door::to(url).await);
+        let chain = Chain::connect(&format!("{},{}", first.url, second.url), None).await.unwrap();
+        let mut heads = chain.follow();
+        heads.changed().await.unwrap();
+        assert_eq!(chain.url(), first.url);
+        first.task.abort();
+        let deadline = Instant::now() + PATIENCE;
+        while chain.url() != second.url || chain.at_finalized().await.is_err() {
+            assert!(Instant::now() < deadline, "still at {}", chain.url());
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        let seen = heads.borrow_and_update().map(|head| head.number).unwrap();
+        while heads.borrow().map(|head| head.number).unwrap() <= seen {
+            let newer = tokio::time::timeout(PATIENCE, heads.changed()).await;
+            newer.expect("blocks are followed at the next node").unwrap();
+        }
+    });
 }
 
 #[test]

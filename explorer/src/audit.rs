@@ -1,9 +1,10 @@
-//! The emission audit of one epoch: ten invariants, each with what it found (reference: the
+//! The emission audit of one epoch: eleven invariants, each with what it found (reference: the
 //! invariants I1 to I9 of an emission audit, on the timeline of the epoch that follows the trained
-//! one; I10 is about verdicts).
+//! one; I10 is about verdicts, I11 about finality).
 //!
 //! Works on a [`Bundle`] alone, so that the pages and the offline command judge by the same code.
 
+pub mod finality;
 mod issuance;
 mod payment;
 pub mod proof;
@@ -39,7 +40,7 @@ pub struct Side {
 /// What one invariant says about the epoch.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Finding {
-    /// `I1` to `I10`.
+    /// `I1` to `I11`.
     pub id: String,
     /// The invariant in words.
     pub claim: String,
@@ -100,6 +101,7 @@ pub fn audit(bundle: &Bundle) -> Vec<Finding> {
         proof::proven(bundle),
         submissions::reports(bundle),
         rulings::follow(bundle),
+        finality::voted(bundle),
     ]
 }
 

@@ -19,9 +19,10 @@ use serde::{Deserialize, Serialize};
 use crate::look::{number, PALLET};
 use crate::member::Member;
 use crate::store::{EpochRow, EventRow, Reader, StoreError};
+use crate::votes::REACH;
 
 /// Version of the file.
-pub const BUNDLE_VERSION: u16 = 2;
+pub const BUNDLE_VERSION: u16 = 3;
 
 /// An epoch with everything that decided its emission.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -64,6 +65,8 @@ pub struct Bundle {
     pub published: Vec<Published>,
     /// The block that paid, and the proof of what it paid.
     pub proof: Option<Proof>,
+    /// Who signed that block, or one soon after it.
+    pub finality: Option<Finality>,
     /// Hash over all of the above.
     pub digest: Hash,
 }
@@ -184,6 +187,32 @@ pub struct Proof {
     pub nodes: Vec<String>,
 }
 
+/// Votes on a block at or after the one that paid, and where the right to vote comes from.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Finality {
+    /// Hex of the header of block 0.
+    pub genesis_header: String,
+    /// Hex of trie nodes that prove the first voters under its state root.
+    pub genesis_nodes: Vec<String>,
+    /// Every change of the voters up to the block that paid, oldest first.
+    pub handoffs: Vec<Handoff>,
+    /// Hex of the headers after the block that paid, up to the one that was voted on.
+    pub headers: Vec<String>,
+    /// Hex of the justification of the last of them, or of the block that paid if there are none.
+    pub justification: String,
+}
+
+/// A change of the voters.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Handoff {
+    /// Hex of the header that names the next voters.
+    pub header: String,
+    /// Hex of its justification by the voters before.
+    pub justification: String,
+}
+
 impl Bundle {
     /// The digest that the other fields give.
     #[must_use]
@@ -230,6 +259,7 @@ impl Bundle {
                 .map(|row| Published { uid: row.uid, body: hex::encode(row.report.encode()) })
                 .collect(),
             proof: proof(reader, &row)?,
+            finality: row.report.as_ref().map(|report| finality(reader, report.block)).transpose()?.flatten(),
             members: row.members,
             snapshot: row.snapshot,
             scores: row.scores,
@@ -388,4 +418,34 @@ fn proof(reader: &Reader, row: &EpochRow) -> Result<Option<Proof>, StoreError> {
     };
     let hash = iota_protocol::ids::parse_hex32(&block.hash).map_or(Hash::ZERO, Hash);
     Ok(Some(Proof { block: report.block, hash, header: hex::encode(header), nodes: nodes.clone() }))
+}
+
+/// Votes on a block and all that they rest on; `None` while something of it is missing.
+fn finality(reader: &Reader, paid: u32) -> Result<Option<Finality>, StoreError> {
+    let (Some((genesis_header, nodes)), Some((signed, justification))) =
+        (reader.first_voters()?, reader.votes_from(paid, REACH)?)
+    else {
+        return Ok(None);
+    };
+    let handoffs = reader.handoffs_before(paid)?;
+    // A change within the headers is signed by the voters before it, and is then the first with votes.
+    if reader.voters_followed()? <= signed || handoffs.iter().any(|(_, votes)| votes.is_none()) {
+        return Ok(None);
+    }
+    let mut headers = Vec::new();
+    for number in paid.saturating_add(1)..=signed {
+        let Some(header) = reader.header(number)? else { return Ok(None) };
+        headers.push(hex::encode(header));
+    }
+    let handoffs = handoffs.into_iter().map(|(header, votes)| Handoff {
+        header: hex::encode(header),
+        justification: hex::encode(votes.unwrap_or_default()),
+    });
+    Ok(Some(Finality {
+        genesis_header: hex::encode(genesis_header),
+        genesis_nodes: nodes,
+        handoffs: handoffs.collect(),
+        headers,
+        justification: hex::encode(justification),
+    }))
 }

@@ -20,7 +20,7 @@ use crate::config::ExplorerConfig;
 use crate::follow::Indexer;
 use crate::source::Node;
 use crate::store::Store;
-use crate::{reports, web};
+use crate::{reports, votes, web};
 
 /// Time that tasks get to end after Ctrl-C: a block is written in milliseconds, an answer in less.
 const GRACE: Duration = Duration::from_secs(3);
@@ -146,7 +146,8 @@ async fn run(config: ExplorerConfig) -> anyhow::Result<ExitCode> {
     let store = Store::open(&config.data, chain.genesis(), config.from)?;
     let mut supervisor = Supervisor::new();
     let heads = chain.follow();
-    let indexer = Indexer::new(Arc::new(Node(Arc::clone(&chain))), store.clone());
+    let node = Arc::new(Node(Arc::clone(&chain)));
+    let indexer = Indexer::new(Arc::clone(&node), store.clone());
     let served = web::Served::new(store.clone(), indexer.newest(), config.requests_per_second);
     let listener = tokio::net::TcpListener::bind(config.listen).await.with_context(|| {
         format!("cannot serve on {}; choose another address with --listen", config.listen)
@@ -154,6 +155,7 @@ async fn run(config: ExplorerConfig) -> anyhow::Result<ExitCode> {
     tracing::info!(genesis = %chain.genesis(), address = %listener.local_addr()?, "explorer started");
     supervisor.spawn_critical("indexer", indexer.run(heads, supervisor.shutdown()));
     supervisor.spawn_critical("pages", web::serve(listener, served, supervisor.shutdown()));
+    supervisor.spawn("votes", votes::fetch(store.clone(), node, supervisor.shutdown()));
     if config.reports {
         supervisor.spawn("reports", reports::fetch(store, supervisor.shutdown()));
     }

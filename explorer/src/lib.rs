@@ -14,6 +14,7 @@ pub mod member;
 pub mod reports;
 pub mod source;
 pub mod store;
+pub mod votes;
 pub mod web;
 
 #[cfg(test)]

@@ -3,8 +3,11 @@
 //! The clock and the issuance are read at every block. The rest is read only where it can have
 //! changed: at blocks with an event of ours, at the change of an epoch, and after a gap.
 
-use iota_chain::{Block, ChainEvent, Funds, Head};
-use iota_protocol::ids::{Epoch, RunId, Stage};
+use std::collections::BTreeSet;
+
+use iota_chain::{Block, ChainEvent, Funds, Head, Vesting};
+use iota_protocol::court::CourtView;
+use iota_protocol::ids::{AccountKey, Epoch, RunId, Stage};
 use iota_protocol::params::RunParams;
 use iota_protocol::view::{ClockView, EpochReportView, MergeView, RunState, ScoreView, SnapshotView};
 use serde_json::Value as Json;
@@ -58,6 +61,17 @@ pub struct Detail {
     pub members: Vec<Member>,
     /// The current epoch and those before it.
     pub epochs: Vec<EpochLook>,
+    /// What vests and what may be claimed, where an epoch began or was paid.
+    pub holdings: Option<Holdings>,
+}
+
+/// What members have earned and not claimed.
+#[derive(Clone, Debug, Default)]
+pub struct Holdings {
+    /// By member.
+    pub vestings: Vec<Vesting>,
+    /// What may be claimed, by coldkey.
+    pub owed: Vec<(AccountKey, u128)>,
 }
 
 /// One epoch at a block. What the chain has not yet or no more is absent.
@@ -71,6 +85,8 @@ pub struct EpochLook {
     pub snapshot: Option<SnapshotView>,
     /// Commits and reveals.
     pub scores: Vec<ScoreView>,
+    /// Accusations, requests and held pay; `None` where there are none.
+    pub court: Option<CourtView>,
     /// Emission.
     pub report: Option<EpochReportView>,
     /// Sums over accounts and a proof, read in the block that paid the epoch.
@@ -112,7 +128,9 @@ pub async fn look<S: Source>(source: &S, number: u32, known: &Known) -> Read<Loo
         let changed = content.events.iter().any(|event| concerns(event, run));
         let full = before.is_none() || !known.continuous;
         let detail = if full || changed || before != Some(clock.epoch) {
-            Some(detail(source, at, &params, &clock, full).await?)
+            let settled = content.events.iter().any(|e| concerns(e, run) && e.name == "EpochSettled");
+            let begun = full || settled || before != Some(clock.epoch);
+            Some(detail(source, at, &params, &clock, Scope { full, begun }).await?)
         } else {
             None
         };
@@ -133,22 +151,41 @@ pub fn number(fields: &Json, name: &str) -> Option<u32> {
     fields.get(name)?.as_str()?.parse().ok()
 }
 
+/// How much a detail takes in.
+struct Scope {
+    /// Everything that the chain still has, because it is not known what happened before.
+    full: bool,
+    /// An epoch began or was paid.
+    begun: bool,
+}
+
 async fn detail<S: Source>(
     source: &S,
     at: Head,
     params: &RunParams,
     clock: &ClockView,
-    full: bool,
+    scope: Scope,
 ) -> Read<Detail> {
-    let members = source.members(at, clock.run).await?.iter().map(Member::from).collect();
+    let members: Vec<Member> = source.members(at, clock.run).await?.iter().map(Member::from).collect();
+    let holdings = if scope.begun { Some(holdings(source, at, clock.run, &members).await?) } else { None };
     let mut epochs = Vec::new();
     if clock.state != RunState::Waiting {
-        let reach = if full { REPORTS_KEPT } else { RECENT };
+        let reach = if scope.full { REPORTS_KEPT } else { RECENT };
         for number in clock.epoch.0.saturating_sub(reach)..=clock.epoch.0 {
             epochs.push(epoch(source, at, params, clock, Epoch(number)).await?);
         }
     }
-    Ok(Detail { members, epochs })
+    Ok(Detail { members, epochs, holdings })
+}
+
+async fn holdings<S: Source>(source: &S, at: Head, run: RunId, members: &[Member]) -> Read<Holdings> {
+    let vestings = source.vestings(at, run).await?;
+    let owners = members.iter().map(|member| member.coldkey).chain(vestings.iter().map(|own| own.coldkey));
+    let mut owed = Vec::new();
+    for owner in owners.collect::<BTreeSet<_>>() {
+        owed.push((owner, source.owed(at, owner).await?));
+    }
+    Ok(Holdings { vestings, owed })
 }
 
 async fn epoch<S: Source>(
@@ -166,6 +203,7 @@ async fn epoch<S: Source>(
         }
         look.snapshot = source.snapshot(at, run, epoch).await?;
         look.scores = source.scores(at, run, epoch).await?;
+        look.court = Some(source.court(at, run, epoch).await?).filter(|court| !court.is_empty());
     }
     if look.report.as_ref().is_some_and(|report| report.block == at.number) {
         let keys = crate::audit::proof::keys(run, epoch);

@@ -6,7 +6,8 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use iota_chain::{Block, Chain, ChainError, Funds, Head};
+use iota_chain::{Block, Chain, ChainError, Funds, Head, Vesting};
+use iota_protocol::court::CourtView;
 use iota_protocol::ids::{AccountKey, Epoch, Hash, RunId, Stage};
 use iota_protocol::params::RunParams;
 use iota_protocol::view::{ClockView, EpochReportView, MemberView, MergeView, ScoreView, SnapshotView};
@@ -53,10 +54,18 @@ pub trait Source: Send + Sync + 'static {
         run: RunId,
         epoch: Epoch,
     ) -> impl Future<Output = Read<Option<EpochReportView>>> + Send;
+    /// Accusations, requests for evidence and held pay of an epoch.
+    fn court(&self, at: Head, run: RunId, epoch: Epoch) -> impl Future<Output = Read<CourtView>> + Send;
+    /// What members of a run have to lose, those that left included.
+    fn vestings(&self, at: Head, run: RunId) -> impl Future<Output = Read<Vec<Vesting>>> + Send;
+    /// What an account may claim.
+    fn owed(&self, at: Head, account: AccountKey) -> impl Future<Output = Read<u128>> + Send;
     /// Everything that exists.
     fn issuance(&self, at: Head) -> impl Future<Output = Read<u128>> + Send;
     /// Sums over accounts.
     fn funds(&self, at: Head) -> impl Future<Output = Read<Funds>> + Send;
+    /// The votes on a block, where the node keeps them.
+    fn justification(&self, at: Head) -> impl Future<Output = Read<Option<Vec<u8>>>> + Send;
     /// Trie nodes that prove the values under `keys`.
     fn proof(&self, at: Head, keys: Vec<Vec<u8>>) -> impl Future<Output = Read<Vec<Vec<u8>>>> + Send;
 }
@@ -105,12 +114,28 @@ impl Source for Node {
         self.0.at(at).await.report(run, epoch).await
     }
 
+    async fn court(&self, at: Head, run: RunId, epoch: Epoch) -> Read<CourtView> {
+        self.0.at(at).await.court(run, epoch).await
+    }
+
+    async fn vestings(&self, at: Head, run: RunId) -> Read<Vec<Vesting>> {
+        self.0.at(at).await.vestings(run).await
+    }
+
+    async fn owed(&self, at: Head, account: AccountKey) -> Read<u128> {
+        self.0.at(at).await.owed(account).await
+    }
+
     async fn issuance(&self, at: Head) -> Read<u128> {
         self.0.at(at).await.issuance().await
     }
 
     async fn funds(&self, at: Head) -> Read<Funds> {
         self.0.at(at).await.funds(POT).await
+    }
+
+    async fn justification(&self, at: Head) -> Read<Option<Vec<u8>>> {
+        self.0.justification(at.hash).await
     }
 
     async fn proof(&self, at: Head, keys: Vec<Vec<u8>>) -> Read<Vec<Vec<u8>>> {

@@ -6,7 +6,7 @@
 
 mod read;
 mod schema;
-
+mod votes;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -19,6 +19,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use crate::look::Known;
 pub use read::{
     BlockRow, EpochRow, EventRow, LossRow, MemberRow, PayoutRow, Reader, ReportRow, RunRow, SearchHit,
+    VestingRow,
 };
 
 /// How long a reader waits for the writer's checkpoint before it gives up; both take milliseconds.

@@ -4,5 +4,6 @@ mod audit;
 mod browser;
 mod resume;
 mod trie;
+mod votes;
 mod web;
 pub(crate) mod world;

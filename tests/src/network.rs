@@ -13,6 +13,7 @@ use iota_compute::presets;
 use iota_protocol::ids::RunId;
 use iota_protocol::params::RunParams;
 use iota_protocol::work::Role;
+use iota_worker::network_file::NetworkFile;
 
 use crate::disk::SmallDisk;
 use crate::genesis::{self, AUTHORITIES};
@@ -138,8 +139,10 @@ impl Devnet {
             Some(link) => Some(Links::start(link, members.len() + spares.len(), options.seed)?),
             None => None,
         };
-        let (processes, node_url) = start_nodes(&options, &node, &spec, &dir, links.as_ref())?;
+        let (processes, node_urls) = start_nodes(&options, &node, &spec, &dir, links.as_ref())?;
+        let node_url = node_urls.first().cloned().context("a devnet has at least one node")?;
         let chain = connect(&node_url, &processes).await?;
+        invite(&chain, &dir, node_urls).await?;
         let nodes = processes.len();
         let _heads = chain.follow();
         let mut devnet = Self {
@@ -297,7 +300,7 @@ fn start_nodes(
     spec: &Path,
     dir: &Path,
     links: Option<&Links>,
-) -> anyhow::Result<(Vec<Process>, String)> {
+) -> anyhow::Result<(Vec<Process>, Vec<String>)> {
     let ports: Vec<(u16, u16)> = (0..options.authorities)
         .map(|_| Ok::<_, anyhow::Error>((free_port()?, free_port()?)))
         .collect::<Result<_, _>>()?;
@@ -341,7 +344,23 @@ fn start_nodes(
         }
         processes.push(Process::start(&format!("node-{number}"), node.to_owned(), args, dir)?);
     }
-    Ok((processes, format!("ws://{}", SocketAddrV4::new(home(links), rpc_port(0)))))
+    let url = |number| format!("ws://{}", SocketAddrV4::new(home(links), rpc_port(number)));
+    let urls = (0..processes.len()).map(url).collect();
+    Ok((processes, urls))
+}
+
+/// Writes the file by which others join, as `iota-run network` does.
+async fn invite(chain: &Chain, dir: &Path, rpc: Vec<String>) -> anyhow::Result<()> {
+    let file = NetworkFile {
+        name: "devnet".into(),
+        genesis: chain.genesis().to_string(),
+        run: RUN.0,
+        rpc,
+        bootnodes: chain.node_addresses().await?,
+        explorer: None,
+        faucet: chain.has_faucet().await?,
+    };
+    file.write(&dir.join("network.toml"))
 }
 
 /// The address at which nodes answer.

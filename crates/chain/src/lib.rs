@@ -16,6 +16,7 @@ mod owed;
 mod storage;
 mod submit;
 mod upgrade;
+mod vesting;
 
 pub use block::{Block, ChainEvent, Content, StorageProof};
 pub use calls::Call;
@@ -24,3 +25,4 @@ pub use faucet::FaucetError;
 pub use storage::{entry_key, item_key, Funds};
 pub use submit::{Included, KeySigner, SubmitError, Submitter};
 pub use upgrade::{code_hash, UpgradeError};
+pub use vesting::Vesting;

@@ -1,11 +1,21 @@
 //! What a node says of itself and of its chain, for those who invite others or send a call by other ways.
 
+use iota_protocol::ids::Hash;
 use subxt::rpcs::client::rpc_params;
 
 use crate::block::timed;
 use crate::calls::Call;
 use crate::client::{Chain, ChainError};
 use crate::storage::item_key;
+
+/// The engine of GRANDPA's justifications.
+const GRANDPA: [u8; 4] = *b"FRNK";
+
+/// The part of the node's answer that says why a block is final: engines and their bytes.
+#[derive(serde::Deserialize)]
+struct Justified {
+    justifications: Option<Vec<([u8; 4], Vec<u8>)>>,
+}
 
 impl Chain {
     /// Addresses at which other nodes find the connected one, as multiaddresses with its peer id.
@@ -19,6 +29,23 @@ impl Chain {
             addresses.map_err(|error| error.to_string())
         };
         timed("reading the node's addresses".into(), read).await
+    }
+
+    /// The votes by which GRANDPA made a block final, as SCALE bytes, where the node keeps them.
+    ///
+    /// # Errors
+    /// When the node does not answer or does not know the block.
+    pub async fn justification(&self, block: Hash) -> Result<Option<Vec<u8>>, ChainError> {
+        let raw = self.connection().await.raw;
+        let read = async {
+            let hash = block.to_string();
+            let block: Option<Justified> =
+                raw.request("chain_getBlock", rpc_params![hash]).await.map_err(|error| error.to_string())?;
+            let block = block.ok_or("the node does not know the block")?;
+            let all = block.justifications.into_iter().flatten();
+            Ok(all.filter(|(engine, _)| *engine == GRANDPA).map(|(_, votes)| votes).next())
+        };
+        timed(format!("reading the votes on block {block}"), read).await
     }
 
     /// Whether the chain gives first tokens to whoever asks.

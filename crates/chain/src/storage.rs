@@ -98,7 +98,11 @@ impl At {
     }
 
     /// Entries below a prefix after a key, at most a page.
-    async fn page(&self, prefix: &[u8], after: Option<&[u8]>) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ChainError> {
+    pub(crate) async fn page(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ChainError> {
         let at = self.head().hash.0.into();
         let read = async {
             let keys = self.rpc().state_get_keys_paged(prefix, PAGE, after, Some(at)).await;

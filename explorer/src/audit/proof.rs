@@ -1,16 +1,16 @@
 //! I8: what the chain paid stands under the state root of the block that paid it.
 //!
-//! Proven are the stored report and payout table. That the block is final is what the node
-//! says: its GRANDPA justification is not checked yet.
+//! Proven are the stored report and payout table. That the block is final is for `finality` to show.
 
 use blake2::digest::consts::U32;
 use blake2::{Blake2b, Digest};
-use codec::{Compact, Decode, Encode};
+use codec::{Decode, Encode};
 use iota_chain::entry_key;
 use iota_protocol::emission::{EmissionSplit, Terms};
 use iota_protocol::ids::{AccountKey, Epoch, Hash, Incarnation, RunId, Uid};
 use iota_protocol::view::EpochReportView;
 
+use super::finality::Header;
 use super::{paid_at, trie, Finding};
 use crate::bundle::{Bundle, Proof};
 
@@ -24,14 +24,6 @@ pub fn keys(run: RunId, epoch: Epoch) -> Vec<Vec<u8>> {
 #[must_use]
 pub fn blake2_256(bytes: &[u8]) -> [u8; 32] {
     Blake2b::<U32>::digest(bytes).into()
-}
-
-/// The part of a header that is needed.
-#[derive(Decode)]
-struct Header {
-    _parent: [u8; 32],
-    number: Compact<u32>,
-    state_root: [u8; 32],
 }
 
 /// The stored report, as the pallet lays it out.
@@ -61,9 +53,7 @@ pub(super) fn proven(bundle: &Bundle) -> Finding {
     let (Some(proof), Some(report)) = (&bundle.proof, &bundle.report) else {
         return finding.note("no proof was read in the block that paid: the indexer came later");
     };
-    let finding = finding
-        .note("finality of the block is the node's word; its justification is not checked")
-        .side("hash of the block", proof.hash);
+    let finding = finding.side("hash of the block", proof.hash);
     match check(bundle, proof, report) {
         Ok(hash) => finding.side("hash of the header", hash).judged(true),
         Err(reason) => finding.note(reason).judged(false),
@@ -77,8 +67,7 @@ fn check(bundle: &Bundle, proof: &Proof, report: &EpochReportView) -> Result<Has
     if hash != proof.hash {
         return Err(format!("the header hashes to {hash}"));
     }
-    let header =
-        Header::decode(&mut bytes.as_slice()).map_err(|_| "the header does not decode".to_owned())?;
+    let header = Header::read(&bytes).ok_or_else(|| "the header does not decode".to_owned())?;
     if header.number.0 != report.block || proof.block != report.block {
         return Err(format!(
             "the header is of block {}, paid was in block {}",
@@ -121,7 +110,7 @@ fn check(bundle: &Bundle, proof: &Proof, report: &EpochReportView) -> Result<Has
 }
 
 /// Decodes bytes that must be used up.
-fn whole<T: Decode>(mut bytes: &[u8]) -> Option<T> {
+pub(super) fn whole<T: Decode>(mut bytes: &[u8]) -> Option<T> {
     let value = T::decode(&mut bytes).ok()?;
     bytes.is_empty().then_some(value)
 }

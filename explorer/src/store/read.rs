@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use codec::Decode;
-use iota_chain::Funds;
+use iota_chain::{Funds, Vesting};
+use iota_protocol::court::CourtView;
 use iota_protocol::ids::{AccountKey, Epoch, Hash, RunId, Uid};
 use iota_protocol::params::RunParams;
 use iota_protocol::report::Report;
@@ -92,6 +93,21 @@ pub struct EpochRow {
     pub funds: Option<Funds>,
     /// Hex of the trie nodes that prove what it paid.
     pub proof: Option<Vec<String>>,
+    /// Accusations, requests for evidence and held pay, as last seen.
+    pub court: Option<CourtView>,
+}
+
+/// What a member has to lose, as an epoch began.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VestingRow {
+    /// The run.
+    pub run: RunId,
+    /// That epoch.
+    pub epoch: Epoch,
+    /// Its first block.
+    pub at_block: u32,
+    /// By epoch.
+    pub vesting: Vesting,
 }
 
 /// A member as last seen.
@@ -158,11 +174,11 @@ pub struct SearchHit {
     pub path: String,
 }
 
-type Got<T> = Result<T, StoreError>;
+pub(super) type Got<T> = Result<T, StoreError>;
 
 /// One connection that only reads.
 pub struct Reader {
-    connection: Connection,
+    pub(super) connection: Connection,
     path: Arc<PathBuf>,
 }
 
@@ -178,11 +194,11 @@ impl Reader {
         Self { connection, path }
     }
 
-    fn sqlite(&self, cause: rusqlite::Error) -> StoreError {
+    pub(super) fn sqlite(&self, cause: rusqlite::Error) -> StoreError {
         StoreError::Sqlite { path: self.path.to_path_buf(), cause }
     }
 
-    fn rows<T>(
+    pub(super) fn rows<T>(
         &self,
         sql: &str,
         params: impl rusqlite::Params,
@@ -324,9 +340,9 @@ impl Reader {
     fn epochs_where(&self, clause: &str, params: impl rusqlite::Params) -> Got<Vec<EpochRow>> {
         let sql = format!(
             "SELECT epoch, first_block, started_ms, closed_block, closed_ms, clock, members, merges,
-                    snapshot, scores, report, funds, proof FROM epochs {clause}"
+                    snapshot, scores, report, funds, proof, court FROM epochs {clause}"
         );
-        type Documents = [Option<String>; 8];
+        type Documents = [Option<String>; 9];
         let rows = self.rows(&sql, params, |row| {
             let mut documents = Documents::default();
             for (at, document) in documents.iter_mut().enumerate() {
@@ -342,7 +358,7 @@ impl Reader {
             _,
             Documents,
         )| {
-            let [clock, members, merges, snapshot, scores, report, funds, proof] = documents;
+            let [clock, members, merges, snapshot, scores, report, funds, proof, court] = documents;
             Ok(EpochRow {
                 epoch: Epoch(epoch),
                 first_block,
@@ -357,6 +373,7 @@ impl Reader {
                 report: document("epoch report", report)?,
                 funds: document("sum of funds", funds)?,
                 proof: document("proof", proof)?,
+                court: document("record of verdicts", court)?,
             })
         };
         rows.into_iter().map(read).collect()
@@ -390,6 +407,34 @@ impl Reader {
             Ok(MemberRow { run: RunId(run), at_block, present, member })
         };
         rows.into_iter().map(read).collect()
+    }
+
+    /// What members owned by a coldkey have to lose.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn vestings_of(&self, coldkey: &AccountKey) -> Got<Vec<VestingRow>> {
+        let sql =
+            "SELECT run, epoch, at_block, vesting FROM vestings WHERE coldkey = ?1 ORDER BY run, incarnation";
+        let rows = self.rows(sql, [coldkey.to_string()], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get::<_, String>(3)?))
+        })?;
+        let read = |(run, epoch, at_block, vesting): (u32, u32, u32, String)| {
+            let vesting = serde_json::from_str(&vesting)
+                .map_err(|cause| StoreError::Document { what: "record of vesting pay", cause })?;
+            Ok(VestingRow { run: RunId(run), epoch: Epoch(epoch), at_block, vesting })
+        };
+        rows.into_iter().map(read).collect()
+    }
+
+    /// What an account might claim, and the block at which that was read.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn owed(&self, coldkey: &AccountKey) -> Got<Option<(u32, String)>> {
+        let sql = "SELECT at_block, amount FROM owed WHERE coldkey = ?1";
+        let rows = self.rows(sql, [coldkey.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.into_iter().next())
     }
 
     /// Payments to members owned by a coldkey, newest first.

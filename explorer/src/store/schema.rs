@@ -2,7 +2,7 @@
 
 /// Raised with every change of the tables; a file of another layout is refused, not converted, since
 /// everything in it can be read from the chain again.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 pub(super) const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
@@ -16,6 +16,13 @@ CREATE TABLE IF NOT EXISTS blocks (
     has_state INTEGER NOT NULL,
     timestamp_ms INTEGER,
     issuance TEXT
+);
+
+-- Votes on blocks; a handoff is a block that replaces the voters, and may wait for its votes.
+CREATE TABLE IF NOT EXISTS justifications (
+    block INTEGER PRIMARY KEY,
+    handoff INTEGER NOT NULL,
+    justification BLOB
 );
 
 CREATE TABLE IF NOT EXISTS events (
@@ -66,6 +73,8 @@ CREATE TABLE IF NOT EXISTS epochs (
     report TEXT,
     funds TEXT,
     proof TEXT,
+    court TEXT,
+    court_block INTEGER,
     PRIMARY KEY (run, epoch)
 ) WITHOUT ROWID;
 
@@ -82,6 +91,24 @@ CREATE TABLE IF NOT EXISTS members (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS members_by_hotkey ON members (hotkey);
 CREATE INDEX IF NOT EXISTS members_by_coldkey ON members (coldkey);
+
+-- What vests, as an epoch began.
+CREATE TABLE IF NOT EXISTS vestings (
+    run INTEGER NOT NULL,
+    incarnation INTEGER NOT NULL,
+    at_block INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    coldkey TEXT NOT NULL,
+    vesting TEXT NOT NULL,
+    PRIMARY KEY (run, incarnation)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS vestings_by_coldkey ON vestings (coldkey);
+
+CREATE TABLE IF NOT EXISTS owed (
+    coldkey TEXT PRIMARY KEY,
+    at_block INTEGER NOT NULL,
+    amount TEXT NOT NULL
+) WITHOUT ROWID;
 
 CREATE TABLE IF NOT EXISTS payouts (
     run INTEGER NOT NULL,

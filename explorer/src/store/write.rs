@@ -5,13 +5,13 @@
 use iota_chain::ChainEvent;
 use iota_protocol::ids::{Epoch, RunId, Uid};
 use iota_protocol::report::Report;
-use iota_protocol::view::EpochReportView;
+use iota_protocol::view::{ClockView, EpochReportView};
 use rusqlite::{params, OptionalExtension, Transaction, TransactionBehavior};
 use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::{cursor, Store, StoreError};
-use crate::look::{number, Detail, EpochLook, Look, RunLook, PALLET};
+use crate::look::{number, Detail, EpochLook, Holdings, Look, RunLook, PALLET};
 use crate::member::Member;
 
 /// Why one transaction was given up.
@@ -221,6 +221,31 @@ fn put_detail(tx: &Transaction<'_>, block: u32, run: &RunLook, detail: &Detail) 
     for epoch in &detail.epochs {
         put_epoch(tx, block, id, epoch)?;
     }
+    match &detail.holdings {
+        Some(holdings) => put_holdings(tx, block, &run.clock, holdings),
+        None => Ok(()),
+    }
+}
+
+/// Records that are gone from the chain are empty from then on.
+fn put_holdings(tx: &Transaction<'_>, block: u32, clock: &ClockView, holdings: &Holdings) -> Written {
+    let (run, epoch) = (clock.run.0, clock.epoch.0);
+    tx.prepare_cached("DELETE FROM vestings WHERE run = ?1 AND at_block <= ?2")?
+        .execute(params![run, block])?;
+    let mut insert =
+        tx.prepare_cached("INSERT INTO vestings VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING")?;
+    for own in &holdings.vestings {
+        let coldkey = own.coldkey.to_string();
+        insert.execute(params![run, own.incarnation.0, block, epoch, coldkey, json(own)])?;
+    }
+    let mut insert = tx.prepare_cached(
+        "INSERT INTO owed VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET
+           at_block = excluded.at_block, amount = excluded.amount
+         WHERE excluded.at_block >= owed.at_block",
+    )?;
+    for (coldkey, amount) in &holdings.owed {
+        insert.execute(params![coldkey.to_string(), block, amount.to_string()])?;
+    }
     Ok(())
 }
 
@@ -254,8 +279,13 @@ fn put_epoch(tx: &Transaction<'_>, block: u32, run: RunId, look: &EpochLook) -> 
     let merges = look.merges.iter().any(Option::is_some).then(|| json(&look.merges));
     let scores = (!look.scores.is_empty()).then(|| json(&look.scores));
     tx.prepare_cached(
-        "INSERT INTO epochs (run, epoch, merges_block, scores_block, merges, snapshot, scores, report, funds, proof)
-         VALUES (?1, ?2, iif(?4 IS NULL, NULL, ?3), iif(?6 IS NULL, NULL, ?3), ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO UPDATE SET
+        "INSERT INTO epochs (run, epoch, merges_block, scores_block, merges, snapshot, scores, report, funds, proof,
+                             court, court_block)
+         VALUES (?1, ?2, iif(?4 IS NULL, NULL, ?3), iif(?6 IS NULL, NULL, ?3), ?4, ?5, ?6, ?7, ?8, ?9, ?10,
+                 iif(?10 IS NULL, NULL, ?3)) ON CONFLICT DO UPDATE SET
+           court = CASE WHEN court IS NULL OR excluded.court_block >= court_block
+                        THEN COALESCE(excluded.court, court) ELSE court END,
+           court_block = COALESCE(MAX(court_block, excluded.court_block), court_block, excluded.court_block),
            merges = CASE WHEN merges IS NULL OR excluded.merges_block >= merges_block
                          THEN excluded.merges ELSE merges END,
            merges_block = COALESCE(MAX(merges_block, excluded.merges_block), merges_block, excluded.merges_block),
@@ -282,6 +312,7 @@ fn put_epoch(tx: &Transaction<'_>, block: u32, run: RunId, look: &EpochLook) -> 
         look.report.as_ref().map(json),
         look.paid.as_ref().map(|paid| json(&paid.funds)),
         look.paid.as_ref().map(|paid| json(&paid.proof.iter().map(hex::encode).collect::<Vec<_>>())),
+        look.court.as_ref().map(json),
     ])?;
     look.report.as_ref().map_or(Ok(()), |report| put_payouts(tx, run, look.epoch, report))
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use iota_protocol::emission::UNIT;
 use iota_service::ss58;
 use iota_service::tasks::Shutdown;
 use serde_json::Value as Json;
@@ -61,7 +62,7 @@ async fn json(site: &Site, path: &str) -> Json {
 }
 
 /// Every kind of page.
-pub const PAGES: [&str; 12] = [
+pub const PAGES: [&str; 13] = [
     "/",
     "/run/0",
     "/run/0/members",
@@ -70,6 +71,7 @@ pub const PAGES: [&str; 12] = [
     "/run/0/epoch/1",
     "/run/0/epoch/3",
     "/run/0/audit",
+    "/run/0/verdicts",
     "/run/0/epoch/1/audit",
     "/block/60",
     "/search?q=nothing+like+that",
@@ -105,6 +107,46 @@ async fn every_page_is_whole_and_under_the_policy() {
         let answer = get(&site, path).await;
         assert!(answer.head.starts_with("http/1.1 404"), "{path}: {}", answer.head);
         assert!(answer.head.contains("content-security-policy"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn verdicts_and_what_vests_are_shown_as_the_chain_has_them() {
+    let site = site(1_000).await;
+    let judged = json(&site, "/api/v1/runs/0/verdicts").await;
+    assert_eq!(judged["epochs"].as_array().unwrap().len(), 1, "only one epoch had anything to judge");
+    let epoch = &judged["epochs"][0];
+    let accusation = &epoch["accusations"][0];
+    assert_eq!((&epoch["epoch"], &accusation["uid"]), (&Json::from(1), &Json::from(4)));
+    assert_eq!(accusation["guilty_stake"], 1.0);
+    assert!(accusation["outcome"].as_str().unwrap().starts_with("guilty"));
+    assert_eq!(
+        (&epoch["requests"][0]["uid"], &epoch["requests"][0]["again"]),
+        (&Json::from(5), &Json::from(true))
+    );
+    assert_eq!(epoch["pay"][0]["amount"], (7 * UNIT).to_string());
+    for path in ["/run/0/verdicts", "/run/0/epoch/1"] {
+        let page = get(&site, path).await.body;
+        for part in ["Accusations", "forfeited", "Requests for evidence", "lapses", "Pay that was held"] {
+            assert!(page.contains(part), "{path}: {part}");
+        }
+    }
+    assert!(get(&site, "/run/0/epoch/0").await.body.contains("Nobody was accused"));
+
+    let members = json(&site, "/api/v1/runs/0/members").await;
+    let owner = members["members"][0]["coldkey"].as_str().unwrap().to_owned();
+    let account = json(&site, &format!("/api/v1/accounts/{owner}")).await;
+    let vesting = account["vesting"].as_array().unwrap();
+    assert_eq!(vesting.len(), 2, "the owner of uid 0 has uid 1, too");
+    assert_eq!(vesting[0]["vested"], (2 * UNIT).to_string());
+    assert_eq!(vesting[0]["unvested"], (3 * UNIT).to_string());
+    assert_eq!(vesting[0]["by_epoch"], serde_json::json!([[4, (3 * UNIT).to_string()]]));
+    let claimable = &account["claimable"];
+    let block = claimable["at_block"].as_u64().unwrap();
+    assert_eq!(claimable["amount"], (u128::from(block) * UNIT).to_string());
+    let page = get(&site, &format!("/account/{owner}")).await.body;
+    for part in ["May be claimed", "What vests", "free from epoch 9", "By epoch, uid 0"] {
+        assert!(page.contains(part), "{part}");
     }
 }
 
@@ -217,7 +259,7 @@ async fn audit_and_bundle_are_served() {
     let site = site(1_000).await;
     let audit = json(&site, "/api/v1/runs/0/epochs/1/audit").await;
     assert_eq!(audit["verdict"], "pass");
-    assert_eq!(audit["findings"].as_array().unwrap().len(), 10);
+    assert_eq!(audit["findings"].as_array().unwrap().len(), 11);
     let answer = get(&site, "/api/v1/runs/0/epochs/1/bundle").await;
     assert!(answer.head.contains("attachment; filename=\"iota-run-0-epoch-1.json\""), "{}", answer.head);
     let dir = tempfile::tempdir().unwrap();

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use codec::{Compact, Encode};
-use iota_chain::{entry_key, Block, ChainError, ChainEvent, Content, Funds, Head};
+use iota_chain::{entry_key, Block, ChainError, ChainEvent, Content, Funds, Head, Vesting};
 use iota_protocol::clasp::{mean_z, MinerEffect, Observation};
 use iota_protocol::consensus::bonds::BondRow;
+use iota_protocol::court::{AccusationView, CourtView, RequestView};
 use iota_protocol::emission::{payouts_root, settle, Terms, UNIT};
 use iota_protocol::ids::{AccountKey, Epoch, Hash, Incarnation, RunId, Sample, Stage, Uid};
 use iota_protocol::params::*;
@@ -18,6 +19,8 @@ use iota_protocol::work::*;
 use serde_json::{json, Value as Json};
 
 use super::trie::Trie;
+use super::votes;
+use crate::audit::finality::voters_key;
 use crate::audit::proof::{blake2_256, StoredPayment, StoredReport};
 use crate::source::{Read, Source};
 
@@ -109,6 +112,7 @@ struct Built {
     block: Block,
     state: State,
     nodes: Vec<Vec<u8>>,
+    votes: Option<Vec<u8>>,
 }
 
 /// The chain, and how it misbehaves.
@@ -355,7 +359,10 @@ impl World {
     }
 
     fn seal(&mut self, number: u32, state: &State, events: Vec<(&'static str, Json)>) {
-        let mut entries = vec![(b"some other key of the state".to_vec(), vec![1, 2, 3])];
+        let mut entries = vec![
+            (b"some other key of the state".to_vec(), vec![1, 2, 3]),
+            (voters_key(), votes::voters(votes::set_at(number)).encode()),
+        ];
         for (epoch, report) in &state.reports {
             let stored = StoredReport {
                 block: report.block,
@@ -380,7 +387,7 @@ impl World {
         }
         let Trie { root, nodes } = Trie::build(entries);
         let parent = self.blocks.last().map_or(Hash::ZERO, |built| built.block.head.hash);
-        let header = (parent, Compact(number), root, Hash([8; 32]), Vec::<u8>::new()).encode();
+        let header = (parent, Compact(number), root, Hash([8; 32]), votes::digest(number)).encode();
         let head = Head { number, hash: Hash(blake2_256(&header)) };
         let events = (0u32..).zip(events).map(|(index, (name, fields))| ChainEvent {
             index,
@@ -393,8 +400,9 @@ impl World {
             timestamp_ms: if number == 0 { 0 } else { START_MS + u64::from(number) * 1_000 },
             events: events.collect(),
         };
+        let votes = votes::are_kept(number).then(|| votes::justification(head, votes::set_at(number)));
         let block = Block { head, parent, state_root: Hash(root), header, content: Some(content) };
-        self.blocks.push(Built { block, state: state.clone(), nodes });
+        self.blocks.push(Built { block, state: state.clone(), nodes, votes });
     }
 
     fn gone(what: &str) -> ChainError {
@@ -498,6 +506,39 @@ fn merge_step(
     }
 }
 
+fn judged() -> CourtView {
+    let (guilty, silent) = (Uid(4), Uid(5));
+    let accusation = AccusationView {
+        uid: guilty,
+        incarnation: Incarnation(4),
+        segment: 3,
+        accuser: Uid(6),
+        accuser_incarnation: Incarnation(6),
+        evidence: Hash([9; 32]),
+        deposit: 10 * UNIT,
+        votes: vec![(Uid(6), true), (Uid(7), true)],
+        verdict: Some(true),
+    };
+    let request = RequestView {
+        uid: silent,
+        incarnation: Incarnation(5),
+        again: true,
+        wanted: Hash([8; 32]),
+        askers: vec![Uid(6), Uid(7)],
+        quorum: true,
+        answer: None,
+    };
+    let held =
+        Payout { uid: silent, incarnation: Incarnation(5), coldkey: AccountKey([5; 32]), amount: 7 * UNIT };
+    CourtView {
+        accusations: vec![accusation],
+        gated: vec![(guilty, Incarnation(4))],
+        requests: vec![request],
+        held: vec![held],
+        audits: Vec::new(),
+    }
+}
+
 /// What both validators find: miner 4 does harm in epoch 1.
 pub fn validator_report(epoch: Epoch, uid: Uid) -> Report {
     let stages = stages();
@@ -593,6 +634,37 @@ impl Source for World {
         Ok(self.read(at)?.state.reports.get(&epoch).cloned())
     }
 
+    /// In epoch 1 miner 4 is accused and found guilty; miner 5 is asked for evidence twice and loses its pay.
+    async fn court(&self, at: Head, _: RunId, epoch: Epoch) -> Read<CourtView> {
+        let clock = &self.read(at)?.state.clock;
+        Ok(if epoch == Epoch(1) && clock.epoch == Epoch(2) { judged() } else { CourtView::default() })
+    }
+
+    /// Everybody who was paid has as much to come in each of the next two epochs.
+    async fn vestings(&self, at: Head, _: RunId) -> Read<Vec<Vesting>> {
+        let state = &self.read(at)?.state;
+        let now = state.clock.epoch;
+        let of = |payout: &Payout| Vesting {
+            incarnation: payout.incarnation,
+            coldkey: payout.coldkey,
+            parts: vec![(now, 2 * UNIT), (now.next(), 3 * UNIT)],
+            entry: UNIT,
+            entry_until: Some(Epoch(9)),
+        };
+        Ok(state
+            .reports
+            .values()
+            .next_back()
+            .into_iter()
+            .flat_map(|report| &report.payouts)
+            .map(of)
+            .collect())
+    }
+
+    async fn owed(&self, at: Head, _: AccountKey) -> Read<u128> {
+        Ok(u128::from(self.read(at)?.block.head.number) * UNIT)
+    }
+
     async fn issuance(&self, at: Head) -> Read<u128> {
         Ok(self.read(at)?.state.issuance)
     }
@@ -600,6 +672,10 @@ impl Source for World {
     async fn funds(&self, at: Head) -> Read<Funds> {
         let state = &self.read(at)?.state;
         Ok(Funds { accounts: 12, balances: Some(state.issuance), pot: state.owed + 1_000, owed: state.owed })
+    }
+
+    async fn justification(&self, at: Head) -> Read<Option<Vec<u8>>> {
+        Ok(self.read(at)?.votes.clone())
     }
 
     async fn proof(&self, at: Head, _: Vec<Vec<u8>>) -> Read<Vec<Vec<u8>>> {

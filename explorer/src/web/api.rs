@@ -15,16 +15,17 @@ use super::{model, Failure, Served};
 use crate::bundle::Bundle;
 
 /// Every path with what it answers.
-pub(super) const PATHS: [(&str, &str); 11] = [
+pub(super) const PATHS: [(&str, &str); 12] = [
     ("/api/v1/status", "Where the index and all runs stand"),
     ("/api/v1/live", "Server-sent events: the status after every block"),
     ("/api/v1/runs/{run}", "A run: stages, epochs, losses, throughput"),
     ("/api/v1/runs/{run}/members", "Members with samples, CLASP, scores and pay of the newest paid epoch"),
+    ("/api/v1/runs/{run}/verdicts", "Accusations with votes, requests for evidence, held and lapsed pay"),
     (
         "/api/v1/runs/{run}/epochs/{epoch}",
         "An epoch: windows, miners, validators, agreement, pathways, payments, events",
     ),
-    ("/api/v1/runs/{run}/epochs/{epoch}/audit", "The ten invariants of an epoch's emission"),
+    ("/api/v1/runs/{run}/epochs/{epoch}/audit", "The eleven invariants of an epoch's emission"),
     ("/api/v1/runs/{run}/epochs/{epoch}/bundle", "Everything that verify-epoch needs, as one file"),
     ("/api/v1/accounts/{account}", "An account, by address or 64 hex digits"),
     ("/api/v1/blocks/{block}", "A block and its events"),
@@ -37,6 +38,7 @@ pub(super) fn routes() -> Router<Served> {
         .route("/api/v1/status", get(status))
         .route("/api/v1/runs/{run}", get(run))
         .route("/api/v1/runs/{run}/members", get(members))
+        .route("/api/v1/runs/{run}/verdicts", get(verdicts))
         .route("/api/v1/runs/{run}/epochs/{epoch}", get(epoch))
         .route("/api/v1/runs/{run}/epochs/{epoch}/audit", get(audit))
         .route("/api/v1/runs/{run}/epochs/{epoch}/bundle", get(bundle))
@@ -75,6 +77,10 @@ async fn run(State(served): State<Served>, Path(run): Path<u32>) -> Result<Respo
 
 async fn members(State(served): State<Served>, Path(run): Path<u32>) -> Result<Response, Failure> {
     Ok(found(served.read(move |reader| model::members(reader, RunId(run))).await?))
+}
+
+async fn verdicts(State(served): State<Served>, Path(run): Path<u32>) -> Result<Response, Failure> {
+    Ok(found(served.read(move |reader| model::verdicts(reader, RunId(run))).await?))
 }
 
 async fn epoch(State(served): State<Served>, Path((run, id)): Path<(u32, u32)>) -> Result<Response, Failure> {

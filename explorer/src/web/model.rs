@@ -17,11 +17,13 @@ mod account;
 mod agreement;
 mod epoch;
 mod members;
+mod verdicts;
 
-pub(super) use account::{account, parse_account, search};
+pub(super) use account::{account, parse_account, search, Vests};
 pub(super) use agreement::Matrix;
-pub(super) use epoch::{audited, epoch, Audited, EpochPage, MinerRow, ValidatorLine};
+pub(super) use epoch::{audited, epoch, Audited, EpochPage, MinerRow, Turn, ValidatorLine};
 pub(super) use members::{members, Clasp, MemberLine};
+pub(super) use verdicts::{verdicts, Accusation, Judged, Pay, Request};
 
 /// Epochs in one list: a year of epochs of an hour fits nearly, and a page of them stays below a
 /// megabyte.

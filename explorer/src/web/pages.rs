@@ -3,6 +3,7 @@
 mod audit;
 mod epoch;
 mod run;
+mod verdicts;
 
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -28,6 +29,7 @@ pub(super) fn routes() -> Router<Served> {
         .merge(run::routes())
         .merge(epoch::routes())
         .merge(audit::routes())
+        .merge(verdicts::routes())
 }
 
 /// A page with status 200.
@@ -174,6 +176,9 @@ async fn of_account(State(served): State<Served>, Path(text): Path<String>) -> R
         dl.figures {
             (figure("Rewards credited", &tokens(&about.paid_total)))
             (figure("Memberships", &html! { (about.members.len()) }))
+            @if let Some(claimable) = &about.claimable {
+                (figure("May be claimed", &html! { (tokens(&claimable.amount)) span.quiet { " as of block " (block(claimable.at_block)) } }))
+            }
         }
         h2 { "Members that it signs for or owns" }
         (table("Memberships", &html! {
@@ -191,6 +196,8 @@ async fn of_account(State(served): State<Served>, Path(text): Path<String>) -> R
                 }
             } }
         }))
+        h2 { "What vests" }
+        (vesting(&about.vesting))
         h2 { "Rewards" }
         (table("Rewards", &html! {
             thead { tr { th scope="col" { "Block" } th scope="col" { "Run" } th scope="col" { "Epoch" } th scope="col" { "uid" } th scope="col" { "Amount" } } }
@@ -208,6 +215,37 @@ async fn of_account(State(served): State<Served>, Path(text): Path<String>) -> R
         (events_table(&about.events))
     };
     Ok(shown("Account", &body))
+}
+
+fn vesting(all: &[model::Vests]) -> Markup {
+    if all.is_empty() {
+        return html! { p.quiet { "Nothing of its members' pay waits to vest." } };
+    }
+    html! {
+        p { "A miner's pay vests in equal parts, one with each epoch. What has not vested is lost if the miner is found guilty. What has vested is released with its next pay, or by " code { "iota-miner claim" } "." }
+        (table("What vests, as the epoch named began", &html! {
+            thead { tr { th scope="col" { "Run" } th scope="col" { "uid" } th scope="col" { "As of epoch" } th scope="col" { "Vested" } th scope="col" { "Not vested" } th scope="col" { "On hold since registration" } } }
+            tbody { @for own in all {
+                tr {
+                    td.num { (own.run) }
+                    td.num { (maybe(own.uid, |uid| html! { (uid) })) }
+                    td.num { a href=(format!("/run/{}/epoch/{}", own.run, own.at_epoch)) { (own.at_epoch) } span.quiet { " block " (block(own.at_block)) } }
+                    td { (tokens(&own.vested)) }
+                    td { (tokens(&own.unvested)) }
+                    td { (tokens(&own.entry)) @if let Some(until) = own.entry_until { span.quiet { " free from epoch " (until) } } }
+                }
+            } }
+        }))
+        @for own in all.iter().filter(|own| !own.by_epoch.is_empty()) {
+            details {
+                summary { "By epoch, uid " (maybe(own.uid, |uid| html! { (uid) })) " of run " (own.run) }
+                (table("What vests in each coming epoch", &html! {
+                    thead { tr { th scope="col" { "Epoch" } th scope="col" { "Vests" } } }
+                    tbody { @for (epoch, part) in &own.by_epoch { tr { td.num { (epoch) } td { (tokens(part)) } } } }
+                }))
+            }
+        }
+    }
 }
 
 async fn of_block(State(served): State<Served>, Path(number): Path<String>) -> Result<Response, Failure> {
@@ -251,6 +289,7 @@ fn run_links(run: RunId, here: &str) -> Markup {
     let links = [
         ("Loss and stages", base.clone()),
         ("Members", format!("{base}/members")),
+        ("Verdicts", format!("{base}/verdicts")),
         ("Emission audit", format!("{base}/audit")),
     ];
     html! {

@@ -6,7 +6,7 @@ use iota_service::ss58;
 use serde::Serialize;
 
 use super::{Got, MAX_EVENTS};
-use crate::store::{EventRow, PayoutRow, Reader, SearchHit};
+use crate::store::{EventRow, MemberRow, PayoutRow, Reader, SearchHit, VestingRow};
 
 /// An account.
 #[derive(Serialize)]
@@ -15,8 +15,58 @@ pub(in crate::web) struct Account {
     pub hex: String,
     pub members: Vec<Membership>,
     pub paid_total: String,
+    pub claimable: Option<Claimable>,
+    pub vesting: Vec<Vests>,
     pub payouts: Vec<PayoutRow>,
     pub events: Vec<EventRow>,
+}
+
+/// What the account might claim when that was read last.
+#[derive(Serialize)]
+pub(in crate::web) struct Claimable {
+    pub amount: String,
+    pub at_block: u32,
+}
+
+/// What one member of the account has earned and not yet got, as an epoch began.
+#[derive(Serialize)]
+pub(in crate::web) struct Vests {
+    pub run: RunId,
+    pub uid: Option<Uid>,
+    pub incarnation: u32,
+    pub at_epoch: Epoch,
+    pub at_block: u32,
+    /// Vested, and not yet released to be claimed.
+    pub vested: String,
+    /// Lost if the member is found guilty.
+    pub unvested: String,
+    /// What vests in each coming epoch.
+    pub by_epoch: Vec<(Epoch, String)>,
+    /// On hold since the registration.
+    pub entry: String,
+    pub entry_until: Option<Epoch>,
+}
+
+impl Vests {
+    fn of(row: VestingRow, members: &[MemberRow]) -> Self {
+        let own = row.vesting;
+        let (vested, coming): (Vec<_>, Vec<_>) =
+            own.parts.into_iter().partition(|(epoch, _)| *epoch <= row.epoch);
+        let sum = |parts: &[(Epoch, u128)]| parts.iter().map(|(_, part)| part).sum::<u128>().to_string();
+        let member = members.iter().find(|m| m.run == row.run && m.member.incarnation == own.incarnation);
+        Self {
+            run: row.run,
+            uid: member.map(|row| row.member.uid),
+            incarnation: own.incarnation.0,
+            at_epoch: row.epoch,
+            at_block: row.at_block,
+            vested: sum(&vested),
+            unvested: sum(&coming),
+            by_epoch: coming.iter().map(|(epoch, part)| (*epoch, part.to_string())).collect(),
+            entry: own.entry.to_string(),
+            entry_until: own.entry_until,
+        }
+    }
 }
 
 /// A member that the account signs for or owns.
@@ -36,7 +86,10 @@ pub(in crate::web) struct Membership {
 pub(in crate::web) fn account(reader: &Reader, key: &AccountKey) -> Got<Account> {
     let payouts = reader.payouts_to(key, u32::MAX)?;
     let total: u128 = payouts.iter().map(|payout| payout.amount).sum();
-    let members = reader.memberships(key)?.into_iter().map(|row| Membership {
+    let rows = reader.memberships(key)?;
+    let vesting = reader.vestings_of(key)?.into_iter().map(|row| Vests::of(row, &rows)).collect();
+    let claimable = reader.owed(key)?.map(|(at_block, amount)| Claimable { amount, at_block });
+    let members = rows.into_iter().map(|row| Membership {
         run: row.run,
         uid: row.member.uid,
         incarnation: row.member.incarnation.0,
@@ -52,6 +105,8 @@ pub(in crate::web) fn account(reader: &Reader, key: &AccountKey) -> Got<Account>
         hex: key.to_string(),
         members: members.collect(),
         paid_total: total.to_string(),
+        claimable,
+        vesting,
         payouts: payouts.into_iter().take(MAX_EVENTS as usize).collect(),
         events: reader.events_of(key, MAX_EVENTS)?,
     })

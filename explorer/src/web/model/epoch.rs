@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::agreement::{matrices, Matrix};
 use super::members::Clasp;
+use super::verdicts::{judged, Judged};
 use super::{epoch_lines, EpochLine, Got, MAX_EVENTS};
 use crate::audit::{audit, verdict, Finding, Status};
 use crate::bundle::Bundle;
@@ -27,6 +28,7 @@ pub(in crate::web) struct EpochPage {
     pub flow: Vec<Flow>,
     pub payouts: Vec<Paid>,
     pub split: Option<Split>,
+    pub judged: Judged,
     pub events: Vec<EventRow>,
 }
 
@@ -43,11 +45,34 @@ pub(in crate::web) struct Window {
 pub(in crate::web) struct ValidatorLine {
     pub uid: Uid,
     pub stake: String,
-    pub committed: bool,
-    pub revealed: bool,
+    pub committed: Turn,
+    pub revealed: Turn,
     pub report_root: Option<Hash>,
     pub report_at_hand: bool,
     pub audits: Vec<AuditRow>,
+}
+
+/// Whether a validator did what its window was for.
+#[derive(Serialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(rename_all = "kebab-case", tag = "state")]
+pub(in crate::web) enum Turn {
+    /// It did.
+    Done,
+    /// It has time until this block, or the window has not opened.
+    Open { until: Option<u32> },
+    /// The window closed without it.
+    Missed,
+}
+
+impl Turn {
+    /// `end` is the first block after the window, if the window is known; `newest` the newest block.
+    fn of(done: bool, end: Option<u32>, newest: u32) -> Self {
+        match end {
+            _ if done => Self::Done,
+            Some(end) if newest.saturating_add(1) >= end => Self::Missed,
+            end => Self::Open { until: end.map(|end| end.saturating_sub(1)) },
+        }
+    }
 }
 
 /// An audit that a validator published.
@@ -117,6 +142,12 @@ pub(in crate::web) fn epoch(reader: &Reader, run: RunId, id: Epoch) -> Got<Optio
     };
     let reports = reader.reports(run, id)?;
     let windows = row.clock.as_ref().map_or_else(Vec::new, |clock| windows(&about, clock));
+    let judged = judged(reader, run, &row)?;
+    // Rows are due in the first part of the epoch after.
+    let scoring = reader.epoch(run, id.next())?.and_then(|next| next.clock);
+    let scoring = scoring.map(|clock| clock.schedule(&about.params));
+    let ends =
+        (scoring.as_ref().map(|s| s.score_commit().end), scoring.as_ref().map(|s| s.score_reveal().end));
     let payouts = row.report.iter().flat_map(|report| &report.payouts).map(|payout| Paid {
         uid: payout.uid,
         coldkey: ss58::encode(&payout.coldkey.0),
@@ -126,12 +157,13 @@ pub(in crate::web) fn epoch(reader: &Reader, run: RunId, id: Epoch) -> Got<Optio
         run,
         line,
         windows,
-        validators: validator_lines(&row, &reports),
+        validators: validator_lines(&row, &reports, ends, about.at_block),
         miners: miner_rows(&row, &reports),
         matrices: matrices(&row),
         flow: flow(&reports),
         payouts: payouts.collect(),
         split: row.report.as_ref().map(Split::of),
+        judged,
         events: reader.events_of_epoch(run, id, MAX_EVENTS)?,
     }))
 }
@@ -148,7 +180,12 @@ fn windows(run: &RunRow, clock: &iota_protocol::view::ClockView) -> Vec<Window> 
         .collect()
 }
 
-fn validator_lines(row: &EpochRow, reports: &[ReportRow]) -> Vec<ValidatorLine> {
+fn validator_lines(
+    row: &EpochRow,
+    reports: &[ReportRow],
+    (commit_end, reveal_end): (Option<u32>, Option<u32>),
+    newest: u32,
+) -> Vec<ValidatorLine> {
     let permitted = row.snapshot.iter().flat_map(|snapshot| &snapshot.validators);
     let line = |validator: &iota_protocol::view::SnapshotValidator| {
         let score =
@@ -158,8 +195,8 @@ fn validator_lines(row: &EpochRow, reports: &[ReportRow]) -> Vec<ValidatorLine> 
         ValidatorLine {
             uid: validator.uid,
             stake: validator.stake.to_string(),
-            committed: score.is_some(),
-            revealed: score.is_some_and(|score| score.entries.is_some()),
+            committed: Turn::of(score.is_some(), commit_end, newest),
+            revealed: Turn::of(score.is_some_and(|score| score.entries.is_some()), reveal_end, newest),
             report_root: score.and_then(|score| score.report_root),
             report_at_hand: report.is_some(),
             audits: audits.map(|a| AuditRow { uid: a.uid, verdict: a.verdict, events: a.events }).collect(),
@@ -220,4 +257,18 @@ pub(in crate::web) fn audited(reader: &Reader, run: RunId, epoch: Epoch) -> Got<
     let Some(bundle) = Bundle::collect(reader, run, epoch)? else { return Ok(None) };
     let findings = audit(&bundle);
     Ok(Some(Audited { run, epoch, verdict: verdict(&findings), digest: bundle.digest, findings }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_has_missed_a_window_that_is_open() {
+        assert_eq!(Turn::of(false, None, 10), Turn::Open { until: None });
+        assert_eq!(Turn::of(false, Some(13), 10), Turn::Open { until: Some(12) });
+        assert_eq!(Turn::of(false, Some(12), 10), Turn::Open { until: Some(11) }, "block 11 is built next");
+        assert_eq!(Turn::of(false, Some(11), 10), Turn::Missed);
+        assert_eq!(Turn::of(true, Some(1), 10), Turn::Done);
+    }
 }

@@ -8,11 +8,11 @@ use iota_protocol::ids::{Epoch, RunId};
 use iota_protocol::report::Verdict;
 use maud::{html, Markup};
 
-use super::super::model::{self, EpochPage, Matrix, MinerRow, ValidatorLine};
+use super::super::model::{self, EpochPage, Matrix, MinerRow, Turn, ValidatorLine};
 use super::super::page::{account, block, chart, figure, grouped, maybe, nats, short, table, tokens};
 use super::super::{Failure, Served};
 use super::run::clasp;
-use super::{events_table, not_found, shown};
+use super::{events_table, not_found, shown, verdicts};
 
 pub(super) fn routes() -> Router<Served> {
     Router::new().route("/run/{run}/epoch/{epoch}", get(epoch))
@@ -42,6 +42,8 @@ async fn epoch(State(served): State<Served>, Path((run, id)): Path<(u32, u32)>) 
             thead { tr { th scope="col" { "uid" } th scope="col" { "Stake" } th scope="col" { "Committed" } th scope="col" { "Revealed" } th scope="col" { "Report" } th scope="col" { "Audits that it published" } } }
             tbody { @for line in &about.validators { (validator(line)) } }
         }))
+        h2 { "Verdicts" }
+        (verdicts::tables(&about.judged))
         h2 { "Agreement on merged shards" }
         p { "Two miners merge each shard and must come to the same bytes. A cell is the shard that a pair owns." }
         @for matrix in &about.matrices { (agreement(matrix, &source)) }
@@ -105,8 +107,8 @@ fn validator(line: &ValidatorLine) -> Markup {
         tr {
             td.num { (line.uid) }
             td { (tokens(&line.stake)) }
-            td { (yes_or_missed(line.committed)) }
-            td { (yes_or_missed(line.revealed)) }
+            td { (turn(line.committed)) }
+            td { (turn(line.revealed)) }
             td { (maybe(line.report_root.as_ref(), |root| html! { (short(&root.to_string())) @if !line.report_at_hand { " " span.quiet { "not fetched" } } })) }
             td { @for audit in &line.audits {
                 span.field {
@@ -122,8 +124,13 @@ fn validator(line: &ValidatorLine) -> Markup {
     }
 }
 
-fn yes_or_missed(done: bool) -> Markup {
-    html! { @if done { span.badge.good { "yes" } } @else { span.badge.bad { "missed" } } }
+fn turn(turn: Turn) -> Markup {
+    match turn {
+        Turn::Done => html! { span.badge.good { "yes" } },
+        Turn::Missed => html! { span.badge.bad { "missed" } },
+        Turn::Open { until: Some(last) } => html! { span.badge { "until block " (last) } },
+        Turn::Open { until: None } => html! { span.badge { "in the next epoch" } },
+    }
 }
 
 fn agreement(matrix: &Matrix, source: &str) -> Markup {
