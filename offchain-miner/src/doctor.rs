@@ -178,12 +178,12 @@ fn largest_need(params: &RunParams) -> u64 {
 /// Whether what the owner allows is enough for every stage.
 fn limit(config: &MinerConfig, params: &RunParams) -> Finding {
     let Some(allowed) = config.max_memory else { return ok("memory limit", "none is set") };
-    let shares =
-        (0..params.n_stages()).map(|stage| crate::memory::share(Some(allowed), params, Stage(stage)));
-    let (fits, too_small): (Vec<_>, Vec<_>) = shares.partition(Result::is_ok);
+    let stages = (0..params.n_stages()).map(Stage);
+    let open = stages.map(|stage| crate::memory::most_open(Some(allowed), params, stage));
+    let (fits, too_small): (Vec<_>, Vec<_>) = open.partition(Result::is_ok);
     match too_small.into_iter().find_map(Result::err) {
         None => {
-            let open = fits.into_iter().flatten().map(|share| share.open).min().unwrap_or_default();
+            let open = fits.into_iter().flatten().min().unwrap_or_default();
             ok("memory limit", format!("{allowed}: every stage fits with {open} samples in flight or more"))
         }
         Some(error) if fits.is_empty() => fail("memory limit", error.to_string(), "raise max_memory"),
