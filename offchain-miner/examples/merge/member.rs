@@ -18,7 +18,7 @@ use iota_network::{Inbound, Network};
 use iota_protocol::ids::{Epoch, Hash, Stage, Uid};
 use iota_protocol::params::{DataParams, RunParams};
 use iota_protocol::view::MergeView;
-use iota_worker::listen;
+use iota_worker::listen::{self, Grant};
 use iota_worker::session::peers;
 use tokio::sync::{mpsc, watch, Semaphore};
 
@@ -76,7 +76,8 @@ async fn work(folder: &Path, size: Size, uid: u16, rounds: u32) -> anyhow::Resul
     let home = folder.join(format!("member-{uid}-{}", std::process::id()));
     let store = Store::open(&home)?;
     let any_port = ["/ip4/127.0.0.1/tcp/0".to_owned()];
-    let (network, inbound) = listen::for_run(&home, &made_up::peer_key(uid), &params, &any_port).await?;
+    let (network, inbound) =
+        listen::for_run(&home, &made_up::peer_key(uid), &params, &any_port, Grant::default()).await?;
     serve(inbound, &store, Uid(uid));
     say(&network.listen_addresses().await)?;
     let addresses: Vec<String> = hear()?;

@@ -51,6 +51,7 @@ pub fn context(
         proofs,
         meter: WireMeter::default(),
         gauges: Gauges::default(),
+        most_open: iota_miner::memory::MOST_OPEN,
     })
 }
 

@@ -18,7 +18,7 @@ use iota_miner::trainer::Trainer;
 use iota_protocol::ids::{Epoch, Hash, Stage, Uid};
 use iota_protocol::view::{ClockView, RunState};
 use iota_service::metrics::Counter;
-use iota_worker::listen;
+use iota_worker::listen::{self, Grant};
 use iota_worker::session::{peers, RunSnapshot, Views};
 use serde::{Deserialize, Serialize};
 
@@ -63,7 +63,7 @@ async fn work(folder: &Path, stages: u16, stage: Stage) -> anyhow::Result<()> {
     let store = Store::open(&home)?;
     let any_port = ["/ip4/127.0.0.1/tcp/0".to_owned()];
     let (network, mut inbox) =
-        listen::for_run(&home, &made_up::peer_key(stage.0), &params, &any_port).await?;
+        listen::for_run(&home, &made_up::peer_key(stage.0), &params, &any_port, Grant::default()).await?;
     say(&network.listen_addresses().await)?;
     let addresses: Vec<String> = hear()?;
     let stages_of = (0..stages).map(Stage).collect::<Vec<_>>();
