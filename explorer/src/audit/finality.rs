@@ -164,7 +164,7 @@ pub(crate) fn justified(bytes: &[u8], voters: &Voters, set: u64) -> Result<(Head
 }
 
 /// I11.
-pub(super) fn voted(bundle: &Bundle) -> Finding {
+pub(crate) fn voted(bundle: &Bundle) -> Finding {
     let claim = "The block that paid is final by the votes of the chain's voters";
     let finding = Finding::new("I11", claim).at(paid_at(bundle));
     let Some(proof) = &bundle.proof else {

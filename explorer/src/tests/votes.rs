@@ -9,7 +9,7 @@ use iota_protocol::ids::{Epoch, Hash};
 
 use super::audit::indexed;
 use super::world::RUN;
-use crate::audit::finality::{justified, Header, Voters};
+use crate::audit::finality::{justified, voted, Header, Voters};
 use crate::audit::{audit, Status};
 use crate::bundle::Bundle;
 
@@ -182,4 +182,50 @@ async fn voters_that_do_not_follow_from_genesis_are_refused() {
     finality.headers.clear();
     finality.justification = hex::encode(justification(block, 7));
     assert_eq!(finding(&bundle).0, Status::Fail);
+}
+
+/// Flips one bit of each byte of a hex text in turn and says at which it was not noticed.
+fn unnoticed(honest: &Bundle, field: impl Fn(&mut Bundle) -> &mut String) -> Vec<usize> {
+    let bytes = hex::decode(field(&mut honest.clone())).unwrap();
+    let altered = |at: usize| {
+        let mut bytes = bytes.clone();
+        bytes[at] ^= 1 << (at % 8);
+        let mut bundle = honest.clone();
+        *field(&mut bundle) = hex::encode(bytes);
+        voted(&bundle).status
+    };
+    (0..bytes.len()).filter(|at| altered(*at) != Status::Fail).collect()
+}
+
+/// Whoever alters a byte can seal the file anew; every part that finality rests on is checked for itself.
+#[tokio::test]
+async fn every_altered_byte_that_finality_rests_on_is_refused_whatever_the_digest() {
+    fn of(bundle: &mut Bundle) -> &mut crate::bundle::Finality {
+        bundle.finality.as_mut().unwrap()
+    }
+    let honest = bundle(1).await;
+    let parts = honest.finality.clone().unwrap();
+    let none: Vec<usize> = Vec::new();
+    assert_eq!(unnoticed(&honest, |b| &mut of(b).genesis_header), none, "header of block 0");
+    // The made-up node proves more than it was asked for; what no value rests on says nothing.
+    let is_needed = |at: &usize| {
+        let mut bundle = honest.clone();
+        of(&mut bundle).genesis_nodes.remove(*at);
+        voted(&bundle).status == Status::Fail
+    };
+    let needed: Vec<usize> = (0..parts.genesis_nodes.len()).filter(is_needed).collect();
+    assert!(!needed.is_empty());
+    for at in needed {
+        assert_eq!(unnoticed(&honest, |b| &mut of(b).genesis_nodes[at]), none, "node {at} of block 0");
+    }
+    for at in 0..parts.handoffs.len() {
+        assert_eq!(unnoticed(&honest, |b| &mut of(b).handoffs[at].header), none, "header of change {at}");
+        let votes = unnoticed(&honest, |b| &mut of(b).handoffs[at].justification);
+        assert_eq!(votes, none, "votes on change {at}");
+    }
+    for at in 0..parts.headers.len() {
+        assert_eq!(unnoticed(&honest, |b| &mut of(b).headers[at]), none, "header {at} after the payment");
+    }
+    assert_eq!(unnoticed(&honest, |b| &mut of(b).justification), none, "votes");
+    assert_eq!(unnoticed(&honest, |b| &mut b.proof.as_mut().unwrap().header), none, "header that paid");
 }
