@@ -22,7 +22,7 @@ const pages = async () => {
   const run = status.runs[0];
   const epochs = Array.from({ length: run.epoch + 1 }, (_, epoch) => `/run/0/epoch/${epoch}`);
   return [
-    "/", "/run/0", "/run/0/members", "/run/0/members?sort=score&order=desc", ...epochs, "/run/0/audit", "/run/1",
+    "/", "/run/0", "/run/0/members", "/run/0/members?sort=score&order=desc", ...epochs, "/run/0/verdicts", "/run/0/audit", "/run/1",
     "/run/0/epoch/0/audit", `/block/${Math.max(1, status.newest.number - 20)}`, `/account/${members[0].coldkey}`,
     `/account/${hostile}`, "/search?q=1", "/search?q=nothing+like+that", "/api",
   ];

@@ -118,7 +118,15 @@ async fn verdicts_and_what_vests_are_shown_as_the_chain_has_them() {
     let epoch = &judged["epochs"][0];
     let accusation = &epoch["accusations"][0];
     assert_eq!((&epoch["epoch"], &accusation["uid"]), (&Json::from(1), &Json::from(4)));
-    assert_eq!(accusation["guilty_stake"], 1.0);
+    assert_eq!(
+        (&accusation["guilty_stake"], &accusation["about"]),
+        (&Json::from(1.0), &Json::from("segment 3"))
+    );
+    let of_shard = &epoch["accusations"][1];
+    assert_eq!(
+        (&of_shard["about"], &of_shard["outcome"]),
+        (&Json::from("merge shard 3"), &Json::from("open"))
+    );
     assert!(accusation["outcome"].as_str().unwrap().starts_with("guilty"));
     assert_eq!(
         (&epoch["requests"][0]["uid"], &epoch["requests"][0]["again"]),

@@ -8,7 +8,7 @@ use codec::{Compact, Encode};
 use iota_chain::{entry_key, Block, ChainError, ChainEvent, Content, Funds, Head, Vesting};
 use iota_protocol::clasp::{mean_z, MinerEffect, Observation};
 use iota_protocol::consensus::bonds::BondRow;
-use iota_protocol::court::{AccusationView, CourtView, RequestView};
+use iota_protocol::court::{AccusationView, Accused, CourtView, RequestView};
 use iota_protocol::emission::{payouts_root, settle, Terms, UNIT};
 use iota_protocol::ids::{AccountKey, Epoch, Hash, Incarnation, RunId, Sample, Stage, Uid};
 use iota_protocol::params::*;
@@ -519,6 +519,12 @@ fn judged() -> CourtView {
         votes: vec![(Uid(6), true), (Uid(7), true)],
         verdict: Some(true),
     };
+    let of_shard = AccusationView {
+        segment: Accused::Shard(3).number(),
+        votes: vec![(Uid(6), true)],
+        verdict: None,
+        ..accusation.clone()
+    };
     let request = RequestView {
         uid: silent,
         incarnation: Incarnation(5),
@@ -531,7 +537,7 @@ fn judged() -> CourtView {
     let held =
         Payout { uid: silent, incarnation: Incarnation(5), coldkey: AccountKey([5; 32]), amount: 7 * UNIT };
     CourtView {
-        accusations: vec![accusation],
+        accusations: vec![accusation, of_shard],
         gated: vec![(guilty, Incarnation(4))],
         requests: vec![request],
         held: vec![held],

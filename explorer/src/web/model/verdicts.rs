@@ -1,7 +1,7 @@
 //! Judging, epoch by epoch: who was accused by whom, how it was voted, whose evidence was asked for, and what
 //! became of the pay.
 
-use iota_protocol::court::{AccusationView, CourtView, RequestView};
+use iota_protocol::court::{AccusationView, Accused, CourtView, RequestView};
 use iota_protocol::ids::{Epoch, Hash, RunId, Uid};
 use iota_protocol::view::SnapshotView;
 use serde::Serialize;
@@ -48,8 +48,10 @@ pub(in crate::web) struct Judged {
 #[derive(Serialize)]
 pub(in crate::web) struct Accusation {
     pub uid: Uid,
-    /// First local step of the segment.
+    /// The number under which the chain keeps it.
     pub segment: u32,
+    /// What that number names: a segment by its first local step, or a merge shard.
+    pub about: String,
     pub accuser: Uid,
     pub deposit: String,
     pub evidence: Hash,
@@ -141,6 +143,7 @@ fn accusation(own: &AccusationView, snapshot: Option<&SnapshotView>, events: &[E
     Accusation {
         uid: own.uid,
         segment: own.segment,
+        about: Accused::of(own.segment).to_string(),
         accuser: own.accuser,
         deposit: own.deposit.to_string(),
         evidence: own.evidence,

@@ -23,7 +23,7 @@ async fn verdicts(State(served): State<Served>, Path(run): Path<u32>) -> Result<
     let body = html! {
         h1 { "Verdicts in run " (run) }
         (run_links(RunId(run), "Verdicts"))
-        p { "A validator that finds wrong work accuses its miner behind a deposit. The others repeat the same piece of work and vote. Two thirds of the stake decide: a guilty miner is not paid for the epoch and loses what had not vested; an innocent one costs the accuser its deposit. A miner whose evidence more than half of the stake cannot get is not accused: its pay is held, and lapses if it stays so for a second epoch." }
+        p { "A validator that finds wrong work accuses its miner behind a deposit. The others repeat the same piece of training or merging and vote. Two thirds of the stake decide: a guilty miner is not paid for the epoch and loses what had not vested; an innocent one costs the accuser its deposit. A miner whose evidence more than half of the stake cannot get is not accused: its pay is held, and lapses if it stays so for a second epoch." }
         @if found.epochs.is_empty() { p.quiet { "Nobody was accused, and nobody's evidence was asked for." } }
         @for judged in &found.epochs {
             h2 { a href=(format!("/run/{run}/epoch/{}", judged.epoch)) { "Epoch " (judged.epoch) } }
@@ -52,11 +52,11 @@ fn accusations(all: &[Accusation]) -> Markup {
     table(
         "Accusations",
         &html! {
-            thead { tr { th scope="col" { "Accused uid" } th scope="col" { "From local step" } th scope="col" { "By uid" } th scope="col" { "Deposit" } th scope="col" { "Votes" } th scope="col" { "Stake for guilty" } th scope="col" { "Stake against" } th scope="col" { "Outcome" } th scope="col" { "Evidence" } } }
+            thead { tr { th scope="col" { "Accused uid" } th scope="col" { "Of what" } th scope="col" { "By uid" } th scope="col" { "Deposit" } th scope="col" { "Votes" } th scope="col" { "Stake for guilty" } th scope="col" { "Stake against" } th scope="col" { "Outcome" } th scope="col" { "Evidence" } } }
             tbody { @for own in all {
                 tr {
                     td.num { (own.uid) }
-                    td.num { (own.segment) }
+                    td { (own.about) }
                     td.num { (own.accuser) }
                     td { (tokens(&own.deposit)) }
                     td { @for vote in &own.votes { span.field { "uid " (vote.uid) " " @if vote.guilty { span.badge.bad { "guilty" } } @else { span.badge.good { "innocent" } } } " " } }
