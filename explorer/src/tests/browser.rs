@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
-use super::web::{site, Site, PAGES};
+use super::web::{owner_page, site, Site, PAGES};
 
 /// A page takes one to three seconds; more on a busy machine.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -76,7 +76,9 @@ async fn pages_load_in_a_browser_without_complaints() {
         return;
     };
     let site = site(1_000).await;
-    for path in PAGES {
+    let owner = owner_page(&site).await;
+    let pages = || PAGES.into_iter().chain([owner.as_str()]);
+    for path in pages() {
         let seen = visit(&program, &site, path).await;
         assert!(seen.dom.contains("</html>"), "{path}: {}", seen.dom);
         assert_eq!(seen.console, Vec::<String>::new(), "{path}");
@@ -89,7 +91,7 @@ async fn pages_load_in_a_browser_without_complaints() {
     }
     if let Some(dir) = std::env::var_os("IOTA_SCREENSHOTS").map(PathBuf::from) {
         std::fs::create_dir_all(&dir).unwrap();
-        for path in PAGES {
+        for path in pages() {
             let name = path.trim_matches('/').replace(['/', '?', '=', '&', '+'], "-");
             let name = if name.is_empty() { "overview".to_owned() } else { name };
             for (kind, width, dark) in [("light", 1280, false), ("dark", 1280, true), ("phone", 375, false)] {

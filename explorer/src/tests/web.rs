@@ -61,7 +61,13 @@ async fn json(site: &Site, path: &str) -> Json {
     serde_json::from_str(&answer.body).unwrap_or_else(|error| panic!("{path}: {error}: {}", answer.body))
 }
 
-/// Every kind of page.
+/// The page of the account that owns uid 0.
+pub async fn owner_page(site: &Site) -> String {
+    let members = json(site, "/api/v1/runs/0/members").await;
+    format!("/account/{}", members["members"][0]["coldkey"].as_str().unwrap())
+}
+
+/// Every kind of page but an account's.
 pub const PAGES: [&str; 13] = [
     "/",
     "/run/0",
@@ -140,6 +146,10 @@ async fn verdicts_and_what_vests_are_shown_as_the_chain_has_them() {
         }
     }
     assert!(get(&site, "/run/0/epoch/0").await.body.contains("Nobody was accused"));
+    for (epoch, leads_on) in [(2, true), (3, false)] {
+        let page = get(&site, &format!("/run/0/epoch/{epoch}")).await.body;
+        assert_eq!(page.contains("Epoch after"), leads_on, "epoch {epoch}");
+    }
 
     let members = json(&site, "/api/v1/runs/0/members").await;
     let owner = members["members"][0]["coldkey"].as_str().unwrap().to_owned();

@@ -21,6 +21,8 @@ use crate::store::{EpochRow, EventRow, Reader, ReportRow, RunRow};
 pub(in crate::web) struct EpochPage {
     pub run: RunId,
     pub line: EpochLine,
+    /// Whether the run has begun the epoch after.
+    pub has_next: bool,
     pub windows: Vec<Window>,
     pub validators: Vec<ValidatorLine>,
     pub miners: Vec<MinerRow>,
@@ -144,7 +146,9 @@ pub(in crate::web) fn epoch(reader: &Reader, run: RunId, id: Epoch) -> Got<Optio
     let windows = row.clock.as_ref().map_or_else(Vec::new, |clock| windows(&about, clock));
     let judged = judged(reader, run, &row)?;
     // Rows are due in the first part of the epoch after.
-    let scoring = reader.epoch(run, id.next())?.and_then(|next| next.clock);
+    let next = reader.epoch(run, id.next())?;
+    let has_next = next.is_some();
+    let scoring = next.and_then(|next| next.clock);
     let scoring = scoring.map(|clock| clock.schedule(&about.params));
     let ends =
         (scoring.as_ref().map(|s| s.score_commit().end), scoring.as_ref().map(|s| s.score_reveal().end));
@@ -156,6 +160,7 @@ pub(in crate::web) fn epoch(reader: &Reader, run: RunId, id: Epoch) -> Got<Optio
     Ok(Some(EpochPage {
         run,
         line,
+        has_next,
         windows,
         validators: validator_lines(&row, &reports, ends, about.at_block),
         miners: miner_rows(&row, &reports),

@@ -26,7 +26,7 @@ async fn epoch(State(served): State<Served>, Path((run, id)): Path<(u32, u32)>) 
         h1 { a href=(format!("/run/{run}")) { "Run " (run) } ", epoch " (id) }
         nav.links aria-label="Epochs" {
             @if let Some(before) = id.checked_sub(1) { a href=(format!("/run/{run}/epoch/{before}")) { "Epoch before" } }
-            a href=(format!("/run/{run}/epoch/{}", id.saturating_add(1))) { "Epoch after" }
+            @if about.has_next { a href=(format!("/run/{run}/epoch/{}", id.saturating_add(1))) { "Epoch after" } }
             a href=(format!("/run/{run}/epoch/{id}/audit")) { "Emission audit" }
         }
         (figures(&about))

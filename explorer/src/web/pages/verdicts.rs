@@ -39,9 +39,9 @@ async fn verdicts(State(served): State<Served>, Path(run): Path<u32>) -> Result<
 /// The tables of one epoch; empty ones are left out.
 pub(super) fn tables(judged: &Judged) -> Markup {
     html! {
-        @if !judged.accusations.is_empty() { (accusations(&judged.accusations)) }
-        @if !judged.requests.is_empty() { (requests(&judged.requests)) }
-        @if !judged.pay.is_empty() { (pay(&judged.pay)) }
+        @if !judged.accusations.is_empty() { h3 { "Accusations" } (accusations(&judged.accusations)) }
+        @if !judged.requests.is_empty() { h3 { "Requests for evidence" } (requests(&judged.requests)) }
+        @if !judged.pay.is_empty() { h3 { "Pay that was held or lapsed" } (pay(&judged.pay)) }
         @if judged.accusations.is_empty() && judged.requests.is_empty() && judged.pay.is_empty() {
             p.quiet { "Nobody was accused, and nobody's evidence was asked for." }
         }
@@ -56,13 +56,13 @@ fn accusations(all: &[Accusation]) -> Markup {
             tbody { @for own in all {
                 tr {
                     td.num { (own.uid) }
-                    td { (own.about) }
+                    td.num { (own.about) }
                     td.num { (own.accuser) }
                     td { (tokens(&own.deposit)) }
                     td { @for vote in &own.votes { span.field { "uid " (vote.uid) " " @if vote.guilty { span.badge.bad { "guilty" } } @else { span.badge.good { "innocent" } } } " " } }
                     td.num { (percent(own.guilty_stake)) }
                     td.num { (percent(own.innocent_stake)) }
-                    td { (own.outcome) }
+                    td.words { (own.outcome) }
                     td { (short(&own.evidence.to_string())) }
                 }
             } }
@@ -82,11 +82,11 @@ fn requests(all: &[Request]) -> Markup {
             tbody { @for own in all {
                 tr {
                     td.num { (own.uid) }
-                    td { @if own.again { "a second time" } @else { "once" } }
+                    td.num { @if own.again { "a second time" } @else { "once" } }
                     td { (short(&own.wanted.to_string())) }
                     td { @for uid in &own.askers { span.badge { "uid " (uid) } " " } }
                     td { @if own.answered { "yes" } @else { "no" } }
-                    td { (own.outcome) }
+                    td.words { (own.outcome) }
                 }
             } }
         },
@@ -102,7 +102,7 @@ fn pay(all: &[Pay]) -> Markup {
                 tr {
                     td.num { (own.uid) }
                     td { (tokens(&own.amount)) }
-                    td { (own.what) }
+                    td.words { (own.what) }
                     td { (maybe(own.block, block)) }
                 }
             } }
