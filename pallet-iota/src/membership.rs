@@ -3,7 +3,7 @@
 use iota_protocol::{
     hash::{register_payload, serve_payload},
     ids::{Epoch, Hash, RunId, Uid},
-    params::RunParams,
+    params::{RunParams, MAX_MEMBERS},
     work::{Endpoint, Role},
 };
 use polkadot_sdk::{
@@ -22,7 +22,7 @@ use polkadot_sdk::{
     sp_io,
     sp_runtime::{
         traits::{SaturatedConversion, Zero},
-        AccountId32,
+        AccountId32, DispatchError,
     },
 };
 
@@ -31,6 +31,7 @@ use crate::{
         ActiveRuns, Burned, Clocks, Config, Endpoints, Error, Event, FreeUids, Handovers, Members,
         NextIncarnation, NextRun, NextUid, Pallet, RegistrationPrice, Runs, UidOf,
     },
+    seats::Place,
     types::{key, Arrival, Clock, Member, State},
 };
 
@@ -76,6 +77,7 @@ impl<T: Config> Pallet<T> {
         Ok(run)
     }
 
+    /// Returns how many members were looked at for a seat.
     pub(crate) fn do_register(
         run: RunId,
         coldkey: AccountId32,
@@ -83,7 +85,7 @@ impl<T: Config> Pallet<T> {
         role: Role,
         proof: &[u8; 64],
         max_price: u128,
-    ) -> DispatchResult {
+    ) -> Result<u32, DispatchError> {
         let clock = Clocks::<T>::get(run).ok_or(Error::<T>::UnknownRun)?;
         ensure!(clock.state != State::Ended, Error::<T>::NotRunning);
         ensure!(!Self::is_taken(run, &hotkey), Error::<T>::AlreadyRegistered);
@@ -98,7 +100,7 @@ impl<T: Config> Pallet<T> {
         let newcomer = Arrival { uid, incarnation, hotkey: key(&hotkey), coldkey: key(&coldkey), role };
         Self::deposit_event(Event::Registered { run, uid, incarnation, hotkey, coldkey, role, price });
         Self::place(run, place, newcomer);
-        Ok(())
+        Ok(if matches!(place, Place::Free(_)) { 0 } else { MAX_MEMBERS })
     }
 
     /// What a registration burns in this block.

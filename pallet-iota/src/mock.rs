@@ -275,7 +275,8 @@ pub fn fill_run() {
 pub fn try_register(owner: u8, index: u8) -> DispatchResult {
     let owner = coldkey(owner);
     let proof = proof(&owner, index);
-    Iota::register(signed(owner), RUN, hotkey(index), Role::Miner, proof, u128::MAX)
+    let done = Iota::register(signed(owner), RUN, hotkey(index), Role::Miner, proof, u128::MAX);
+    done.map(drop).map_err(|refused| refused.error)
 }
 
 /// Gives a coldkey what an epoch's pay is measured in.

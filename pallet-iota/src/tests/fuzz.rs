@@ -2,11 +2,13 @@
 //!
 //! A step is a few blocks, the duty of all members in the open window, or one call that somebody
 //! might send, sensible or not. Every call of the pallet is among them, and each is accepted at least
-//! once; a refused one must not have changed a byte of storage. `IOTA_FUZZ_STEPS` makes the long run
+//! once; a refused one must not have changed a byte of storage, which `watch` sees and a digest of everything
+//! confirms now and then. `IOTA_FUZZ_STEPS` makes the long run
 //! longer, and `IOTA_FUZZ_FROM` lets it go on where another ended, by the first seed; the seed stands in the
 //! failure's text, and a seed that ever failed goes into `REGRESSIONS`.
 
 mod court;
+mod watch;
 
 use std::collections::BTreeMap;
 
@@ -30,6 +32,8 @@ use crate::{
 
 /// Seeds that once failed.
 const REGRESSIONS: &[u64] = &[];
+/// Calls of which one is also looked at by a digest of the whole storage, which takes as long as a step.
+const DIGEST_EVERY: u32 = 256;
 /// Keys that take part; the coldkey of an index need not own the hotkey of that index.
 const KEYS: u64 = 14;
 /// Steps of the long run in the gate: some seconds.
@@ -78,8 +82,7 @@ struct Tally {
     burned: u128,
     paid: u32,
     replaced: u32,
-    /// Digest of the storage, if nothing has happened since it was taken.
-    root: Option<Vec<u8>>,
+    calls: u32,
 }
 
 impl Tally {
@@ -89,11 +92,20 @@ impl Tally {
 
     fn send_as(&mut self, name: &'static str, origin: RuntimeOrigin, call: Call<Test>) {
         assert_eq!(call.get_call_name(), name);
-        let before = self.root.take().unwrap_or_else(storage_digest);
-        let accepted = RuntimeCall::Iota(call).dispatch(origin).is_ok();
+        self.calls += 1;
+        let before = self.calls.is_multiple_of(DIGEST_EVERY).then(storage_digest);
+        let (result, changed) = watch::watched(|| RuntimeCall::Iota(call).dispatch(origin));
+        let accepted = result.is_ok();
         if !accepted {
-            assert_eq!(storage_digest(), before, "a refused {name} changed storage");
-            self.root = Some(before);
+            assert!(changed.is_empty(), "a refused {name} changed storage: {changed:?}");
+        }
+        if let Some(before) = before {
+            let same = storage_digest() == before;
+            assert_eq!(
+                same,
+                changed.is_empty(),
+                "the recorder of {name} and a digest of everything disagree"
+            );
         }
         let (accepted_before, sent) = self.sent.entry(name).or_default();
         *accepted_before += u32::from(accepted);
@@ -293,7 +305,6 @@ fn fuzz(seed: u64, steps: u32, full: bool) -> Tally {
                 76 => court::about_the_state(&mut random, &mut tally),
                 _ => court::about_a_run(&mut random, &mut tally),
             }
-            tally.root = None;
             let context = format!("seed {seed}, step {step}, full {full}");
             Iota::check_invariants().unwrap_or_else(|error| panic!("{context}: {error:?}"));
             tally.check_money(genesis, &context);

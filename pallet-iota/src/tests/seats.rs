@@ -8,10 +8,11 @@ use iota_protocol::{
 };
 use polkadot_sdk::{
     frame_support::{assert_noop, assert_ok, traits::fungible::Inspect},
+    frame_system,
     sp_runtime::TokenError,
 };
 
-use crate::{mock::*, pallet::*, seats::MAX_ARRIVALS};
+use crate::{mock::*, pallet::*, seats::MAX_ARRIVALS, weights::WeightInfo};
 
 type E = Error<Test>;
 
@@ -38,6 +39,25 @@ fn a_full_run_of_the_immune_takes_nobody_and_charges_nothing() {
         run_to(31);
         assert_eq!(Iota::next_seat(RUN), Some(Uid(0)));
         assert_ok!(try_register(20, 20));
+    });
+}
+
+#[test]
+fn only_who_comes_to_a_full_run_is_charged_for_the_search_of_a_seat() {
+    let register = |index: u8| {
+        let (owner, most) = (coldkey(index), u128::MAX);
+        let proof = proof(&owner, index);
+        let done = Iota::register(signed(owner), RUN, hotkey(index), Role::Miner, proof, most);
+        done.unwrap().actual_weight.unwrap()
+    };
+    with_run(params(), || {
+        let all = <() as WeightInfo>::register();
+        let search = <Test as frame_system::Config>::DbWeight::get().reads(256);
+        assert_eq!(register(20), all.saturating_sub(search));
+        assert_ne!(register(21), all);
+        fill_run();
+        run_to(31);
+        assert_eq!(register(22), all);
     });
 }
 
