@@ -259,6 +259,34 @@ fn workers_name_what_is_wrong_in_the_configuration() {
 }
 
 #[test]
+fn json_logs_are_json_to_the_last_line_and_rust_log_decides_what_is_in_them() {
+    let place = Place::new();
+    let hotkey = place.hotkey("hotkey.json");
+    let away = "ws://127.0.0.1:1";
+    let run = ["run", "--json-log", "--hotkey", &hotkey, "--node", away];
+    for (name, args) in [
+        ("iota-miner", &run[..]),
+        ("iota-validator", &run[..]),
+        ("iota-run", &["status", "--json-log", "--node", away][..]),
+    ] {
+        let Outcome { code, stderr } = place.run("export RUST_LOG=debug;", &worker(name), args);
+        assert_eq!(code, Some(1), "{name}: {stderr}");
+        let lines: Vec<serde_json::Value> = stderr
+            .lines()
+            .map(|line| {
+                serde_json::from_str(line).unwrap_or_else(|error| panic!("{name}: {line:?}: {error}"))
+            })
+            .collect();
+        assert!(lines.len() > 1, "{name} logs nothing at the level debug");
+        let last = lines.last().unwrap();
+        assert_eq!(last["level"], "ERROR", "{name}: {last}");
+        assert!(last["error"].as_str().unwrap().contains(away), "{name}: {last}");
+        let quiet = place.run("export RUST_LOG=off;", &worker(name), args);
+        assert_eq!(quiet.stderr.lines().count(), 1, "{name}: {}", quiet.stderr);
+    }
+}
+
+#[test]
 fn keys_are_never_overwritten() {
     let place = Place::new();
     let hotkey = place.hotkey("hotkey.json");

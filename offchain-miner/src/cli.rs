@@ -1,7 +1,9 @@
 //! Command line: what an operator types, and what each command does with it.
 
 use std::io::{IsTerminal, Write};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::{bail, Context};
 use clap::{Args, Parser, Subcommand};
@@ -17,9 +19,11 @@ use iota_service::quantity::{BitRate, ByteSize};
 use iota_service::stderr::Diverted;
 use iota_service::telemetry::Format;
 use iota_service::{config, telemetry};
+use iota_worker::answer::{ended, log_format, waiting, Answer, Sign};
 use iota_worker::command::{Keys, Target};
 use iota_worker::identity::{coldkey_signer, Identity};
 use iota_worker::{onboard, supervise};
+use serde_json::json;
 
 use crate::config::MinerConfig;
 use crate::enrol::Join;
@@ -45,6 +49,9 @@ pub struct Cli {
     /// Log as JSON lines.
     #[arg(long, global = true)]
     json_log: bool,
+    /// Print the answer as JSON.
+    #[arg(long, global = true)]
+    json: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -137,9 +144,6 @@ struct Register {
 struct Doctor {
     #[command(flatten)]
     run: RunArgs,
-    /// Print the findings as JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Args)]
@@ -175,12 +179,19 @@ struct RunArgs {
     /// samples in flight and what it keeps for others.
     #[arg(long)]
     max_memory: Option<ByteSize>,
+    /// Days after which texts, receipts and journals of past epochs are deleted, if the run has not let go of them
+    /// before.
+    #[arg(long)]
+    keep_days: Option<NonZeroU32>,
     /// Port on this machine for Prometheus (`/metrics`), JSON (`/status`) and `/health`; 0 takes a free one.
     #[arg(long)]
     metrics_port: Option<u16>,
     /// Write log lines, as without a terminal, instead of the live view.
     #[arg(long)]
     no_view: bool,
+    /// Show the configuration in force and where each value came from, and do nothing.
+    #[arg(long)]
+    print_config: bool,
     /// Misbehave on purpose (adversary tests only).
     #[arg(long, hide = true)]
     fault: Option<Fault>,
@@ -214,19 +225,21 @@ struct Generate {
     seed: u64,
 }
 
-/// Parses flags and runs the command.
-///
-/// # Errors
-/// With what failed and what to do about it.
-pub fn main() -> anyhow::Result<()> {
+/// Parses flags and runs the command; says what failed and what to do about it.
+pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    let format = log_format(cli.json_log);
+    ended(start(cli, format), format)
+}
+
+fn start(cli: Cli, format: Format) -> anyhow::Result<()> {
     let gauges = Gauges::default();
     let viewed = match &cli.command {
         Command::Run(args) if is_viewed(args, cli.json_log) => Some(resolve(cli.config.as_deref(), args)?.0),
         _ => None,
     };
     let diverted = viewed.as_ref().map(|config| log_beside_view(&config.data_dir)).transpose()?;
-    telemetry::init(if cli.json_log { Format::Json } else { Format::Auto }, None)?;
+    telemetry::init(format, None)?;
     if matches!(&cli.command, Command::Run(args) if args.nice) {
         // Before any thread is started: on Linux each thread inherits it from its parent.
         iota_service::priority::lower().context("lowering the priority")?;
@@ -251,7 +264,7 @@ pub fn main() -> anyhow::Result<()> {
 /// A person looks at a terminal, and has not asked for lines.
 fn is_viewed(args: &RunArgs, json_log: bool) -> bool {
     let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-    terminal && !args.no_view && !json_log
+    terminal && !args.no_view && !args.print_config && !json_log
 }
 
 /// The view has the terminal, so that everything else goes to a file.
@@ -264,36 +277,46 @@ fn log_beside_view(data_dir: &Path) -> anyhow::Result<Diverted> {
 }
 
 async fn dispatch(cli: Cli, gauges: Gauges) -> anyhow::Result<()> {
+    let answer = Answer::of(cli.json);
     match cli.command {
-        Command::Keys(keys) => keys.run(),
-        Command::Join(args) => args.run().await,
-        Command::Register(args) => register(cli.config.as_deref(), args).await,
+        Command::Keys(keys) => keys.run(answer),
+        Command::Join(args) => args.run(answer).await,
+        Command::Register(args) => register(cli.config.as_deref(), args, answer).await,
+        Command::Run(args) if args.print_config => print_config(cli.config.as_deref(), &args),
         Command::Run(args) => {
             let config = resolve(cli.config.as_deref(), &args)?.0;
             supervise("miner", crate::run::run(config, gauges)).await
         }
-        Command::Pause(folder) => limits::pause(&folder.data_dir),
-        Command::Resume(folder) => limits::resume(&folder.data_dir),
-        Command::Explain(args) => args.run(&configured(cli.config.as_deref(), args.target())?).await,
-        Command::Doctor(args) => doctor(cli.config.as_deref(), &args).await,
-        Command::Status(args) => args.run(&configured(cli.config.as_deref(), args.target())?).await,
+        Command::Pause(folder) => {
+            limits::pause(&folder.data_dir)?;
+            answer.say("rests from the next epoch on, until `iota-miner resume`", &json!({ "paused": true }))
+        }
+        Command::Resume(folder) => {
+            limits::resume(&folder.data_dir)?;
+            answer.say("goes on with the next epoch", &json!({ "paused": false }))
+        }
+        Command::Explain(args) => args.run(&configured(cli.config.as_deref(), args.target())?, answer).await,
+        Command::Doctor(args) => doctor(cli.config.as_deref(), &args, answer).await,
+        Command::Status(args) => args.run(&configured(cli.config.as_deref(), args.target())?, answer).await,
         Command::Data(Data::Prepare { text, out, seq_len, license }) => {
-            prepare(&text, &out, seq_len, &license)
+            prepare(&text, &out, seq_len, &license, answer)
         }
-        Command::Generate(args) => write_text(&args),
-        Command::Export(args) => args.run(),
-        Command::Claim(args) => args.run(&configured(cli.config.as_deref(), args.target())?).await,
-        Command::Faucet(args) => args.run(&configured(cli.config.as_deref(), args.target())?).await,
-        Command::Leave(args) => change(cli.config.as_deref(), Change::Leave(args)).await,
-        Command::SwapHotkey(args) => change(cli.config.as_deref(), Change::Swap(args)).await,
-        Command::Coldkey(args) => change(cli.config.as_deref(), Change::Coldkey(args)).await,
-        Command::Plan(args) => crate::plan::run(&args),
-        Command::PrintConfig(args) => {
-            let (config, provenance) = resolve(cli.config.as_deref(), &args)?;
-            print!("{}", config::print_config(&config, &provenance));
-            Ok(())
-        }
+        Command::Generate(args) => write_text(&args, answer),
+        Command::Export(args) => args.run(answer),
+        Command::Claim(args) => args.run(&configured(cli.config.as_deref(), args.target())?, answer).await,
+        Command::Faucet(args) => args.run(&configured(cli.config.as_deref(), args.target())?, answer).await,
+        Command::Leave(args) => change(cli.config.as_deref(), Change::Leave(args), answer).await,
+        Command::SwapHotkey(args) => change(cli.config.as_deref(), Change::Swap(args), answer).await,
+        Command::Coldkey(args) => change(cli.config.as_deref(), Change::Coldkey(args), answer).await,
+        Command::Plan(args) => crate::plan::run(&args, answer),
+        Command::PrintConfig(args) => print_config(cli.config.as_deref(), &args),
     }
+}
+
+fn print_config(file: Option<&Path>, args: &RunArgs) -> anyhow::Result<()> {
+    let (config, provenance) = resolve(file, args)?;
+    print!("{}", config::print_config(&config, &provenance));
+    Ok(())
 }
 
 fn resolve(file: Option<&Path>, args: &RunArgs) -> anyhow::Result<(MinerConfig, config::Provenance)> {
@@ -324,6 +347,9 @@ fn resolve(file: Option<&Path>, args: &RunArgs) -> anyhow::Result<(MinerConfig, 
     if let Some(threads) = args.threads {
         flags.insert("threads".into(), i64::from(threads).into());
     }
+    if let Some(days) = args.keep_days {
+        flags.insert("keep_days".into(), i64::from(days.get()).into());
+    }
     if let Some(port) = args.metrics_port {
         flags.insert("metrics_port".into(), i64::from(port).into());
     }
@@ -338,52 +364,50 @@ fn configured(file: Option<&Path>, target: &Target) -> anyhow::Result<MinerConfi
     Ok(config::resolve(file, "IOTA_MINER_", target.flags())?.0)
 }
 
-async fn change(file: Option<&Path>, change: Change) -> anyhow::Result<()> {
-    change.run(&configured(file, change.target())?).await
+async fn change(file: Option<&Path>, change: Change, answer: Answer) -> anyhow::Result<()> {
+    change.run(&configured(file, change.target())?, answer).await
 }
 
-async fn register(file: Option<&Path>, args: Register) -> anyhow::Result<()> {
+async fn register(file: Option<&Path>, args: Register, answer: Answer) -> anyhow::Result<()> {
     let config = configured(file, &args.target)?;
     let (hotkey, coldkey) = (Hotkey::load(&config.hotkey)?, coldkey_signer(Hotkey::load(&args.coldkey)?));
     let chain = Chain::connect(&config.node, None).await?;
     let identity = Identity::new(hotkey, chain.genesis(), RunId(config.run));
-    let member =
-        onboard::register(&chain, &identity, RunId(config.run), Role::Miner, coldkey, args.max_price).await?;
-    println!("registered as uid {} (incarnation {}) in run {}", member.uid, member.incarnation, config.run);
-    Ok(())
+    let run = RunId(config.run);
+    let registering = onboard::register(&chain, &identity, run, Role::Miner, coldkey, args.max_price);
+    let member = waiting("waiting until the registration is final", registering).await?;
+    onboard::say_registered(&member, run, answer)
 }
 
-async fn doctor(file: Option<&Path>, args: &Doctor) -> anyhow::Result<()> {
+async fn doctor(file: Option<&Path>, args: &Doctor, answer: Answer) -> anyhow::Result<()> {
     let (config, _) = resolve(file, &args.run)?;
-    let findings = doctor::examine(&config).await;
-    let healthy = if args.json {
-        println!("{}", serde_json::to_string_pretty(&findings)?);
-        findings.iter().all(|finding| finding.level != doctor::Level::Fail)
-    } else {
-        doctor::tell(&findings)
-    };
-    if healthy {
+    let findings =
+        waiting("looking at this machine, the chain and its members", doctor::examine(&config)).await;
+    answer.say(doctor::told(&findings), &findings)?;
+    if findings.iter().all(|finding| finding.level != doctor::Level::Fail) {
         return Ok(());
     }
     bail!("this machine cannot mine yet; each line marked FAIL says what to do")
 }
 
-fn prepare(text: &Path, out: &Path, seq_len: u32, license: &str) -> anyhow::Result<()> {
+fn prepare(text: &Path, out: &Path, seq_len: u32, license: &str, answer: Answer) -> anyhow::Result<()> {
     let bar = indicatif::ProgressBar::new(0).with_message("tokenizing");
     let manifest = data::prepare(text, out, seq_len, license, |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     })?;
     bar.finish_and_clear();
-    println!(
-        "{} tokens, {} training and {} held-out windows of {seq_len} in {}",
-        manifest.tokens,
-        manifest.train_windows,
-        manifest.heldout_windows,
-        out.display()
-    );
-    println!("manifest root {}", data::Dataset::open(out, None)?.data_params().manifest_root);
-    Ok(())
+    let root = data::Dataset::open(out, None)?.data_params().manifest_root;
+    answer.say(
+        format_args!(
+            "{} tokens, {} training and {} held-out windows of {seq_len} in {}\nmanifest root {root}",
+            manifest.tokens,
+            manifest.train_windows,
+            manifest.heldout_windows,
+            out.display()
+        ),
+        &json!({ "folder": out, "manifest_root": root, "manifest": manifest }),
+    )
 }
 
 /// Weights of every stage of a checkpoint folder, in stage order.
@@ -410,10 +434,11 @@ pub fn read_checkpoints(dir: &Path) -> anyhow::Result<(RunParams, Vec<OuterState
     Ok((params, stages))
 }
 
-fn write_text(args: &Generate) -> anyhow::Result<()> {
+fn write_text(args: &Generate, answer: Answer) -> anyhow::Result<()> {
     iota_compute::init_runtime(1);
     let (params, stages) = read_checkpoints(&args.checkpoints)?;
     let weights: Vec<Vec<f32>> = stages.into_iter().map(|state| state.weights).collect();
+    let sign = Sign::show("writing");
     let text = generate::generate(
         &params,
         &weights,
@@ -423,6 +448,12 @@ fn write_text(args: &Generate) -> anyhow::Result<()> {
         args.top_k,
         args.seed,
     )?;
+    drop(sign);
+    if answer == Answer::Json {
+        // Bytes that are no UTF-8 cannot stand in JSON.
+        let text = String::from_utf8_lossy(&text);
+        return answer.say("", &json!({ "prompt": args.prompt, "text": text }));
+    }
     let mut out = std::io::stdout().lock();
     out.write_all(args.prompt.as_bytes())?;
     out.write_all(&text)?;

@@ -1,9 +1,11 @@
 //! The miner's configuration: defaults, then the file, then `IOTA_MINER_*`, then flags.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use iota_protocol::ids::Epoch;
 use iota_service::quantity::{BitRate, ByteSize};
+use iota_service::retention::KEEP_DAYS;
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
@@ -36,6 +38,8 @@ pub struct MinerConfig {
     pub max_upload: Option<BitRate>,
     /// Memory that this miner may use, such as `4GB`; no limit when absent.
     pub max_memory: Option<ByteSize>,
+    /// Days after which texts, receipts and journals of past epochs go, if the run has not let go of them before.
+    pub keep_days: NonZeroU32,
     /// Port on this machine for `/metrics`, `/status` and `/health`; none when absent.
     pub metrics_port: Option<u16>,
     /// Misbehave on purpose (adversary tests only).
@@ -69,6 +73,7 @@ impl Default for MinerConfig {
             hours: None,
             max_upload: None,
             max_memory: None,
+            keep_days: KEEP_DAYS,
             metrics_port: None,
             fault: None,
             fault_from: 0,

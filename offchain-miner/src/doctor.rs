@@ -324,21 +324,22 @@ async fn reachable(members: &[MemberView], key: Option<AccountKey>) -> Finding {
     }
 }
 
-/// Prints the findings; whether nothing failed.
+/// The findings as lines.
 #[must_use]
-pub fn tell(findings: &[Finding]) -> bool {
+pub fn told(findings: &[Finding]) -> String {
+    let mut lines = Vec::new();
     for Finding { subject, level, found, advice } in findings {
         let mark = match level {
             Level::Ok => "ok  ",
             Level::Warn => "warn",
             Level::Fail => "FAIL",
         };
-        println!("{mark} {subject}: {found}");
+        lines.push(format!("{mark} {subject}: {found}"));
         if !advice.is_empty() {
-            println!("       {advice}");
+            lines.push(format!("       {advice}"));
         }
     }
-    findings.iter().all(|finding| finding.level != Level::Fail)
+    lines.join("\n")
 }
 
 #[cfg(test)]

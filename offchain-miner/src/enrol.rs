@@ -4,7 +4,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use iota_worker::answer::{waiting, Answer};
 use iota_worker::network_file::{write_new, Checked, NetworkFile};
+use serde_json::json;
 
 /// Arguments of `join`.
 #[derive(Args)]
@@ -25,12 +27,19 @@ impl Join {
     ///
     /// # Errors
     /// When a node runs another chain, none answers, or the configuration is there already.
-    pub async fn run(&self) -> anyhow::Result<()> {
+    pub async fn run(&self, answer: Answer) -> anyhow::Result<()> {
         let file = NetworkFile::read(&self.network)?;
-        let checked = file.check().await?;
+        let checked = waiting("asking the nodes of the file", file.check()).await?;
         write_new(&self.out, &self.configuration(&file, &checked))?;
-        print!("{}", self.tell(&file, &checked));
-        Ok(())
+        let answered: Vec<_> = checked.answered.iter().map(|(url, _)| url).collect();
+        let silent: Vec<_> = checked.silent.iter().map(|(url, _)| url).collect();
+        answer.say(
+            self.tell(&file, &checked).trim_end(),
+            &json!({
+                "network": file.name, "genesis": file.genesis, "configuration": self.out,
+                "answered": answered, "silent": silent,
+            }),
+        )
     }
 
     /// Only nodes that were seen to run the chain are written down.

@@ -12,6 +12,7 @@ use iota_protocol::ids::{Epoch, Incarnation, Stage, Uid};
 use iota_protocol::params::{RunParams, PPM};
 use iota_protocol::report::{MinerLine, Report};
 use iota_protocol::view::{EpochReportView, ScoreView, SnapshotView, VestingView};
+use iota_worker::answer::{waiting, Answer};
 use iota_worker::command::Target;
 use serde::Serialize;
 use serde_json::{json, Value};
@@ -27,9 +28,6 @@ pub struct Explain {
     /// The epoch.
     #[arg(long)]
     epoch: u32,
-    /// Print the terms as JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 impl Explain {
@@ -43,15 +41,12 @@ impl Explain {
     ///
     /// # Errors
     /// When the hotkey is no member, the epoch is not settled, or the node does not answer.
-    pub async fn run(&self, config: &MinerConfig) -> anyhow::Result<()> {
-        let facts = ask::facts(config, Epoch(self.epoch)).await?;
+    pub async fn run(&self, config: &MinerConfig, answer: Answer) -> anyhow::Result<()> {
+        let asking = ask::facts(config, Epoch(self.epoch));
+        let facts = waiting("asking the chain and the validators", asking).await?;
         let terms = explain(&facts);
-        if self.json {
-            println!("{}", serde_json::to_string_pretty(&terms)?);
-        } else {
-            terms.iter().for_each(|term| println!("{:<12} {}", term.name, term.sentence));
-        }
-        Ok(())
+        let lines: Vec<_> = terms.iter().map(|term| format!("{:<12} {}", term.name, term.sentence)).collect();
+        answer.say(lines.join("\n"), &terms)
     }
 }
 

@@ -14,6 +14,7 @@ use iota_compute::layout::{StageLayout, TensorSpec};
 use iota_compute::outer::OuterState;
 use iota_protocol::ids::Stage;
 use iota_protocol::params::{BoundaryTier, RunParams, WireCodec};
+use iota_worker::answer::{Answer, Sign};
 use safetensors::{Dtype, View};
 use serde_json::{json, Value};
 
@@ -38,16 +39,20 @@ impl Export {
     ///
     /// # Errors
     /// When the checkpoint cannot be read, is of a kind that cannot be exported, or the folder exists.
-    pub fn run(&self) -> anyhow::Result<()> {
+    pub fn run(&self, answer: Answer) -> anyhow::Result<()> {
+        let sign = Sign::show("reading and writing the weights");
         let (params, stages) = read_checkpoints(&self.checkpoints)?;
         write(&params, &stages, &self.out)?;
-        println!(
-            "wrote {} parameters to {}; load it with AutoModelForCausalLM.from_pretrained(\"{}\", trust_remote_code=True)",
-            params.total_parameters(),
-            self.out.display(),
-            self.out.display()
-        );
-        Ok(())
+        drop(sign);
+        answer.say(
+            format_args!(
+                "wrote {} parameters to {}; load it with AutoModelForCausalLM.from_pretrained(\"{}\", trust_remote_code=True)",
+                params.total_parameters(),
+                self.out.display(),
+                self.out.display()
+            ),
+            &json!({ "parameters": params.total_parameters(), "folder": self.out }),
+        )
     }
 }
 

@@ -29,6 +29,7 @@ pub mod observe;
 pub mod ownership;
 pub mod plan;
 pub mod recall;
+pub mod retention;
 pub mod root;
 pub mod run;
 pub mod runs;

@@ -1,11 +1,5 @@
 //! `iota-miner`.
 
 fn main() -> std::process::ExitCode {
-    match iota_miner::cli::main() {
-        Ok(()) => std::process::ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            std::process::ExitCode::FAILURE
-        }
-    }
+    iota_miner::cli::main()
 }

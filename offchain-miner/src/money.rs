@@ -13,6 +13,7 @@ use iota_protocol::ids::{AccountKey, Epoch, RunId};
 use iota_protocol::view::{OwedView, VestingView};
 use iota_service::keys::Hotkey;
 use iota_service::ss58;
+use iota_worker::answer::{waiting, Answer, Sign};
 use iota_worker::command::Target;
 use iota_worker::identity::coldkey_signer;
 use iota_worker::onboard;
@@ -51,9 +52,6 @@ pub struct Faucet {
 pub struct Status {
     #[command(flatten)]
     target: Target,
-    /// Print it as JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 impl Claim {
@@ -67,12 +65,12 @@ impl Claim {
     ///
     /// # Errors
     /// When there is nothing to take, or the chain refuses.
-    pub async fn run(&self, config: &MinerConfig) -> anyhow::Result<()> {
+    pub async fn run(&self, config: &MinerConfig, answer: Answer) -> anyhow::Result<()> {
         let coldkey = Hotkey::load(&self.coldkey)?;
         let chain = Chain::connect(&config.node, None).await?;
         let account = AccountKey(coldkey.public());
         let submitter = Submitter::new(Arc::clone(&chain), coldkey_signer(coldkey));
-        let bar = self.wait.then(|| indicatif::ProgressBar::new_spinner().with_message("waiting for pay"));
+        let sign = Sign::show(if self.wait { "waiting for pay" } else { "looking for pay" });
         loop {
             let at = chain.at_finalized().await?;
             let view = chain.holdings(account).await?;
@@ -82,12 +80,16 @@ impl Claim {
             let owed = chain.at_finalized().await?.owed(account).await?;
             if owed > 0 {
                 submitter.submit_finalized(&Call::claim(account)).await?;
-                bar.inspect(indicatif::ProgressBar::finish_and_clear);
-                println!("paid {} to {}", tokens(owed), ss58::encode(&account.0));
-                return Ok(());
+                drop(sign);
+                let address = ss58::encode(&account.0);
+                return answer.say(
+                    format_args!("paid {} to {address}", tokens(owed)),
+                    &json!({ "paid": owed.to_string(), "coldkey": address }),
+                );
             }
-            let Some(bar) = &bar else { bail!("{}", nothing(account, &view)) };
-            bar.tick();
+            if !self.wait {
+                bail!("{}", nothing(account, &view));
+            }
             tokio::time::sleep(LOOK).await;
         }
     }
@@ -129,12 +131,17 @@ impl Faucet {
     ///
     /// # Errors
     /// When the chain has no faucet, or it gives nothing now.
-    pub async fn run(&self, config: &MinerConfig) -> anyhow::Result<()> {
+    pub async fn run(&self, config: &MinerConfig, answer: Answer) -> anyhow::Result<()> {
         let account = AccountKey(Hotkey::load(&self.coldkey)?.public());
         let chain = Chain::connect(&config.node, None).await?;
-        let amount = chain.request_drip(account).await?;
-        println!("{} got {} from the faucet", ss58::encode(&account.0), tokens(amount));
-        Ok(())
+        let asking = chain.request_drip(account);
+        let amount =
+            waiting("working for the faucet, then waiting until its tokens are final", asking).await?;
+        let address = ss58::encode(&account.0);
+        answer.say(
+            format_args!("{address} got {} from the faucet", tokens(amount)),
+            &json!({ "got": amount.to_string(), "coldkey": address }),
+        )
     }
 }
 
@@ -149,7 +156,7 @@ impl Status {
     ///
     /// # Errors
     /// When the hotkey is not registered, or the node does not answer.
-    pub async fn run(&self, config: &MinerConfig) -> anyhow::Result<()> {
+    pub async fn run(&self, config: &MinerConfig, answer: Answer) -> anyhow::Result<()> {
         let hotkey = Hotkey::load(&config.hotkey)?;
         let chain = Chain::connect(&config.node, None).await?;
         let run = RunId(config.run);
@@ -167,44 +174,47 @@ impl Status {
         let (schedule, head) = (clock.schedule(&params), at.head().number);
         let phase = schedule.phase_at(head);
         let left = schedule.window(phase).end.saturating_sub(head);
-        if self.json {
-            let facts = json!({
-                "block": head, "run": run, "state": clock.state, "epoch": clock.epoch,
-                "phase": format!("{phase:?}"), "phase_blocks_left": left,
-                "uid": member.uid, "incarnation": member.incarnation, "stage": member.stage,
-                "weight": member.weight, "hotkey": hotkey.address(),
-                "coldkey": ss58::encode(&member.coldkey.0), "claimable": view.claimable.to_string(),
-                "vested": vesting.map_or(0, |v| v.vested).to_string(),
-                "unvested": vesting.map_or(0, |v| v.unvested).to_string(),
-                "entry_hold": vesting.map_or(0, |v| v.entry).to_string(),
-            });
-            println!("{}", serde_json::to_string_pretty(&facts)?);
-            return Ok(());
-        }
-        println!(
+        let facts = json!({
+            "block": head, "run": run, "state": clock.state, "epoch": clock.epoch,
+            "phase": format!("{phase:?}"), "phase_blocks_left": left,
+            "uid": member.uid, "incarnation": member.incarnation, "stage": member.stage,
+            "weight": member.weight, "hotkey": hotkey.address(),
+            "coldkey": ss58::encode(&member.coldkey.0), "claimable": view.claimable.to_string(),
+            "vested": vesting.map_or(0, |v| v.vested).to_string(),
+            "unvested": vesting.map_or(0, |v| v.unvested).to_string(),
+            "entry_hold": vesting.map_or(0, |v| v.entry).to_string(),
+        });
+        let mut lines = vec![format!(
             "block {head}: run {run} is {:?}, epoch {}, {phase:?} for {left} more blocks",
             clock.state, clock.epoch
-        );
+        )];
         let stage = member.stage.map_or("none yet".into(), |stage| stage.to_string());
-        println!(
+        lines.push(format!(
             "uid {} incarnation {} stage {stage} weight {}",
             member.uid, member.incarnation, member.weight
-        );
-        println!("coldkey {} may claim {}", ss58::encode(&member.coldkey.0), tokens(view.claimable));
-        if let Some(vesting) = vesting {
-            println!(
-                "this miner's pay: {} vested and not yet released, {} vests later",
-                tokens(vesting.vested),
-                tokens(vesting.unvested)
-            );
-            if vesting.entry > 0 {
-                let until =
-                    vesting.entry_until.map_or("its first pay has vested".into(), |e| format!("epoch {e}"));
-                println!("on hold since the registration: {}, until {until}", tokens(vesting.entry));
-            }
-        }
-        Ok(())
+        ));
+        lines.push(format!(
+            "coldkey {} may claim {}",
+            ss58::encode(&member.coldkey.0),
+            tokens(view.claimable)
+        ));
+        lines.extend(vesting.map(vests).unwrap_or_default());
+        answer.say(lines.join("\n"), &facts)
     }
+}
+
+/// What of a member's pay is on its way, and what is on hold.
+fn vests(vesting: &VestingView) -> Vec<String> {
+    let mut lines = vec![format!(
+        "this miner's pay: {} vested and not yet released, {} vests later",
+        tokens(vesting.vested),
+        tokens(vesting.unvested)
+    )];
+    if vesting.entry > 0 {
+        let until = vesting.entry_until.map_or("its first pay has vested".into(), |e| format!("epoch {e}"));
+        lines.push(format!("on hold since the registration: {}, until {until}", tokens(vesting.entry)));
+    }
+    lines
 }
 
 /// An amount in tokens, every digit kept.

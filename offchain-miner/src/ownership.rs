@@ -11,9 +11,11 @@ use iota_protocol::ids::{AccountKey, RunId};
 use iota_protocol::view::MemberView;
 use iota_service::keys::Hotkey;
 use iota_service::ss58;
+use iota_worker::answer::{waiting, Answer};
 use iota_worker::command::Target;
 use iota_worker::identity::{coldkey_signer, Identity};
 use iota_worker::onboard;
+use serde_json::json;
 
 use crate::config::MinerConfig;
 
@@ -87,7 +89,7 @@ impl Change {
     ///
     /// # Errors
     /// When the hotkey is no member, a key file cannot be read, or the chain refuses.
-    pub async fn run(&self, config: &MinerConfig) -> anyhow::Result<()> {
+    pub async fn run(&self, config: &MinerConfig, answer: Answer) -> anyhow::Result<()> {
         let run = RunId(config.run);
         let coldkey = Hotkey::load(&self.owned().coldkey)?;
         let owner = AccountKey(coldkey.public());
@@ -96,9 +98,12 @@ impl Change {
         let member = onboard::find_member(&chain, run, hotkey).await?;
         let member = member.with_context(|| format!("hotkey {hotkey} is not registered in run {run}"))?;
         let (call, done) = self.call(&chain, run, &member, owner)?;
-        Submitter::new(Arc::clone(&chain), coldkey_signer(coldkey)).submit_finalized(&call).await?;
-        println!("uid {} of run {run}: {done}", member.uid);
-        Ok(())
+        let submitter = Submitter::new(Arc::clone(&chain), coldkey_signer(coldkey));
+        waiting("waiting until the change is final", submitter.submit_finalized(&call)).await?;
+        answer.say(
+            format_args!("uid {} of run {run}: {done}", member.uid),
+            &json!({ "run": run, "uid": member.uid, "done": done }),
+        )
     }
 
     fn call(

@@ -6,6 +6,8 @@ use std::fmt::Write;
 use clap::Args;
 use iota_compute::plan::{plan, Limit, Machine, Plan, Wish};
 use iota_service::quantity::{BitRate, ByteSize};
+use iota_worker::answer::Answer;
+use serde_json::{json, Value};
 
 /// What to plan.
 #[derive(Args)]
@@ -45,7 +47,7 @@ pub struct PlanArgs {
 ///
 /// # Errors
 /// When the preset is unknown or does not fit.
-pub fn run(args: &PlanArgs) -> anyhow::Result<()> {
+pub fn run(args: &PlanArgs, answer: Answer) -> anyhow::Result<()> {
     let machine = Machine {
         memory: args.gpu.0,
         flops: args.tflops * 1e12 * args.utilisation,
@@ -63,8 +65,39 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<()> {
         in_flight: args.in_flight,
         machine,
     };
-    print!("{}", describe(&plan(&wish)?));
-    Ok(())
+    let plan = plan(&wish)?;
+    answer.say(describe(&plan).trim_end(), &facts(&plan))
+}
+
+/// The plan for programs: bytes, seconds, tokens.
+fn facts(plan: &Plan) -> Value {
+    let stages: Vec<Value> = plan
+        .stages
+        .iter()
+        .map(|stage| {
+            json!({
+                "layers": stage.layers, "parameters": stage.parameters, "state_bytes": stage.state_bytes,
+                "activation_bytes": stage.activation_bytes, "memory_bytes": stage.memory(),
+                "compute_seconds": stage.compute, "sent_bytes_per_sample": stage.sent_bytes,
+                "sending_seconds": stage.sending,
+            })
+        })
+        .collect();
+    json!({
+        "parameters": plan.run.total_parameters(), "replicas": plan.replicas, "stages": stages,
+        "tokens_per_sample": plan.tokens_per_sample, "in_flight": plan.run.train.in_flight,
+        "round_trip_seconds": plan.round_trip, "tokens_per_second": plan.tokens_per_second,
+        "limit": limit(plan), "merge_bytes": plan.merge_bytes, "merge_seconds": plan.merge_seconds,
+        "merge_window_blocks": merge_blocks(plan),
+    })
+}
+
+fn limit(plan: &Plan) -> String {
+    match plan.limit {
+        Limit::Compute(stage) => format!("stage {stage} computes longest"),
+        Limit::Link(stage) => format!("the uplink of stage {stage}"),
+        Limit::InFlight => "too few samples in flight to fill the pipeline (--in-flight)".into(),
+    }
 }
 
 /// The plan as text for people.
@@ -97,11 +130,7 @@ fn describe(plan: &Plan) -> String {
             1e3 * stage.sending,
         );
     }
-    let limit = match plan.limit {
-        Limit::Compute(stage) => format!("stage {stage} computes longest"),
-        Limit::Link(stage) => format!("the uplink of stage {stage}"),
-        Limit::InFlight => "too few samples in flight to fill the pipeline (--in-flight)".into(),
-    };
+    let limit = limit(plan);
     let _ = writeln!(
         text,
         "\none sample up and back: {:.2} s\nexpected while training: {:.0} tokens/s over {} replicas; limit: {limit}\n\
@@ -135,5 +164,9 @@ mod tests {
         for part in ["tokens/s over 3 replicas", "limit: ", "state GB", "a merge moves"] {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
+        let facts = facts(&plan(&wish).unwrap());
+        assert_eq!(facts["stages"].as_array().unwrap().len(), plan(&wish).unwrap().stages.len());
+        assert!(facts["tokens_per_second"].as_f64().unwrap() > 0.0, "{facts}");
+        assert!(text.contains(facts["limit"].as_str().unwrap()), "{facts}");
     }
 }

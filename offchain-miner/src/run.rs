@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use anyhow::Context;
 use codec::Encode;
@@ -32,6 +33,7 @@ use crate::join::{self, Wanted};
 use crate::journal::{EpochJournal, Record};
 use crate::meter::WireMeter;
 use crate::observe::Observer;
+use crate::retention::Tidy;
 use crate::serve::{Past, Server};
 use crate::store::Store;
 use crate::train::{EpochContext, TrainEpoch, Trained};
@@ -76,12 +78,14 @@ pub async fn run(config: MinerConfig, gauges: Gauges) -> anyhow::Result<()> {
     let mut miner = start(config, gauges).await?;
     // Published at the start; the finalized view learns of it a few blocks later.
     miner.served_in = Some(miner.session.current().await?.epoch());
+    let mut tidy = Tidy::after(miner.config.keep_days.get());
     loop {
         let view = miner.session.current().await?;
         if view.clock.state == RunState::Ended {
-            tracing::info!("the run has ended");
+            tidy.end(&miner.store);
             return Ok(());
         }
+        tidy.look(&miner.store, view.epoch(), SystemTime::now());
         match assigned(&view, &miner.member) {
             Some(stage) if miner.works_in(&view) => {
                 // A stage that does not fit is the owner's to decide on: idling in it would earn nothing.
@@ -264,7 +268,6 @@ impl Miner {
     /// One epoch: state, training, commit, merge, root.
     async fn epoch(&mut self, view: &RunSnapshot, stage: Stage) -> anyhow::Result<()> {
         let epoch = view.epoch();
-        self.store.forget_before(epoch);
         self.keep_served(view).await?;
         let run = self.session.run;
         let params = Arc::clone(&self.session.params);

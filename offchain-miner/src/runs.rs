@@ -2,6 +2,7 @@
 //! inviting others.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{bail, Context};
@@ -13,14 +14,17 @@ use iota_protocol::ids::RunId;
 use iota_protocol::params::RunParams;
 use iota_protocol::view::RunState;
 use iota_protocol::work::Role;
+use iota_service::config;
 use iota_service::keys::Hotkey;
 use iota_service::telemetry::{self, Format};
+use iota_worker::answer::{ended, log_format, waiting, Answer, Sign};
 use iota_worker::identity::coldkey_signer;
-use serde_json::json;
+use serde_json::{json, Value};
 
 use self::invite::Invite;
 use self::terms::Set;
 use crate::cli::read_checkpoints;
+use crate::config::MinerConfig;
 
 mod invite;
 mod terms;
@@ -32,6 +36,15 @@ const WINDOWS: usize = 256;
 #[derive(Parser)]
 #[command(name = "iota-run", version)]
 pub struct Cli {
+    /// A miner's configuration file (TOML), of which the node is used; --node and IOTA_MINER_NODE win over it.
+    #[arg(long, global = true)]
+    config: Option<PathBuf>,
+    /// Log as JSON lines.
+    #[arg(long, global = true)]
+    json_log: bool,
+    /// Print the answer as JSON.
+    #[arg(long, global = true)]
+    json: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -56,11 +69,37 @@ enum Command {
     Network(Invite),
 }
 
+/// Which node is asked.
+#[derive(Args)]
+pub(crate) struct Node {
+    /// WebSocket address of a node; several, separated by commas, are asked in turn.
+    #[arg(long)]
+    node: Option<String>,
+}
+
+impl Node {
+    /// As the flag, the environment, the file or the default has it.
+    fn url(&self, file: Option<&Path>) -> anyhow::Result<String> {
+        let mut flags = config::Table::new();
+        if let Some(node) = &self.node {
+            flags.insert("node".into(), node.clone().into());
+        }
+        let (settings, _): (MinerConfig, _) = config::resolve(file, "IOTA_MINER_", flags)?;
+        Ok(settings.node)
+    }
+}
+
+/// What every command is told.
+#[derive(Clone, Copy)]
+pub(crate) struct Told<'a> {
+    file: Option<&'a Path>,
+    answer: Answer,
+}
+
 #[derive(Args)]
 struct Create {
-    /// WebSocket address of a node.
-    #[arg(long, env = "IOTA_MINER_NODE", default_value = "ws://127.0.0.1:9944")]
-    node: String,
+    #[command(flatten)]
+    node: Node,
     /// Coldkey file of the owner, which pays deposit and fee. Not needed with --dry-run.
     #[arg(long, required_unless_present = "dry_run")]
     coldkey: Option<PathBuf>,
@@ -92,22 +131,17 @@ struct Create {
 
 #[derive(Args)]
 struct Status {
-    /// WebSocket address of a node.
-    #[arg(long, env = "IOTA_MINER_NODE", default_value = "ws://127.0.0.1:9944")]
-    node: String,
+    #[command(flatten)]
+    node: Node,
     /// The run; all of them when absent.
     #[arg(long)]
     run: Option<u32>,
-    /// Print it as JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Args)]
 struct Owned {
-    /// WebSocket address of a node.
-    #[arg(long, env = "IOTA_MINER_NODE", default_value = "ws://127.0.0.1:9944")]
-    node: String,
+    #[command(flatten)]
+    node: Node,
     /// Coldkey file of the owner.
     #[arg(long)]
     coldkey: PathBuf,
@@ -126,24 +160,29 @@ struct Evaluate {
     dataset: PathBuf,
 }
 
-/// Parses flags and runs the command.
-///
-/// # Errors
-/// With what failed and what to do about it.
-pub fn main() -> anyhow::Result<()> {
+/// Parses flags and runs the command; says what failed and what to do about it.
+pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    telemetry::init(Format::Auto, Some("warn"))?;
+    let format = log_format(cli.json_log);
+    ended(start(cli, format), format)
+}
+
+fn start(cli: Cli, format: Format) -> anyhow::Result<()> {
+    telemetry::init(format, Some("warn"))?;
+    let told = Told { file: cli.config.as_deref(), answer: Answer::of(cli.json) };
     let runtime = tokio::runtime::Runtime::new().context("starting the async runtime")?;
     runtime.block_on(async {
         match cli.command {
-            Command::Create(args) => create(&args).await,
-            Command::Status(args) => status(&args).await,
-            Command::Pause(args) => control(&args, Call::pause_run, "pauses after its current epoch").await,
-            Command::Resume(args) => control(&args, Call::resume_run, "goes on").await,
-            Command::End(args) => control(&args, Call::end_run, "ends").await,
-            Command::Set(args) => args.run().await,
-            Command::Evaluate(args) => judge(&args),
-            Command::Network(args) => args.run().await,
+            Command::Create(args) => create(&args, told).await,
+            Command::Status(args) => status(&args, told).await,
+            Command::Pause(args) => {
+                control(&args, told, Call::pause_run, "pauses after its current epoch").await
+            }
+            Command::Resume(args) => control(&args, told, Call::resume_run, "goes on").await,
+            Command::End(args) => control(&args, told, Call::end_run, "ends").await,
+            Command::Set(args) => args.run(told).await,
+            Command::Evaluate(args) => judge(&args, told.answer),
+            Command::Network(args) => args.run(told).await,
         }
     })
 }
@@ -163,13 +202,13 @@ fn params(args: &Create) -> anyhow::Result<RunParams> {
     Ok(params)
 }
 
-async fn create(args: &Create) -> anyhow::Result<()> {
+async fn create(args: &Create, told: Told<'_>) -> anyhow::Result<()> {
     let params = params(args)?;
     let Some(coldkey) = args.coldkey.as_ref().filter(|_| !args.dry_run) else {
         println!("{}", serde_json::to_string_pretty(&params)?);
         return Ok(());
     };
-    let chain = Chain::connect(&args.node, None).await?;
+    let chain = Chain::connect(&args.node.url(told.file)?, None).await?;
     submit(&chain, coldkey, &Call::sponsor_run(&params)).await?;
     // Ids are dense, and nothing else tells the caller which one it got.
     let at = chain.at_finalized().await?;
@@ -182,32 +221,34 @@ async fn create(args: &Create) -> anyhow::Result<()> {
         }
     }
     let id = newest.context("the run was made, but the node does not show it yet")?;
-    println!(
-        "run {id}: {} parameters in {} stages, {} epochs; it starts once {} miners per stage can be reached, and has no \
-         share of the emission until the chain's admin gives it one",
-        params.total_parameters(),
-        params.n_stages(),
-        params.epochs,
-        params.start_replicas
-    );
-    Ok(())
+    told.answer.say(
+        format_args!(
+            "run {id}: {} parameters in {} stages, {} epochs; it starts once {} miners per stage can be reached, and \
+             has no share of the emission until the chain's admin gives it one",
+            params.total_parameters(),
+            params.n_stages(),
+            params.epochs,
+            params.start_replicas
+        ),
+        &json!({ "run": id, "params": params }),
+    )
 }
 
 async fn submit(chain: &Arc<Chain>, coldkey: &Path, call: &Call) -> anyhow::Result<()> {
     let signer = coldkey_signer(Hotkey::load(coldkey)?);
-    Submitter::new(Arc::clone(chain), signer).submit_finalized(call).await?;
+    let submitter = Submitter::new(Arc::clone(chain), signer);
+    waiting("waiting until it is final", submitter.submit_finalized(call)).await?;
     Ok(())
 }
 
-async fn control(args: &Owned, call: fn(RunId) -> Call, done: &str) -> anyhow::Result<()> {
-    let chain = Chain::connect(&args.node, None).await?;
+async fn control(args: &Owned, told: Told<'_>, call: fn(RunId) -> Call, done: &str) -> anyhow::Result<()> {
+    let chain = Chain::connect(&args.node.url(told.file)?, None).await?;
     submit(&chain, &args.coldkey, &call(RunId(args.run))).await?;
-    println!("run {} {done}", args.run);
-    Ok(())
+    told.answer.say(format_args!("run {} {done}", args.run), &json!({ "run": args.run, "done": done }))
 }
 
-async fn status(args: &Status) -> anyhow::Result<()> {
-    let chain = Chain::connect(&args.node, None).await?;
+async fn status(args: &Status, told: Told<'_>) -> anyhow::Result<()> {
+    let chain = Chain::connect(&args.node.url(told.file)?, None).await?;
     let at = chain.at_finalized().await?;
     let mut shown = Vec::new();
     for id in args.run.map_or(0..u32::MAX, |id| id..id.saturating_add(1)) {
@@ -229,39 +270,40 @@ async fn status(args: &Status) -> anyhow::Result<()> {
     if shown.is_empty() {
         bail!("this chain has no such run");
     }
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&shown)?);
-        return Ok(());
-    }
-    for run in &shown {
-        let text = |name: &str| run[name].to_string().replace('"', "");
-        let phase = run["phase"].as_str().map_or(String::new(), |phase| format!(", {phase}"));
-        println!(
-            "run {}: {} is {}, epoch {} of {}{phase}; {} miners and {} validators, {} tokens trained",
-            text("run"),
-            text("preset"),
-            text("state"),
-            text("epoch"),
-            text("epochs"),
-            text("miners"),
-            text("validators"),
-            text("tokens")
-        );
-    }
-    Ok(())
+    told.answer.say(shown.iter().map(line).collect::<Vec<_>>().join("\n"), &shown)
 }
 
-fn judge(args: &Evaluate) -> anyhow::Result<()> {
+/// One run in one line.
+fn line(run: &Value) -> String {
+    let text = |name: &str| run[name].to_string().replace('"', "");
+    let phase = run["phase"].as_str().map_or(String::new(), |phase| format!(", {phase}"));
+    format!(
+        "run {}: {} is {}, epoch {} of {}{phase}; {} miners and {} validators, {} tokens trained",
+        text("run"),
+        text("preset"),
+        text("state"),
+        text("epoch"),
+        text("epochs"),
+        text("miners"),
+        text("validators"),
+        text("tokens")
+    )
+}
+
+fn judge(args: &Evaluate, answer: Answer) -> anyhow::Result<()> {
+    let sign = Sign::show("reading the weights and judging the held-out text");
     iota_compute::init_runtime(1);
     let (params, stages) = read_checkpoints(&args.checkpoints)?;
     let dataset = Dataset::open(&args.dataset, Some(params.data.manifest_root))?;
     let weights: Vec<Vec<f32>> = stages.into_iter().map(|state| state.weights).collect();
     let windows = dataset.heldout_windows(WINDOWS);
     let loss = evaluate::heldout_loss(&params, &weights, &windows)?;
-    println!(
-        "held-out loss {loss:.4} nats per token over {} windows; byte-bigram entropy of the same text {:.4}",
-        windows.len(),
-        dataset.bigram_entropy()
-    );
-    Ok(())
+    drop(sign);
+    let (windows, bigram) = (windows.len(), dataset.bigram_entropy());
+    answer.say(
+        format_args!(
+            "held-out loss {loss:.4} nats per token over {windows} windows; byte-bigram entropy of the same text {bigram:.4}"
+        ),
+        &json!({ "heldout_nats": loss, "windows": windows, "bigram_nats": bigram }),
+    )
 }

@@ -17,10 +17,9 @@ use iota_protocol::ids::{Epoch, Hash, Stage, Uid};
 use iota_protocol::merkle::{self, RangeProof};
 use iota_protocol::wire::codes_hash;
 use iota_service::journal::atomic_write;
+use iota_service::retention::{sweep, Moment};
 
-/// Epochs whose artefacts are kept: the one that trains, the one that is audited, and one more for
-/// a newcomer that asks late.
-const KEPT_EPOCHS: u32 = 3;
+use crate::retention::{KEPT_EPOCHS, RULES};
 
 /// Chunks of an entry with their Merkle leaves.
 #[derive(Debug, Encode, Decode)]
@@ -348,16 +347,39 @@ impl Store {
         Some(self.serve_state(epoch, stage, outer))
     }
 
-    /// Deletes what no audit can ask for any more, also what epochs left that this miner slept through.
-    pub fn forget_before(&self, current: Epoch) {
-        let Some(newest_gone) = current.0.checked_sub(KEPT_EPOCHS).map(Epoch) else { return };
+    /// Deletes what no audit can ask for any more, also what epochs left that this miner slept through, and
+    /// what has been kept for longer than its owner wants.
+    pub fn forget(&self, at: Moment) {
         {
             let mut inner = self.inner();
-            inner.epochs.retain(|epoch, _| *epoch > newest_gone);
-            inner.states.retain(|epoch, _| *epoch > newest_gone);
+            let wanted = |epoch: Epoch| epoch.0.saturating_add(KEPT_EPOCHS) > at.epoch;
+            inner.epochs.retain(|epoch, _| wanted(*epoch));
+            inner.states.retain(|epoch, _| wanted(*epoch));
         }
-        let kept = numbered(&self.dir, "epoch-").chain(numbered(&self.dir, "state-"));
-        for (_, path) in kept.filter(|(epoch, _)| *epoch <= newest_gone.0) {
+        // The newest state is where this stage stands, however long ago: others may still need it.
+        let newest = numbered(&self.dir, "state-").map(|(epoch, _)| epoch).max();
+        let until = newest.map_or(at.epoch, |newest| at.epoch.min(newest.saturating_add(KEPT_EPOCHS - 1)));
+        let [folders, states] = RULES;
+        let mut gone = sweep(&self.dir, &[folders], at);
+        gone.extend(sweep(&self.dir, &[states], Moment { epoch: until, ..at }));
+        let mut inner = self.inner();
+        for (prefix, epoch) in gone {
+            if prefix == folders.prefix {
+                inner.epochs.remove(&Epoch(epoch));
+            }
+        }
+    }
+
+    /// Deletes everything but the newest state.
+    pub fn forget_all(&self) {
+        let newest = numbered(&self.dir, "state-").map(|(epoch, _)| epoch).max();
+        {
+            let mut inner = self.inner();
+            inner.epochs.clear();
+            inner.states.retain(|epoch, _| Some(epoch.0) == newest);
+        }
+        let old_states = numbered(&self.dir, "state-").filter(|(epoch, _)| Some(*epoch) != newest);
+        for (_, path) in numbered(&self.dir, "epoch-").chain(old_states) {
             let removed =
                 if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
             if let Err(error) = removed {

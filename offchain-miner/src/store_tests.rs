@@ -90,6 +90,10 @@ fn what_was_committed_is_there_after_a_restart() {
     assert_eq!(state.manifest.root(), outer(1.0).root());
 }
 
+fn forget(store: &Store, epoch: u32) {
+    store.forget(Moment { epoch, now: std::time::SystemTime::now(), keep: std::time::Duration::MAX });
+}
+
 #[test]
 fn three_epochs_are_kept_and_all_older_ones_go() {
     let (dir, store) = opened();
@@ -98,10 +102,10 @@ fn three_epochs_are_kept_and_all_older_ones_go() {
         store.put_codes(Epoch(epoch), Hash([1; 32]), vec![1]);
         store.put_state(Epoch(epoch), Stage(0), outer(2.0)).unwrap();
     }
-    store.forget_before(Epoch(2));
+    forget(&store, 2);
     assert!(store.codes(Epoch(1), &Hash([1; 32])).is_some(), "epoch 2 keeps everything from epoch 0 on");
     // Epochs 3 to 5 were slept through: what 1 to 3 left goes with what 3 left.
-    store.forget_before(Epoch(6));
+    forget(&store, 6);
     for epoch in 1..=6 {
         let kept = epoch > 3;
         assert_eq!(store.codes(Epoch(epoch), &Hash([1; 32])).is_some(), kept, "codes of epoch {epoch}");

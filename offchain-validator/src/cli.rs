@@ -1,6 +1,8 @@
 //! Command line of the validator.
 
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{bail, Context};
@@ -11,11 +13,16 @@ use iota_protocol::work::Role;
 use iota_service::keys::Hotkey;
 use iota_service::telemetry::Format;
 use iota_service::{config, telemetry};
+use iota_worker::answer::{ended, log_format, waiting, Answer};
 use iota_worker::command::{Keys, Target};
 use iota_worker::identity::{coldkey_signer, Identity};
 use iota_worker::{onboard, supervise};
+use serde_json::json;
 
 use crate::config::ValidatorConfig;
+
+/// What is waited for after a call was sent.
+const FINAL: &str = "waiting until it is final";
 
 /// Audits miners, estimates what they contributed, and submits scores that decide who is paid.
 ///
@@ -30,6 +37,9 @@ pub struct Cli {
     /// Log as JSON lines.
     #[arg(long, global = true)]
     json_log: bool,
+    /// Print the answer as JSON.
+    #[arg(long, global = true)]
+    json: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -128,9 +138,15 @@ struct RunArgs {
     /// Run at the lowest scheduling priority.
     #[arg(long)]
     nice: bool,
+    /// Days after which reports and evidence of past epochs are deleted.
+    #[arg(long)]
+    keep_days: Option<NonZeroU32>,
     /// Port on this machine for Prometheus (`/metrics`), JSON (`/status`) and `/health`; 0 takes a free one.
     #[arg(long)]
     metrics_port: Option<u16>,
+    /// Show the configuration in force and where each value came from, and do nothing.
+    #[arg(long)]
+    print_config: bool,
 }
 
 #[derive(Args)]
@@ -143,13 +159,15 @@ struct ReportArgs {
     epoch: Option<u32>,
 }
 
-/// Parses flags and runs the command.
-///
-/// # Errors
-/// With what failed and what to do about it.
-pub fn main() -> anyhow::Result<()> {
+/// Parses flags and runs the command; says what failed and what to do about it.
+pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    telemetry::init(if cli.json_log { Format::Json } else { Format::Auto }, None)?;
+    let format = log_format(cli.json_log);
+    ended(start(cli, format), format)
+}
+
+fn start(cli: Cli, format: Format) -> anyhow::Result<()> {
+    telemetry::init(format, None)?;
     if matches!(&cli.command, Command::Run(args) if args.nice) {
         // Before any thread is started: on Linux each thread inherits it from its parent.
         iota_service::priority::lower().context("lowering the priority")?;
@@ -163,24 +181,28 @@ pub fn main() -> anyhow::Result<()> {
 }
 
 async fn dispatch(cli: Cli) -> anyhow::Result<()> {
-    let file = cli.config.as_deref();
+    let (file, answer) = (cli.config.as_deref(), Answer::of(cli.json));
     match cli.command {
-        Command::Keys(keys) => keys.run(),
-        Command::Register(args) => register(file, args).await,
-        Command::Bond(args) => bond(file, args, Side::Add).await,
-        Command::Unbond(args) => bond(file, args, Side::Take).await,
-        Command::Withdraw(args) => withdraw(file, args).await,
-        Command::Resume(target) => resume(file, target).await,
-        Command::Rollback(args) => rollback(file, args).await,
+        Command::Keys(keys) => keys.run(answer),
+        Command::Register(args) => register(file, args, answer).await,
+        Command::Bond(args) => bond(file, args, Side::Add, answer).await,
+        Command::Unbond(args) => bond(file, args, Side::Take, answer).await,
+        Command::Withdraw(args) => withdraw(file, args, answer).await,
+        Command::Resume(target) => resume(file, target, answer).await,
+        Command::Rollback(args) => rollback(file, args, answer).await,
         Command::Run(args) => {
-            let config = resolve(file, &args)?;
+            let (config, provenance) = resolve(file, &args)?;
+            if args.print_config {
+                print!("{}", config::print_config(&config, &provenance));
+                return Ok(());
+            }
             supervise("validator", crate::run::run(config)).await
         }
         Command::Report(args) => report(&args),
     }
 }
 
-fn resolve(file: Option<&Path>, args: &RunArgs) -> anyhow::Result<ValidatorConfig> {
+fn resolve(file: Option<&Path>, args: &RunArgs) -> anyhow::Result<(ValidatorConfig, config::Provenance)> {
     let mut flags = args.target.flags();
     if let Some(genesis) = &args.genesis {
         flags.insert("genesis".into(), genesis.clone().into());
@@ -196,10 +218,13 @@ fn resolve(file: Option<&Path>, args: &RunArgs) -> anyhow::Result<ValidatorConfi
     if let Some(audits) = args.audits {
         flags.insert("audits".into(), i64::from(audits).into());
     }
+    if let Some(days) = args.keep_days {
+        flags.insert("keep_days".into(), i64::from(days.get()).into());
+    }
     if let Some(port) = args.metrics_port {
         flags.insert("metrics_port".into(), i64::from(port).into());
     }
-    Ok(config::resolve(file, "IOTA_VALIDATOR_", flags)?.0)
+    Ok(config::resolve(file, "IOTA_VALIDATOR_", flags)?)
 }
 
 async fn connect(file: Option<&Path>, target: &Target) -> anyhow::Result<(Arc<Chain>, ValidatorConfig)> {
@@ -207,14 +232,14 @@ async fn connect(file: Option<&Path>, target: &Target) -> anyhow::Result<(Arc<Ch
     Ok((Chain::connect(&config.node, None).await?, config))
 }
 
-async fn register(file: Option<&Path>, args: Funded) -> anyhow::Result<()> {
+async fn register(file: Option<&Path>, args: Funded, answer: Answer) -> anyhow::Result<()> {
     let (chain, config) = connect(file, &args.target).await?;
     let run = RunId(config.run);
     let identity = Identity::new(Hotkey::load(&config.hotkey)?, chain.genesis(), run);
     let coldkey = coldkey_signer(Hotkey::load(&args.coldkey)?);
-    let member = onboard::register(&chain, &identity, run, Role::Validator, coldkey, args.max_price).await?;
-    println!("registered as uid {} (incarnation {}) in run {run}", member.uid, member.incarnation);
-    Ok(())
+    let registering = onboard::register(&chain, &identity, run, Role::Validator, coldkey, args.max_price);
+    let member = waiting("waiting until the registration is final", registering).await?;
+    onboard::say_registered(&member, run, answer)
 }
 
 /// Whether a bond grows or shrinks.
@@ -224,7 +249,7 @@ enum Side {
     Take,
 }
 
-async fn bond(file: Option<&Path>, args: Bond, side: Side) -> anyhow::Result<()> {
+async fn bond(file: Option<&Path>, args: Bond, side: Side, answer: Answer) -> anyhow::Result<()> {
     let (chain, config) = connect(file, &args.target).await?;
     let run = RunId(config.run);
     let hotkey = AccountKey(Hotkey::load(&config.hotkey)?.public());
@@ -236,12 +261,17 @@ async fn bond(file: Option<&Path>, args: Bond, side: Side) -> anyhow::Result<()>
         Side::Add => (Call::bond(run, member.uid, args.amount), "bonded"),
         Side::Take => (Call::unbond(run, member.uid, args.amount), "unbonding"),
     };
-    submitter.submit_finalized(&call).await?;
-    println!("{done} {} for uid {} (incarnation {})", args.amount, member.uid, member.incarnation);
-    Ok(())
+    waiting(FINAL, submitter.submit_finalized(&call)).await?;
+    answer.say(
+        format_args!("{done} {} for uid {} (incarnation {})", args.amount, member.uid, member.incarnation),
+        &json!({
+            "done": done, "amount": args.amount.to_string(), "uid": member.uid,
+            "incarnation": member.incarnation,
+        }),
+    )
 }
 
-async fn rollback(file: Option<&Path>, args: Rollback) -> anyhow::Result<()> {
+async fn rollback(file: Option<&Path>, args: Rollback, answer: Answer) -> anyhow::Result<()> {
     let (chain, config) = connect(file, &args.target).await?;
     let (run, to) = (RunId(config.run), Epoch(args.to));
     let Some(clock) = chain.at_finalized().await?.clock(run).await? else {
@@ -249,29 +279,32 @@ async fn rollback(file: Option<&Path>, args: Rollback) -> anyhow::Result<()> {
     };
     let identity = Identity::new(Hotkey::load(&config.hotkey)?, chain.genesis(), run);
     let submitter = Submitter::new(Arc::clone(&chain), identity.signer());
-    submitter.submit_finalized(&Call::vote_rollback(run, clock.epoch, to)).await?;
-    println!("voted in epoch {} to go back to the states after epoch {to}", clock.epoch);
-    Ok(())
+    waiting(FINAL, submitter.submit_finalized(&Call::vote_rollback(run, clock.epoch, to))).await?;
+    answer.say(
+        format_args!("voted in epoch {} to go back to the states after epoch {to}", clock.epoch),
+        &json!({ "run": run, "epoch": clock.epoch, "to": to }),
+    )
 }
 
-async fn withdraw(file: Option<&Path>, args: Withdraw) -> anyhow::Result<()> {
+async fn withdraw(file: Option<&Path>, args: Withdraw, answer: Answer) -> anyhow::Result<()> {
     let (chain, config) = connect(file, &args.target).await?;
     let coldkey = Hotkey::load(&args.coldkey)?;
     let account = AccountKey(coldkey.public());
     let submitter = Submitter::new(Arc::clone(&chain), coldkey_signer(coldkey));
     let call = Call::withdraw(RunId(config.run), Incarnation(args.incarnation), account);
-    submitter.submit_finalized(&call).await?;
-    println!("withdrew what incarnation {} unbonded", args.incarnation);
-    Ok(())
+    waiting(FINAL, submitter.submit_finalized(&call)).await?;
+    answer.say(
+        format_args!("withdrew what incarnation {} unbonded", args.incarnation),
+        &json!({ "incarnation": args.incarnation }),
+    )
 }
 
-async fn resume(file: Option<&Path>, target: Target) -> anyhow::Result<()> {
+async fn resume(file: Option<&Path>, target: Target, answer: Answer) -> anyhow::Result<()> {
     let (chain, config) = connect(file, &target).await?;
     // The hotkey's seed signs extrinsics just as a coldkey's does.
     let submitter = Submitter::new(Arc::clone(&chain), coldkey_signer(Hotkey::load(&config.hotkey)?));
-    submitter.submit_finalized(&Call::resume(RunId(config.run))).await?;
-    println!("permitted again from the next epoch's snapshot on");
-    Ok(())
+    waiting(FINAL, submitter.submit_finalized(&Call::resume(RunId(config.run)))).await?;
+    answer.say("permitted again from the next epoch's snapshot on", &json!({ "run": config.run }))
 }
 
 fn report(args: &ReportArgs) -> anyhow::Result<()> {

@@ -1,7 +1,9 @@
 //! The validator's configuration: defaults, then the file, then `IOTA_VALIDATOR_*`, then flags.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
+use iota_service::retention::KEEP_DAYS;
 use serde::{Deserialize, Serialize};
 
 /// Everything an operator can set.
@@ -28,6 +30,8 @@ pub struct ValidatorConfig {
     /// absent as many as audit every miner in one epoch of eight, while there is time. An audit takes at most
     /// eight seconds, and all must fit into the window for rows.
     pub audits: Option<u32>,
+    /// Days after which reports and evidence of past epochs go.
+    pub keep_days: NonZeroU32,
     /// Port on this machine for `/metrics`, `/status` and `/health`; none when absent.
     pub metrics_port: Option<u16>,
 }
@@ -44,6 +48,7 @@ impl Default for ValidatorConfig {
             listen: vec!["/ip4/0.0.0.0/tcp/0".into(), "/ip4/0.0.0.0/udp/0/quic-v1".into()],
             threads: 1,
             audits: None,
+            keep_days: KEEP_DAYS,
             metrics_port: None,
         }
     }

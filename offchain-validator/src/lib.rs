@@ -18,6 +18,7 @@ pub mod exhibits;
 pub mod gather;
 pub mod gauges;
 pub mod lines;
+pub mod retention;
 pub mod run;
 pub mod scores;
 pub mod starts;

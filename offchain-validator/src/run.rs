@@ -1,7 +1,7 @@
 //! The program: watch the run, and score each epoch of training while the next one trains.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{bail, Context};
 use codec::Encode;
@@ -38,6 +38,7 @@ use crate::examine::{self, Examiner};
 use crate::gather::{self, Evidence};
 use crate::gauges::Gauges;
 use crate::lines::{skips_that_stand_out, Lines};
+use crate::retention::Tidy;
 use crate::starts::Starts;
 use crate::witness::Witness;
 use crate::{evaluate, scores, transcripts};
@@ -78,8 +79,10 @@ struct Validator {
 pub async fn run(config: ValidatorConfig) -> anyhow::Result<()> {
     let mut validator = start(config).await?;
     let mut scored: Option<Epoch> = None;
+    let mut tidy = Tidy::new(&validator.config);
     loop {
         let view = validator.session.current().await?;
+        tidy.look(view.epoch(), SystemTime::now());
         if view.is_running() {
             Witness::keep(&validator.config.data_dir, &view)?;
             // A run that settles twice has nothing to score in the second time.
@@ -109,7 +112,7 @@ pub async fn run(config: ValidatorConfig) -> anyhow::Result<()> {
                 validator.keep_states(view.epoch(), states);
             }
         } else if view.clock.state == RunState::Ended {
-            tracing::info!("the run has ended");
+            tidy.end();
             return Ok(());
         }
         validator.session.next().await?;

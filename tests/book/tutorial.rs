@@ -210,6 +210,7 @@ async fn meanwhile(reader: &Reader, devnet: &Devnet, home: &Path) {
     wait_for(&reader.explorer, "/api/v1/runs/0", SOON).await;
     let mut terminal = reader.terminal();
     reader.follow("run-a-validator.md", &mut terminal, SOON);
+    reader.follow("operations.md", &mut reader.terminal(), SOON);
     reader.follow("start-a-run.md", &mut reader.terminal(), SOON);
     let hostile = publish_script(devnet, &home.join("my-validator")).await;
     load::many_readers(&reader.explorer).await;

@@ -14,6 +14,7 @@
 //! | [`journal`] | records that survive a crash, files that are never half written |
 //! | [`metrics`] | numbers and facts on a local port |
 //! | [`quantity`] | sizes and rates as people write them |
+//! | [`retention`] | when files of past epochs go |
 //! | [`priority`] | being a good neighbour on a shared machine |
 
 pub mod backoff;
@@ -23,6 +24,7 @@ pub mod keys;
 pub mod metrics;
 pub mod priority;
 pub mod quantity;
+pub mod retention;
 pub mod ss58;
 pub mod stderr;
 pub mod tasks;

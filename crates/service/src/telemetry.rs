@@ -62,19 +62,33 @@ pub enum TelemetryError {
     Twice,
 }
 
-/// Starts logging. `filter` is in the syntax of `tracing`, or `None` for [`DEFAULT_FILTER`].
+/// Starts logging. The environment's `RUST_LOG` decides what is logged, where it is set; otherwise `filter`, in the
+/// same syntax (that of `tracing`), or [`DEFAULT_FILTER`]. `NO_COLOR` takes the colours away.
 ///
 /// # Errors
 /// [`TelemetryError`].
 pub fn init(format: Format, filter: Option<&str>) -> Result<(), TelemetryError> {
-    let filter = read_filter(filter.unwrap_or(DEFAULT_FILTER))?;
+    let wish = std::env::var("RUST_LOG").ok();
+    let filter = read_filter(wanted(wish.as_deref(), filter))?;
     let builder = fmt().with_env_filter(filter).with_writer(io::stderr);
-    let started = match choose(format, io::stderr().is_terminal()) {
+    let colours =
+        if io::stderr().is_terminal() { colours(std::env::var_os("NO_COLOR")) } else { Colours::None };
+    let started = match choose(format, colours) {
         Format::Json => builder.json().flatten_event(true).with_current_span(true).try_init(),
         Format::Pretty => builder.compact().with_ansi(true).try_init(),
         Format::Plain | Format::Auto => builder.with_ansi(false).try_init(),
     };
     started.map_err(|_| TelemetryError::Twice)
+}
+
+/// The time as log lines have it.
+#[must_use]
+pub fn timestamp() -> String {
+    use fmt::time::FormatTime;
+    let mut text = String::new();
+    // Writing to a string cannot fail; a clock that cannot be read is written as such.
+    let _ = fmt::time::SystemTime.format_time(&mut fmt::format::Writer::new(&mut text));
+    text
 }
 
 /// The span in which a worker does everything: `run` and `me` on every line, `epoch` once it is recorded.
@@ -88,11 +102,29 @@ fn read_filter(text: &str) -> Result<EnvFilter, TelemetryError> {
         .map_err(|error| TelemetryError::Filter { filter: text.to_owned(), cause: error.to_string() })
 }
 
-fn choose(format: Format, terminal: bool) -> Format {
-    match (format, terminal) {
-        (Format::Auto, true) => Format::Pretty,
-        (Format::Auto, false) => Format::Plain,
-        (chosen, _) => chosen,
+/// The user's filter over the program's. An empty variable asks for nothing.
+fn wanted<'a>(environment: Option<&'a str>, filter: Option<&'a str>) -> &'a str {
+    environment.filter(|text| !text.trim().is_empty()).or(filter).unwrap_or(DEFAULT_FILTER)
+}
+
+/// Whether whoever reads standard error sees colours and wants them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Colours {
+    Seen,
+    None,
+}
+
+/// On a terminal: none where `NO_COLOR` is set to anything (<https://no-color.org>).
+fn colours(no_color: Option<std::ffi::OsString>) -> Colours {
+    no_color.filter(|value| !value.is_empty()).map_or(Colours::Seen, |_| Colours::None)
+}
+
+fn choose(format: Format, colours: Colours) -> Format {
+    match (format, colours) {
+        (Format::Json, _) => Format::Json,
+        (Format::Auto | Format::Pretty, Colours::Seen) => Format::Pretty,
+        // Asked for by name, colours still give way to the one who reads.
+        (Format::Plain, _) | (Format::Auto | Format::Pretty, Colours::None) => Format::Plain,
     }
 }
 
@@ -108,12 +140,25 @@ mod tests {
     }
 
     #[test]
-    fn automatic_format_follows_the_terminal() {
-        assert_eq!(choose(Format::Auto, true), Format::Pretty);
-        assert_eq!(choose(Format::Auto, false), Format::Plain);
-        assert_eq!(choose(Format::Json, true), Format::Json);
+    fn automatic_format_follows_the_terminal_and_no_color_takes_the_colours() {
+        assert_eq!(choose(Format::Auto, Colours::Seen), Format::Pretty);
+        assert_eq!(choose(Format::Auto, Colours::None), Format::Plain);
+        assert_eq!(choose(Format::Pretty, Colours::None), Format::Plain);
+        assert_eq!(choose(Format::Json, Colours::None), Format::Json);
+        for (value, expected) in [("1", Colours::None), ("0", Colours::None), ("", Colours::Seen)] {
+            assert_eq!(colours(Some(value.into())), expected, "NO_COLOR={value:?}");
+        }
+        assert_eq!(colours(None), Colours::Seen);
         assert_eq!("json".parse::<Format>().expect("known"), Format::Json);
         assert!("loud".parse::<Format>().expect_err("unknown").to_string().contains("loud"));
+    }
+
+    #[test]
+    fn the_environment_decides_what_is_logged_before_the_program_does() {
+        assert_eq!(wanted(Some("debug"), Some("warn")), "debug");
+        assert_eq!(wanted(Some(" "), Some("warn")), "warn");
+        assert_eq!(wanted(None, Some("warn")), "warn");
+        assert_eq!(wanted(Some(""), None), DEFAULT_FILTER);
     }
 
     #[test]

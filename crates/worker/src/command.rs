@@ -7,7 +7,10 @@ use clap::{Args, Subcommand, ValueEnum};
 use iota_protocol::ids::AccountKey;
 use iota_service::keys::{self, Hotkey};
 use iota_service::ss58;
+use serde_json::json;
 use zeroize::Zeroizing;
+
+use crate::answer::Answer;
 
 /// Making, showing and taking over keys. Passphrases come from the file that IOTA_PASSPHRASE_FILE names,
 /// from IOTA_PASSPHRASE, or from the terminal; never from the command line.
@@ -64,7 +67,7 @@ impl Keys {
     ///
     /// # Errors
     /// When the key file cannot be read or written, or is there already.
-    pub fn run(self) -> anyhow::Result<()> {
+    pub fn run(self, answer: Answer) -> anyhow::Result<()> {
         let (key, file) = match self {
             Self::New { out, sealed } => {
                 let key = Hotkey::generate();
@@ -78,8 +81,11 @@ impl Keys {
                 (key, out)
             }
         };
-        println!("{} {} ({})", ss58::encode(&key.public()), AccountKey(key.public()), file.display());
-        Ok(())
+        let (address, public) = (ss58::encode(&key.public()), AccountKey(key.public()));
+        answer.say(
+            format_args!("{address} {public} ({})", file.display()),
+            &json!({ "address": address, "public": public, "file": file }),
+        )
     }
 }
 
@@ -169,11 +175,11 @@ mod tests {
     fn a_new_key_is_never_written_over_another() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("key.json");
-        Keys::New { out: file.clone(), sealed: false }.run().unwrap();
+        Keys::New { out: file.clone(), sealed: false }.run(Answer::Text).unwrap();
         let before = std::fs::read(&file).unwrap();
-        assert!(Keys::New { out: file.clone(), sealed: false }.run().is_err());
+        assert!(Keys::New { out: file.clone(), sealed: false }.run(Answer::Text).is_err());
         assert_eq!(std::fs::read(&file).unwrap(), before);
-        Keys::Show { file }.run().unwrap();
+        Keys::Show { file }.run(Answer::Text).unwrap();
     }
 
     #[test]
@@ -183,8 +189,8 @@ mod tests {
         let words = "bottom drive obey lake curtain smoke basket hold race lonely fit walk\n";
         std::fs::write(&file, words).unwrap();
         let import = |from| Keys::Import { from, file: Some(file.clone()), out: out.clone(), sealed: false };
-        assert!(import(Kind::Seed).run().is_err());
-        import(Kind::Mnemonic).run().unwrap();
+        assert!(import(Kind::Seed).run(Answer::Text).is_err());
+        import(Kind::Mnemonic).run(Answer::Text).unwrap();
         let address = Hotkey::load(&out).unwrap().address();
         assert_eq!(address, "5DfhGyQdFobKM8NsWvEeAKk5EQQgYe9AydgJ7rMB6E1EqRzV");
     }

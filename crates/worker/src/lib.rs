@@ -3,6 +3,7 @@
 //!
 //! Nothing here decides what to train, to merge or to score.
 
+pub mod answer;
 pub mod command;
 pub mod exchange;
 pub mod fetch;

@@ -11,7 +11,9 @@ use iota_protocol::ids::{AccountKey, RunId};
 use iota_protocol::params::RunParams;
 use iota_protocol::view::MemberView;
 use iota_protocol::work::{Endpoint, Role};
+use serde_json::json;
 
+use crate::answer::Answer;
 use crate::identity::Identity;
 
 /// Parameters of a run.
@@ -87,6 +89,18 @@ pub async fn register(
     find_member(chain, run, identity.public())
         .await?
         .context("registered, but without a seat yet: the run is full, and a member makes room when its epoch closes; run again then")
+}
+
+/// Says as whom a hotkey is registered.
+///
+/// # Errors
+/// When the answer cannot be written.
+pub fn say_registered(member: &MemberView, run: RunId, answer: Answer) -> anyhow::Result<()> {
+    let MemberView { uid, incarnation, .. } = member;
+    answer.say(
+        format_args!("registered as uid {uid} (incarnation {incarnation}) in run {run}"),
+        &json!({ "run": run, "uid": uid, "incarnation": incarnation }),
+    )
 }
 
 fn check_same(member: &MemberView, role: Role, coldkey: AccountKey) -> anyhow::Result<()> {

@@ -10,6 +10,7 @@ use iota_compute::presets::run_params;
 use iota_miner::commit;
 use iota_miner::journal::EpochJournal;
 use iota_miner::merge::Owner;
+use iota_miner::retention::Tidy;
 use iota_miner::root;
 use iota_miner::serve::Server;
 use iota_miner::store::Store;
@@ -89,7 +90,7 @@ async fn work(folder: &Path, size: Size, uid: u16, rounds: u32) -> anyhow::Resul
     let ctx = made_up::context(&params, Uid(uid), members, network.clone(), &store)?;
     say(&"ready")?;
     for epoch in (0..rounds).map(Epoch) {
-        store.forget_before(epoch);
+        Tidy::after(30).look(&store, epoch, std::time::SystemTime::now());
         round(&EpochContext { epoch, ..ctx.clone() }, &start, &local).await?;
         raw::round(&ctx, size.chunks(&params), &seed_of(epoch)).await?;
     }

@@ -6,13 +6,15 @@ use clap::Args;
 use iota_chain::{endpoints, Chain};
 use iota_protocol::ids::Hash;
 use iota_worker::network_file::NetworkFile;
+use serde_json::json;
+
+use super::{Node, Told};
 
 /// Arguments of `network`.
 #[derive(Args)]
 pub struct Invite {
-    /// WebSocket addresses of nodes, as others reach them, separated by commas.
-    #[arg(long, env = "IOTA_MINER_NODE", default_value = "ws://127.0.0.1:9944")]
-    node: String,
+    #[command(flatten)]
+    node: Node,
     /// Name of the network, for people.
     #[arg(long)]
     name: String,
@@ -36,8 +38,9 @@ impl Invite {
     ///
     /// # Errors
     /// When a node is away or runs another chain, or the file is there already.
-    pub async fn run(&self) -> anyhow::Result<()> {
-        let rpc = endpoints(&self.node);
+    pub(super) async fn run(&self, told: Told<'_>) -> anyhow::Result<()> {
+        // As others reach them: they are written into the file.
+        let rpc = endpoints(&self.node.url(told.file)?);
         let (mut genesis, mut first): (Option<Hash>, Option<_>) = (None, None);
         for url in &rpc {
             let chain = Chain::connect(url, genesis).await?;
@@ -59,7 +62,9 @@ impl Invite {
             faucet: chain.has_faucet().await?,
         };
         file.write(&self.out)?;
-        println!("{}: {} nodes of genesis {}", self.out.display(), file.rpc.len(), file.genesis);
-        Ok(())
+        told.answer.say(
+            format_args!("{}: {} nodes of genesis {}", self.out.display(), file.rpc.len(), file.genesis),
+            &json!({ "file": self.out, "nodes": file.rpc, "genesis": file.genesis }),
+        )
     }
 }

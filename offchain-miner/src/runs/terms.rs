@@ -12,16 +12,16 @@ use iota_protocol::ids::RunId;
 use iota_protocol::params::RunParams;
 use iota_protocol::phase::Phase;
 use iota_protocol::view::{ClockView, RunState};
-use serde_json::Value;
+use iota_worker::answer::Answer;
+use serde_json::{json, Value};
 
-use super::submit;
+use super::{submit, Node, Told};
 
 /// Arguments of `set`.
 #[derive(Args)]
 pub struct Set {
-    /// WebSocket address of a node.
-    #[arg(long, env = "IOTA_MINER_NODE", default_value = "ws://127.0.0.1:9944")]
-    node: String,
+    #[command(flatten)]
+    node: Node,
     /// The run.
     #[arg(long)]
     run: u32,
@@ -44,25 +44,28 @@ impl Set {
     ///
     /// # Errors
     /// When a name or value does not fit, the run may not change so, or the chain refuses.
-    pub async fn run(&self) -> anyhow::Result<()> {
-        let chain = Chain::connect(&self.node, None).await?;
+    pub(super) async fn run(&self, told: Told<'_>) -> anyhow::Result<()> {
+        let chain = Chain::connect(&self.node.url(told.file)?, None).await?;
         let (run, at) = (RunId(self.run), chain.at_finalized().await?);
         let (now, clock) = (at.run(run).await?, at.clock(run).await?);
         let (now, clock) = now.zip(clock).with_context(|| format!("this chain has no run {run}"))?;
         let next = changed(&now, &self.changes)?;
-        for line in differences(&now, &next)? {
-            println!("{line}");
+        let changes = differences(&now, &next)?;
+        if told.answer == Answer::Text {
+            changes.iter().for_each(|line| println!("{line}"));
         }
         allowed(&now, &next, &clock, at.head().number)?;
         let call = Call::schedule_params(run, &next);
         if self.print_call {
-            println!("0x{}", hex::encode(chain.call_bytes(&call).await?));
-            return Ok(());
+            let call = format!("0x{}", hex::encode(chain.call_bytes(&call).await?));
+            return told.answer.say(&call, &json!({ "run": run, "changes": changes, "call": call }));
         }
-        let Some(coldkey) = self.coldkey.as_ref().filter(|_| !self.dry_run) else { return Ok(()) };
+        let facts = json!({ "run": run, "changes": changes, "from": since(&clock), "sent": !self.dry_run });
+        let Some(coldkey) = self.coldkey.as_ref().filter(|_| !self.dry_run) else {
+            return if told.answer == Answer::Json { told.answer.say("", &facts) } else { Ok(()) };
+        };
         submit(&chain, coldkey, &call).await?;
-        println!("run {run} has these parameters from {}", since(&clock));
-        Ok(())
+        told.answer.say(format_args!("run {run} has these parameters from {}", since(&clock)), &facts)
     }
 }
 

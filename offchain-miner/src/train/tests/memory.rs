@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::world::World;
 use crate::commit;
+use crate::retention::Tidy;
 use crate::store::Store;
 use crate::trainer::Trainer;
 
@@ -22,7 +23,7 @@ fn resident() -> u64 {
 
 /// One epoch as the miner has it: samples, entry, roots, what audits may ask for, the next state.
 async fn epoch(world: &World, store: &Arc<Store>, trainer: Trainer) -> Trainer {
-    store.forget_before(world.epoch);
+    Tidy::after(30).look(store, world.epoch, std::time::SystemTime::now());
     let (mut life, _) = world.go_on(Arc::clone(store), trainer).await.unwrap();
     life.finish(world).await;
     let local = life.trainer.weights().await.unwrap();
