@@ -34,6 +34,10 @@ iota_die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 IOTA_WORK_CRATES=(-p iota-protocol -p iota-compute -p iota-network -p iota-chain -p iota-service
   -p iota-worker -p iota-miner -p iota-validator -p iota-explorer -p iota-tests -p iota-lab)
 
+# The chain's crates, for checks and tests. With iota-weights the pallet has its benchmarks, each of which
+# is a test as well; `scripts/build` makes the node alone, without them.
+IOTA_CHAIN_CRATES=(-p pallet-iota -p iota-runtime -p iota-node -p iota-weights)
+
 # iota_cargo chain|work ARGS…: cargo with the target folder of that half of the workspace.
 iota_cargo() {
   local half=$1; shift

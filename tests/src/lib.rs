@@ -14,4 +14,5 @@ pub mod progress;
 pub mod relay;
 pub mod run;
 pub mod speed;
+pub mod storm;
 pub mod summary;

@@ -1,18 +1,9 @@
-//! The money issue's done-criterion as one run: a network of authorities with miners and validators trains ten
-//! epochs while two authorities die and come back and the runtime is upgraded under it, with a migration of
-//! its storage, and every check of the summary has to hold.
+//! A network of authorities with miners and validators trains ten epochs while two authorities die and come
+//! back and the runtime is upgraded under it, with a migration of its storage, and every check of the
+//! summary has to hold.
 //!
-//! The chain begins with the runtime of spec version 4 (`upgrade/spec-4.compressed.wasm`, as the node of that
-//! version built it) and is upgraded to the one that the node carries. A quarter of an hour; by hand:
-//!
-//! ```text
-//! . scripts/env.sh
-//! export IOTA_BIN_CHAIN=$IOTA_TARGET_CHAIN/debug IOTA_BIN_WORK=$IOTA_TARGET_WORK/debug
-//! iota_cargo work test --locked "${IOTA_WORK_CRATES[@]}" --test upgrade_network -- --ignored --nocapture three
-//! ```
-//!
-//! The last word chooses one of the two networks: `three` or `four` authorities. What came of it is in
-//! `docs/results/upgrade.md`.
+//! The chain begins with the runtime of spec version 4 (`tests/upgrade/spec-4.compressed.wasm`, as the node
+//! of that version built it) and is upgraded to the one that the node carries. A quarter of an hour.
 
 use std::time::{Duration, Instant};
 
@@ -30,6 +21,8 @@ use iota_tests::options::Options;
 use iota_tests::run::{follow, summarise};
 use iota_worker::identity::coldkey_signer;
 
+use crate::outcome::Outcome;
+
 /// Epochs that train; one more settles.
 const EPOCHS: u32 = 10;
 /// Version of the stored runtime.
@@ -43,15 +36,23 @@ const AWAY: Duration = Duration::from_secs(6);
 /// Blocks into `Train` at which something is broken: workers have the epoch's state by then.
 const INTO_TRAIN: u32 = 4;
 
-fn options(authorities: &str) -> Options {
+/// What can be chosen.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Block authors: with three, finality waits for the one that is away; with four it goes on.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(3..=4))]
+    authorities: u32,
+}
+
+fn options(args: &Args) -> anyhow::Result<Options> {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
     let data = format!("{root}/data/shakespeare.txt");
-    let args = ["upgrade", "--stages", "2", "--miners", "2", "--validators", "2", "--epochs", "10"];
-    let own = ["--authorities", authorities, "--train-blocks", "48", "--data", &data];
-    let mut options = Options::try_parse_from(args.iter().chain(&own).copied())
-        .expect("the test's own options are valid; qed");
+    let (epochs, authorities) = (EPOCHS.to_string(), args.authorities.to_string());
+    let shape = ["upgrade", "--stages", "2", "--miners", "2", "--validators", "2", "--epochs", &epochs];
+    let own = ["--authorities", &authorities, "--train-blocks", "48", "--data", &data];
+    let mut options = Options::try_parse_from(shape.iter().chain(&own).copied())?;
     options.runtime = Some(format!("{root}/tests/upgrade/spec-4.compressed.wasm").into());
-    options
+    Ok(options)
 }
 
 /// What is done to the network, in this order.
@@ -201,49 +202,37 @@ impl Script {
     }
 }
 
-fn run(authorities: &str) {
-    iota_compute::init_runtime(1);
-    let options = options(authorities);
-    tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let from = Instant::now();
-        let runtime = genesis::runtime_of(&options.program("iota-node").unwrap()).unwrap();
-        let mut devnet = Devnet::start(options).await.unwrap();
-        eprintln!("up after {} s; logs are in {}", from.elapsed().as_secs(), devnet.dir.display());
-        assert_eq!(devnet.chain.at_finalized().await.unwrap().spec_version().await.unwrap(), OLD);
-        let mut script = Script::new(runtime);
-        let records = follow(&mut devnet, async |devnet, records| {
-            script.watch(records.block);
-            if let Some(next) = script.due(devnet, records).await? {
-                (script.step, script.since) = (next, Instant::now());
-            }
-            Ok(Vec::new())
-        })
-        .await
-        .unwrap();
-        let summary = summarise(&devnet, &records).unwrap();
-        let version = devnet.chain.at_finalized().await.unwrap().spec_version().await.unwrap();
-        devnet.stop();
-        eprintln!("{}", serde_json::to_string_pretty(&summary.epochs).unwrap());
-        script.told.iter().for_each(|line| eprintln!("{line}"));
-        script.waits.iter().for_each(|(step, wait)| {
-            eprintln!("longest wait for a finalized block until {step:?}: {:.1} s", wait.as_secs_f64());
-        });
-        eprintln!("{} s in all; {:#?}", from.elapsed().as_secs(), summary.checks);
-        assert_eq!(script.step, Step::Done, "every fault was injected");
-        assert!(version > OLD);
-        assert_eq!(summary.epochs.len(), usize::try_from(EPOCHS).unwrap());
-        assert!(summary.checks.all_hold(), "{:?}", summary.checks);
-    });
-}
-
-#[test]
-#[ignore = "a quarter of an hour; see the top of the file for the command"]
-fn three_authorities_with_workers_train_ten_epochs_through_crashes_and_an_upgrade() {
-    run("3");
-}
-
-#[test]
-#[ignore = "a quarter of an hour; see the top of the file for the command"]
-fn four_authorities_with_workers_train_ten_epochs_through_crashes_and_an_upgrade() {
-    run("4");
+/// Runs it.
+///
+/// # Errors
+/// When the network does not start, or ends before its run does.
+pub async fn run(args: &Args) -> anyhow::Result<Outcome> {
+    let options = options(args)?;
+    let runtime = genesis::runtime_of(&options.program("iota-node")?)?;
+    let mut devnet = Devnet::start(options).await?;
+    eprintln!("logs are in {}", devnet.dir.display());
+    let began_with = devnet.chain.at_finalized().await?.spec_version().await?;
+    let mut script = Script::new(runtime);
+    let records = follow(&mut devnet, async |devnet, records| {
+        script.watch(records.block);
+        if let Some(next) = script.due(devnet, records).await? {
+            (script.step, script.since) = (next, Instant::now());
+        }
+        Ok(Vec::new())
+    })
+    .await?;
+    let summary = summarise(&devnet, &records)?;
+    let version = devnet.chain.at_finalized().await?.spec_version().await?;
+    devnet.stop();
+    let Script { step, waits, mut told, .. } = script;
+    told.extend(waits.iter().map(|(step, wait)| {
+        format!("longest wait for a finalized block until {step:?}: {:.1} s", wait.as_secs_f64())
+    }));
+    let title = format!("Ten epochs through crashes and an upgrade, {} authorities", args.authorities);
+    let mut outcome = Outcome::new(&title, summary, told);
+    outcome.claim("the last step of the script", "Done", format!("{step:?}"), step == Step::Done);
+    outcome.claim("spec version at the start", OLD, began_with, began_with == OLD);
+    outcome.claim("spec version at the end", format!("above {OLD}"), version, version > OLD);
+    outcome.checks(&[]);
+    Ok(outcome)
 }

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use iota_tests::collect::Records;
-use iota_tests::network::Devnet;
-use iota_tests::relay::LinkSpec;
+use crate::collect::Records;
+use crate::network::Devnet;
+use crate::relay::LinkSpec;
 
-use crate::plan::{Kind, Planned};
+use super::plan::{Kind, Planned};
 
 /// A supervisor waits so long before it starts a program again that ended by itself.
 const SUPERVISOR: Duration = Duration::from_secs(3);

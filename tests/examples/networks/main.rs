@@ -1,0 +1,76 @@
+//! Whole networks that something happens to: an upgrade with crashes, a vote to go back, a storm of faults.
+//! What each must bear out is a list of claims; the page lists them with what was asked and measured, and
+//! the exit code is 0 only if all hold.
+//!
+//! Needs `IOTA_BIN_CHAIN` and `IOTA_BIN_WORK`; `scripts/bench upgrade|rollback|storm` builds them and calls
+//! this. They take minutes to a quarter of an hour and time the machine, so they are measurements rather
+//! than tests; the rules beneath them are tested in `pallet-iota`, `tests/faults.rs` and `tests/court.rs`.
+
+mod outcome;
+mod rollback;
+mod storm;
+mod upgrade;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Parser, Subcommand};
+use outcome::{load, Frame};
+
+#[derive(Parser)]
+#[command(name = "scripts/bench", about = "Whole networks that something happens to")]
+struct Args {
+    #[command(subcommand)]
+    network: Network,
+    /// The page; without it, it is only printed.
+    #[arg(long, global = true)]
+    out: Option<PathBuf>,
+    /// Date on the page.
+    #[arg(long, global = true, default_value = "")]
+    date: String,
+}
+
+#[derive(Subcommand)]
+enum Network {
+    /// Authorities, miners and validators train ten epochs through two crashes and a runtime upgrade.
+    Upgrade(upgrade::Args),
+    /// Validators vote that all stages return to an earlier epoch's states.
+    Rollback,
+    /// A seeded Poisson schedule of faults behind home connections; needs root.
+    Storm(storm::Args),
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    iota_compute::init_runtime(1);
+    let args = Args::parse();
+    let (start, before) = (Instant::now(), load());
+    let runtime = tokio::runtime::Runtime::new()?;
+    let outcome = runtime.block_on(async {
+        match &args.network {
+            Network::Upgrade(own) => upgrade::run(own).await,
+            Network::Rollback => rollback::run().await,
+            Network::Storm(own) => storm::run(own).await,
+        }
+    })?;
+    let command: Vec<String> = std::env::args().skip(1).collect();
+    let page = outcome.page(&Frame {
+        command: format!("scripts/bench {}", without_frame(&command)),
+        date: args.date,
+        seconds: start.elapsed().as_secs(),
+        load: [before, load()],
+    })?;
+    println!("{page}");
+    if let Some(out) = &args.out {
+        std::fs::write(out, &page)?;
+    }
+    Ok(if outcome.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The words of a command that choose the network: neither the date nor the page's place.
+fn without_frame(words: &[String]) -> String {
+    let framed = |word: &String| word == "--date" || word == "--out";
+    let value_of_framed = |at: usize| at > 0 && words.get(at - 1).is_some_and(framed);
+    let own = words.iter().enumerate().filter(|(at, word)| !framed(word) && !value_of_framed(*at));
+    own.map(|(_, word)| word.as_str()).collect::<Vec<_>>().join(" ")
+}
