@@ -108,10 +108,10 @@ mod tests {
 
     #[test]
     fn each_component_goes_from_its_least_to_its_greatest_while_the_others_stay_greatest() {
-        let (a, b) = (BenchmarkParameter::a, BenchmarkParameter::b);
-        let points = choices(&[(a, 1, 5), (b, 0, 3)], 3);
+        let (first, second) = (BenchmarkParameter::a, BenchmarkParameter::b);
+        let points = choices(&[(first, 1, 5), (second, 0, 3)], 3);
         let expected = [(1, 3), (3, 3), (5, 3), (5, 0), (5, 1), (5, 3)];
-        assert_eq!(points, expected.map(|(x, y)| vec![(a, x), (b, y)]).to_vec());
+        assert_eq!(points, expected.map(|(x, y)| vec![(first, x), (second, y)]).to_vec());
         assert_eq!(choices(&[], 3), vec![Components::new()]);
     }
 }
