@@ -52,7 +52,8 @@ fn every_test_target_stands_in_the_gate() {
     let words = words();
     for package in packages() {
         let targets = package.targets.iter().filter(|target| target.kind.contains(&TargetKind::Test));
-        let missing: Vec<_> = targets.map(|target| &target.name).filter(|name| !words.contains(*name)).collect();
+        let missing: Vec<_> =
+            targets.map(|target| &target.name).filter(|name| !words.contains(*name)).collect();
         assert!(missing.is_empty(), "{}: scripts/test does not run {missing:?}", package.name);
     }
 }

@@ -20,6 +20,10 @@ pub struct Shell {
     replaced: Vec<(String, String)>,
     /// What the blocks that run beside print.
     logs: Vec<PathBuf>,
+    /// Socket of the terminal in which a miner shows its live view.
+    terminal: Option<PathBuf>,
+    /// That view after each block that ran beside it.
+    pub pictures: Vec<String>,
 }
 
 impl Shell {
@@ -40,7 +44,15 @@ impl Shell {
         std::thread::spawn(move || {
             output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
         });
-        Self { child, lines, scratch: tempfile::tempdir().unwrap(), replaced, logs: Vec::new() }
+        Self {
+            child,
+            lines,
+            scratch: tempfile::tempdir().unwrap(),
+            replaced,
+            logs: Vec::new(),
+            terminal: None,
+            pictures: Vec::new(),
+        }
     }
 
     /// Runs a block and returns what it printed.
@@ -70,7 +82,29 @@ impl Shell {
         let said = said.trim_end().to_owned();
         let seconds = started.elapsed().as_secs_f64();
         eprintln!("--- docs/{}:{} ({seconds:.1} s)\n{}{said}", block.chapter, block.line, prompted(&text));
+        self.pictures.extend(self.picture());
         said
+    }
+
+    /// What stands on the terminal in which a miner runs.
+    fn picture(&self) -> Option<String> {
+        let terminal = self.terminal.as_ref()?;
+        let tmux = Command::new("tmux").arg("-S").arg(terminal).args(["capture-pane", "-p"]).output().ok()?;
+        tmux.status.success().then(|| String::from_utf8_lossy(&tmux.stdout).trim_end().to_owned())
+    }
+
+    /// Starts a block in a terminal of its own, of the size of a usual one, as a reader would.
+    fn start_in_terminal(&mut self, block: &Block, inner: &Path) {
+        let socket = self.scratch.path().join("terminal");
+        let open = format!(
+            "tmux -S {} -f /dev/null new-session -d -x 110 -y 34 \\; set-option -g remain-on-exit on\\; \\\n  \
+             respawn-pane -k -c \"$PWD\" \"bash {}\"\n",
+            socket.display(),
+            inner.display()
+        );
+        self.terminal = Some(socket);
+        let aside = Block { text: open, line: block.line + 1, ..block.clone() };
+        self.run(&aside, Duration::from_secs(10));
     }
 
     /// Starts a block that runs until the shell is dropped; what it prints goes to a file beside.
@@ -78,7 +112,10 @@ impl Shell {
         let text = self.replaced.iter().fold(block.text.clone(), |text, (from, to)| text.replace(from, to));
         let name = format!("{}-{}", block.chapter.replace('/', "-"), block.line);
         let (inner, log) = (self.scratch.path().join(&name), self.scratch.path().join(format!("{name}.log")));
-        std::fs::write(&inner, text).unwrap();
+        std::fs::write(&inner, &text).unwrap();
+        if text.starts_with("iota-miner run") {
+            return self.start_in_terminal(block, &inner);
+        }
         let aside = Block {
             text: format!("( . {} ) >{} 2>&1 &\n", inner.display(), log.display()),
             line: block.line + 1,
@@ -105,6 +142,10 @@ impl Drop for Shell {
             let lines: Vec<&str> = text.lines().collect();
             let last = lines[lines.len().saturating_sub(12)..].join("\n");
             eprintln!("--- {} ends with\n{last}", log.display());
+        }
+        if let Some(terminal) = &self.terminal {
+            eprintln!("--- the miner's terminal shows\n{}", self.picture().unwrap_or_default());
+            drop(Command::new("tmux").arg("-S").arg(terminal).arg("kill-server").status());
         }
         // Its own group: what it started ends with it, and nothing else does.
         let group = i32::try_from(self.child.id()).unwrap();

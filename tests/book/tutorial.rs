@@ -183,7 +183,9 @@ fn a_reader_gets_from_nothing_to_a_claimed_reward_and_audits_it() {
         eprintln!("{:.0} s: the network is up", started.elapsed().as_secs_f64());
         std::thread::scope(|scope| {
             let miner = scope.spawn(|| {
-                let said = reader.follow("run-a-miner.md", &mut reader.terminal(), PAID);
+                let mut terminal = reader.terminal();
+                let said = reader.follow("run-a-miner.md", &mut terminal, PAID);
+                seen(&terminal.pictures);
                 eprintln!("{:.0} s: the reward is claimed", started.elapsed().as_secs_f64());
                 said
             });
@@ -198,6 +200,27 @@ fn a_reader_gets_from_nothing_to_a_claimed_reward_and_audits_it() {
         devnet.stop();
         eprintln!("{:.0} s: done", started.elapsed().as_secs_f64());
     });
+}
+
+/// The live view said where the miner stood, and in the end what it had earned.
+fn seen(pictures: &[String]) {
+    let shows = |picture: &&String, parts: &[&str]| parts.iter().all(|part| picture.contains(part));
+    let standing =
+        ["IOTA miner  run 0  uid ", "blocks left; block ", "now: ", "samples in flight", "to claim for "];
+    let all = || pictures.join("\n\n");
+    assert!(pictures.iter().any(|picture| shows(&picture, &standing)), "{}", all());
+    let worked = pictures.iter().filter(|picture| shows(picture, &["(of 2)", "paid, tokens"]));
+    let paid = |picture: &&String| {
+        let rows = picture.lines().filter_map(|line| {
+            let mut words = line.trim_matches(['│', ' ']).split_whitespace();
+            let (_epoch, _samples): (u32, u32) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+            words.next()?.parse::<f64>().ok()
+        });
+        rows.fold(0.0, f64::max) > 0.0
+    };
+    let last = worked.clone().next_back();
+    assert!(worked.clone().any(|picture| paid(&picture)), "no pay in the view:\n{}", all());
+    eprintln!("--- the live view, as the terminal showed it\n{}", last.expect("one has pay; qed"));
 }
 
 /// While the miner waits for its pay: the explorer, a validator, many readers, a browser, an audit.
