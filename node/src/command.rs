@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn rpc_is_local_and_safe_unless_asked_otherwise() {
+    fn row_29_rpc_is_local_and_safe_unless_asked_otherwise() {
         let default = parsed(&[]).run.rpc_params;
         assert!(matches!(default.rpc_methods, RpcMethods::Safe));
         assert!(!default.rpc_external && !default.unsafe_rpc_external);
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn an_authority_does_not_open_its_rpc_by_one_flag() {
+    fn row_29_an_authority_does_not_open_its_rpc_by_one_flag() {
         use polkadot_sdk::sc_cli::CliConfiguration;
         let open = parsed(&["--validator", "--rpc-external"]);
         assert!(open.run.rpc_addr(9_944).is_err(), "a validator with --rpc-external starts");

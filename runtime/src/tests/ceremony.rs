@@ -60,7 +60,35 @@ fn a_sound_ceremony_makes_a_network_that_its_signatories_govern() {
 }
 
 #[test]
-fn well_known_keys_are_refused_wherever_they_stand() {
+fn row_23_the_whole_state_of_a_test_network_holds_no_key_that_everybody_knows() {
+    let sr = Sr25519Keyring::iter().map(|key| (key.to_string(), key.public().0));
+    let known: Vec<_> =
+        sr.chain(Ed25519Keyring::iter().map(|key| (key.to_string(), key.public().0))).collect();
+    let found = |bytes: &[u8]| {
+        let stands = |key: &[u8; 32]| bytes.windows(32).any(|window| window == key);
+        known.iter().find(|(_, key)| stands(key)).map(|(name, _)| name.clone())
+    };
+    let holds = || {
+        let (mut key, mut items, mut holds) = (Vec::new(), 0, Vec::new());
+        while let Some(next) = polkadot_sdk::sp_io::storage::next_key(&key) {
+            let value = polkadot_sdk::sp_io::storage::get(&next).unwrap();
+            holds.extend([found(&next), found(&value)].into_iter().flatten());
+            (key, items) = (next, items + 1);
+        }
+        (items, holds)
+    };
+    on_patched(TESTNET_RUNTIME_PRESET, genesis(sound()).unwrap(), || {
+        let (items, known) = holds();
+        assert!(items > 40, "{items} items of storage");
+        assert!(known.is_empty(), "{known:?}");
+    });
+    on_chain(polkadot_sdk::sp_genesis_builder::DEV_RUNTIME_PRESET, json!([]), || {
+        assert!(holds().1.contains(&"Alice".to_string()), "a key that is there is not seen");
+    });
+}
+
+#[test]
+fn row_23_well_known_keys_are_refused_wherever_they_stand() {
     let alice = Sr25519Keyring::Alice.to_account_id().to_string();
     let grandpa = Ed25519Keyring::Bob.public().to_ss58check();
     let known = |key: &String| CeremonyError::WellKnown(key.clone());

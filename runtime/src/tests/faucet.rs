@@ -86,7 +86,7 @@ fn a_request_made_for_an_account_is_accepted() {
 }
 
 #[test]
-fn a_drip_costs_work_for_this_account_and_this_time() {
+fn row_27_a_drip_costs_work_for_this_account_and_this_time() {
     on_faucet(|| {
         let to = newcomer(1);
         let too_little = Err(refused(InvalidTransaction::BadProof));

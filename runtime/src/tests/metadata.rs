@@ -141,7 +141,7 @@ fn calls() -> String {
 }
 
 #[test]
-fn golden_metadata_changes_only_together_with_the_version() {
+fn row_25_golden_metadata_changes_only_together_with_the_version() {
     let current = Golden::current();
     let stored = fs::read_to_string(path()).ok().map(|text| Golden::read(&text));
     if std::env::var_os("IOTA_BLESS").is_some() {

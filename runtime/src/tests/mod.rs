@@ -1,6 +1,7 @@
 //! Tests of the runtime as a whole, on the genesis of its presets. Here is what they share.
 
 mod admin;
+mod bypass;
 mod ceremony;
 mod faucet;
 mod fees;
@@ -8,6 +9,7 @@ mod metadata;
 mod pool;
 mod presets;
 mod proof;
+mod running;
 mod storage;
 mod upgrade;
 mod views;

@@ -90,7 +90,7 @@ fn duplicates_of_a_member_exclude_each_other_and_nobody_else() {
 }
 
 #[test]
-fn out_of_its_window_a_call_has_no_priority_and_pays() {
+fn row_19_out_of_its_window_a_call_has_no_priority_and_pays() {
     on_running_chain(|schedule| {
         let call = commit_work(1, 5);
         assert!(payment_refused(&ask(signed(&hot(1), 1, call.clone()))), "two blocks into train");

@@ -1,10 +1,11 @@
 //! Presets, and what the runtime contains.
 
 use polkadot_sdk::{
-    frame_support::traits::{fungible::Inspect, PalletsInfoAccess},
+    frame_support::traits::{fungible::Inspect, Get, GetCallMetadata, PalletsInfoAccess},
     pallet_aura, pallet_session,
     sp_genesis_builder::{DEV_RUNTIME_PRESET, LOCAL_TESTNET_RUNTIME_PRESET},
     sp_keyring::Ed25519Keyring,
+    sp_runtime::traits::TransactionExtension,
 };
 
 use super::*;
@@ -66,15 +67,69 @@ fn a_test_network_takes_no_run_with_short_epochs() {
     use polkadot_sdk::frame_support::traits::Contains;
     on_chain(TESTNET_RUNTIME_PRESET, run(), || {
         let mut params = Iota::run_view(RUN).unwrap();
-        let create = |params: &iota_protocol::params::RunParams| pallet_iota::Call::create_run {
-            params: params.clone(),
+        // Whether each call that brings a run its parameters passes; all of them or none.
+        let passes = |params: &iota_protocol::params::RunParams| {
+            let params = params.clone();
+            let calls: [pallet_iota::Call<Runtime>; 3] = [
+                pallet_iota::Call::create_run { params: params.clone() },
+                pallet_iota::Call::sponsor_run { params: params.clone() },
+                pallet_iota::Call::schedule_params { run: RUN, params },
+            ];
+            let passing = calls.into_iter().filter(|call| LongEpochs::contains(&call.clone().into())).count();
+            assert!(passing == 0 || passing == 3, "{passing} of three pass");
+            passing == 3
         };
-        assert!(!LongEpochs::contains(&create(&params).into()));
+        assert!(!passes(&params));
         let others = Schedule::new(&params.phases, false, 0, 0).next_start() - params.phases.train;
         params.phases.train = TESTNET_LEAST_EPOCH - others - 1;
-        assert!(!LongEpochs::contains(&create(&params).into()));
+        assert!(!passes(&params));
         params.phases.train += 1;
-        assert!(LongEpochs::contains(&create(&params).into()));
+        assert!(passes(&params));
+    });
+}
+
+#[test]
+fn row_26_a_slot_takes_a_second_and_always_will() {
+    use polkadot_sdk::sp_consensus_aura::{runtime_decl_for_aura_api::AuraApi, sr25519::AuthorityId};
+    assert_eq!(SLOT_DURATION, 1_000, "another slot stops every chain that exists");
+    let slot = <Runtime as AuraApi<Block, AuthorityId>>::slot_duration();
+    assert_eq!(slot.as_millis(), 1_000, "what the node asks");
+    let half: u64 = <Runtime as polkadot_sdk::pallet_timestamp::Config>::MinimumPeriod::get();
+    assert_eq!(half, 500);
+}
+
+/// Everything in the metadata that has a name which somebody chose: pallets, their calls, storage items and
+/// constants, and the extensions of transactions.
+fn named() -> Vec<String> {
+    let metadata = Runtime::metadata_ir();
+    let mut names = Vec::new();
+    for pallet in &metadata.pallets {
+        names.push(pallet.name.to_string());
+        let storage = pallet.storage.iter().flat_map(|storage| &storage.entries);
+        names.extend(storage.map(|entry| entry.name.to_string()));
+        names.extend(pallet.constants.iter().map(|constant| constant.name.to_string()));
+        let calls: &[&str] =
+            if pallet.calls.is_some() { RuntimeCall::get_call_names(pallet.name) } else { &[] };
+        names.extend(calls.iter().map(|call| (*call).to_string()));
+    }
+    let extensions = <TxExtension as TransactionExtension<RuntimeCall>>::metadata();
+    names.extend(extensions.iter().map(|extension| extension.identifier.to_string()));
+    names
+}
+
+#[test]
+fn row_21_row_23_the_metadata_of_a_test_network_knows_no_sudo_and_no_randomness() {
+    on_chain(TESTNET_RUNTIME_PRESET, json!([]), || {
+        let names = named();
+        for known in ["Iota", "Members", "create_run", "EpochHistory", "CheckNonce", "safe_mode"] {
+            let found =
+                names.iter().any(|name| name.replace('_', "").eq_ignore_ascii_case(&known.replace('_', "")));
+            assert!(found, "the list lacks {known}: {names:?}");
+        }
+        for name in &names {
+            let name = name.to_lowercase();
+            assert!(!name.contains("sudo") && !name.contains("random"), "{name}");
+        }
     });
 }
 

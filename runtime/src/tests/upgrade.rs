@@ -61,7 +61,7 @@ fn the_first_block_of_this_version_hands_the_authorities_to_the_session() {
 }
 
 #[test]
-fn a_second_run_of_the_migrations_changes_nothing() {
+fn row_24_a_second_run_of_the_migrations_changes_nothing() {
     on_version_1(|_| {
         let before = root();
         SingleBlock::on_runtime_upgrade();

@@ -2,22 +2,24 @@
 //!
 //! 192 miners in three stages that all merge, 64 validators that each reveal a row over all of them:
 //! consensus, emission, snapshot and assignment, in steps. What the hook claims in each block of the close is
-//! held against what a block has, and what it took here is printed (`--nocapture`).
+//! held against what a block has, and what it took here is printed (`--nocapture`). The same epoch is the most
+//! that a run puts into blocks and state; its bytes are counted.
 
 use std::time::Instant;
 
 use iota_protocol::{
-    ids::{Epoch, Uid},
+    ids::{Epoch, Incarnation, Uid},
     phase::Phase,
     shard::Shards as ShardMap,
     work::{blind_hash, scores_hash, Bitmap, ScoreEntry, ScoreReveal, ShardHashes, WorkCommit},
 };
 use polkadot_sdk::{
     frame_support::{
-        dispatch::DispatchClass,
+        dispatch::{DispatchClass, GetDispatchInfo},
         traits::{fungible::Mutate, Hooks},
     },
     sp_genesis_builder::DEV_RUNTIME_PRESET,
+    sp_runtime::traits::Dispatchable,
 };
 
 use super::*;
@@ -25,6 +27,11 @@ use super::*;
 const MINERS: u8 = 192;
 /// The share of a block that a close may take (percent).
 const MOST: u64 = 25;
+/// Epochs of half an hour in a day.
+const EPOCHS_A_DAY: usize = 48;
+/// What the transactions of a full epoch may take in blocks, and what it may add to the state, bytes: the
+/// pallet's documentation names what they were, and this is the next round number.
+const MOST_BYTES: usize = 1_000_000;
 
 /// Three stages of 64 miners each, with a chunk for every pair.
 fn full_run() -> Value {
@@ -88,8 +95,36 @@ fn shards(index: u8) -> ShardHashes {
     hashes.try_into().unwrap()
 }
 
-/// Everything of the current epoch up to its last block before `Close`.
-fn merge_all() {
+/// A member sends a call of the pallet; how many bytes it takes in a block, signature and all.
+fn send(index: u8, call: pallet_iota::Call<Runtime>) -> usize {
+    let (who, call) = (account(&hot(index)), RuntimeCall::Iota(call));
+    let signature = MultiSignature::Sr25519(sr25519::Signature::from_raw([0; 64]));
+    // A nonce of two bytes: such a member is a few days old.
+    let nonce = 1_000;
+    let address = MultiAddress::Id(who.clone());
+    let bytes =
+        UncheckedExtrinsic::new_signed(call.clone(), address, signature, extension(nonce)).encoded_size();
+    assert_ok!(call.dispatch(RuntimeOrigin::signed(who)));
+    bytes
+}
+
+/// Bytes that the pallet stores, keys and values.
+fn stored() -> usize {
+    let prefix = polkadot_sdk::sp_io::hashing::twox_128(b"Iota");
+    let (mut key, mut bytes) = (prefix.to_vec(), 0);
+    while let Some(next) = polkadot_sdk::sp_io::storage::next_key(&key).filter(|key| key.starts_with(&prefix))
+    {
+        bytes += next.len() + polkadot_sdk::sp_io::storage::get(&next).unwrap().len();
+        key = next;
+    }
+    bytes
+}
+
+/// Everything of the current epoch up to its last block before `Close`; the bytes of it.
+fn merge_all() -> usize {
+    use pallet_iota::Call;
+    let run = RUN;
+    let mut bytes = 0;
     let (epoch, schedule) = (clock().epoch, schedule());
     let miners = || 0..MINERS;
     open_to(schedule.window(Phase::Commit).start);
@@ -98,31 +133,36 @@ fn merge_all() {
         let root = Hash32([index; 32]);
         let started = if stage.0 == 0 { 10 } else { 0 };
         let work = WorkCommit { entry_root: root, log_root: root, receipts_root: root, samples: 9, started };
-        assert_ok!(Iota::commit_work(by_hotkey(index), RUN, epoch, work));
+        bytes += send(index, Call::commit_work { run, epoch, work });
     }
     open_to(schedule.window(Phase::Attest).start);
     for index in miners() {
-        assert_ok!(Iota::attest(by_hotkey(index), RUN, epoch, Bitmap(u64::MAX)));
+        bytes += send(index, Call::attest { run, epoch, entries: Bitmap(u64::MAX) });
     }
     open_to(schedule.window(Phase::Blind).start);
     for index in miners() {
         let incarnation = pallet_iota::Members::<Runtime>::get(RUN, uid(index)).unwrap().incarnation;
         let hash = blind_hash(uid(index), incarnation, epoch, &[index; 32], &shards(index));
-        assert_ok!(Iota::blind_merge(by_hotkey(index), RUN, epoch, hash));
+        bytes += send(index, Call::blind_merge { run, epoch, hash });
     }
     open_to(schedule.window(Phase::Open).start);
     for index in miners() {
-        assert_ok!(Iota::open_merge(by_hotkey(index), RUN, epoch, [index; 32], shards(index)));
+        let (salt, hashes) = ([index; 32], shards(index));
+        bytes += send(index, Call::open_merge { run, epoch, salt, hashes });
     }
     open_to(schedule.window(Phase::Root).start);
     for index in miners() {
-        assert_ok!(Iota::commit_root(by_hotkey(index), RUN, epoch, Hash32([5; 32])));
+        bytes += send(index, Call::commit_root { run, epoch, root: Hash32([5; 32]) });
     }
     open_to(schedule.close() - 1);
+    bytes
 }
 
-/// All validators reveal a full row for the epoch before; no two rows are the same.
-fn score_all() {
+/// All validators reveal a full row for the epoch before; no two rows are the same. The bytes of it.
+fn score_all() -> usize {
+    use pallet_iota::Call;
+    let run = RUN;
+    let mut bytes = 0;
     let (epoch, schedule) = (clock().epoch.previous().unwrap(), schedule());
     let miners = pallet_iota::Snapshots::<Runtime>::get((RUN, epoch)).unwrap().miners;
     let row = |index: u8| {
@@ -142,16 +182,18 @@ fn score_all() {
         let incarnation = pallet_iota::Members::<Runtime>::get(RUN, uid(index)).unwrap().incarnation;
         let author = AccountKey(hot(index).public().0);
         let hash = scores_hash(&genesis_hash(), RUN, &author, incarnation, epoch, &row(index));
-        assert_ok!(Iota::commit_scores(by_hotkey(index), RUN, epoch, hash));
+        bytes += send(index, Call::commit_scores { run, epoch, hash });
     }
     open_to(schedule.score_reveal().start);
     for index in MINERS..=u8::MAX {
-        assert_ok!(Iota::reveal_scores(by_hotkey(index), RUN, epoch, uid(index), row(index)));
+        let (author, reveal) = (uid(index), row(index));
+        bytes += send(index, Call::reveal_scores { run, epoch, author, reveal });
     }
+    bytes
 }
 
 #[test]
-fn the_close_of_a_full_run_takes_a_quarter_of_a_block_at_most() {
+fn row_04_the_close_of_a_full_run_takes_a_quarter_of_a_block_at_most() {
     on_chain(DEV_RUNTIME_PRESET, full_run(), || {
         open_block();
         join_all();
@@ -160,16 +202,67 @@ fn the_close_of_a_full_run_takes_a_quarter_of_a_block_at_most() {
         merge_all();
         open_block();
         assert_eq!(clock().epoch, Epoch(1));
-        score_all();
-        merge_all();
+        let before = stored();
+        let sent = score_all() + merge_all();
+        let open = stored() - before;
         let mut block = schedule().close();
         while clock().epoch == Epoch(1) {
             close_in(block);
             block += 1;
         }
         assert_eq!(clock().start, block, "the next epoch starts in the block after the last of `Close`");
+        count_bytes(sent, open, stored() - before);
         let report = Iota::report_view(RUN, Epoch(0)).unwrap();
         assert!(report.split.minted > 0, "the epoch was void: {report:?}");
+    });
+}
+
+/// Holds what a full epoch sends and writes, before its `Close` and with it, below its bounds.
+fn count_bytes(sent: usize, open: usize, written: usize) {
+    println!(
+        "a full epoch: {sent} bytes of transactions, {written} bytes of new state, {open} of them before its close; \
+         a day: {} and {} MB",
+        sent * EPOCHS_A_DAY / 1_000_000,
+        written * EPOCHS_A_DAY / 1_000_000,
+    );
+    assert!(sent > 100_000 && sent < MOST_BYTES, "{sent} bytes of transactions");
+    assert!(written > 100_000 && written < MOST_BYTES, "{written} bytes of state");
+}
+
+#[test]
+fn row_04_a_call_with_more_in_it_weighs_more_and_fits_into_a_block() {
+    use pallet_iota::Call;
+    on_chain(DEV_RUNTIME_PRESET, full_run(), || {
+        let (run, epoch) = (RUN, Epoch(0));
+        let entry = ScoreEntry { uid: Uid(0), incarnation: Incarnation(0), score: 1 };
+        let reveal = |entries: usize| Call::<Runtime>::reveal_scores {
+            run,
+            epoch,
+            author: Uid(0),
+            reveal: ScoreReveal {
+                entries: vec![entry; entries].try_into().unwrap(),
+                salt: [0; 32],
+                report_root: Hash32([0; 32]),
+            },
+        };
+        let open = |count: usize| Call::<Runtime>::open_merge {
+            run,
+            epoch,
+            salt: [0; 32],
+            hashes: vec![(0, None); count].try_into().unwrap(),
+        };
+        let create = |count: usize| {
+            let mut params = Iota::run_view(RUN).unwrap();
+            params.stages = vec![params.stages[0].clone(); count].try_into().unwrap();
+            Call::<Runtime>::create_run { params }
+        };
+        let weigh = |call: Call<Runtime>| RuntimeCall::Iota(call).get_dispatch_info().call_weight.ref_time();
+        let most = <Runtime as frame_system::Config>::BlockWeights::get();
+        let most = most.get(DispatchClass::Normal).max_extrinsic.unwrap().ref_time();
+        for (less, more) in [(reveal(0), reveal(256)), (open(0), open(63)), (create(1), create(64))] {
+            let (less, more) = (weigh(less), weigh(more));
+            assert!(less < more && more < most, "{less} {more} {most}");
+        }
     });
 }
 
