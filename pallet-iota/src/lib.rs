@@ -4,9 +4,10 @@
 //! The pallet sees roots, counters, bitmaps and scores, never a tensor. Everything that two parties
 //! must agree on is computed by `iota-protocol`; this crate stores, checks and pays. What FRAME wants in
 //! one module is in `sections`, a file each: configuration, storage, genesis, events, errors and calls, which
-//! are thin. Their bodies are in [`membership`], [`seats`], [`bonds`], [`keys`], [`work`], [`scores`],
-//! [`verdicts`], [`evidence`], [`transcripts`], [`rollback`] and [`runs`], the clock is in [`epoch`] and
-//! [`close`], money in [`rewards`] and [`vesting`].
+//! are thin. Their bodies are in `membership`, `seats`, `bonds`, `keys`, `work`, `scores`,
+//! [`verdicts`], [`evidence`], [`transcripts`], [`rollback`] and [`runs`], the clock is in `epoch` and
+//! [`close`], money in `rewards` and `vesting`. Every body checks first and writes then, or writes in a
+//! storage layer of its own: refused, it has changed nothing, also where FRAME takes nothing back.
 //!
 //! To read it as a specification: this page, [`pallet::Call`] with who may send what when, [`pallet::Error`],
 //! [`pallet::Event`], the storage items of [`pallet`], and `invariants` for what always holds.
@@ -38,6 +39,39 @@
 //! every `SwapCooldown` blocks. A coldkey changes `ColdkeyDelay` blocks after its announcement, when the
 //! new owner takes over; until then the old one may cancel.
 //!
+//! # An epoch
+//!
+//! **Windows.** A run in training goes through epochs, each a sequence of windows whose lengths in blocks are
+//! the run's parameters (`iota_protocol::phase::Schedule`): `Train`, `Commit`, `Attest`, `Blind`, `Open`,
+//! `Root`, and `Close`, one block or as many as its steps need. No timer lives anywhere else: a window is open
+//! where the block number says so, and its first block is open already. A call names its epoch, and is refused in
+//! any other (`WrongEpoch`) and in any other window (`WrongPhase`). Work of epoch e is scored in the first
+//! blocks of e + 1, in two windows that do not overlap, and settled at the `Close` of e + 1. After the last
+//! epoch that trains comes a settling one, of the two score windows and `Close` alone.
+//!
+//! **Extension.** Where a stage has no commit at the end of `Commit`, `Train` and `Commit` come once more, as
+//! often as `max_extensions` allows; what was committed stays. Then the epoch goes on without that stage.
+//!
+//! **Seed.** The hash of a block shortly after `Commit` (`Schedule::seed_block`) is the epoch's seed: unknown
+//! while work is committed, known while entries are attested. It draws the shards' owners and the next epoch's
+//! assignment. Its block's author may withhold the block and so draw once more: that is all that chance on
+//! this chain can be bent, there is no other randomness.
+//!
+//! **Assignment.** At `Close` miners keep their stages, and newcomers that could be reached before the seed's
+//! block go where replicas are fewest, as far as there is room (`iota_protocol::assignment::assign`); an empty
+//! stage takes one from the fullest. Who misses two epochs' commits loses its stage until it serves again. A
+//! miner's weight, its part of the traffic, moves towards its pay by a quarter of itself at most.
+//!
+//! **Merge.** In `Commit` a miner commits once to everything that it did: roots of entries, log and receipts,
+//! and two counts within the run's bounds. Committers of a stage, at most 64, stand in uid order. In `Attest` each
+//! names, as a bitmap, the entries that it holds and has verified, its own among them; what owners of two thirds
+//! hold is the entry set. Two committers own each shard, one for each unordered pair; a lone one owns
+//! the only shard. In `Blind` an owner commits to the hashes of all its shards, in `Open` it shows them: they are
+//! exactly its shards in ascending order, or the opening is refused. A shard is then missing, opened by one,
+//! agreed, or differs (`iota_protocol::work::ShardStatus`). The **agreement matrix** of a stage says so for each
+//! pair ([`Pallet::agreement`]); it is kept for `HistoryDepth` epochs. In `Root` committers report the
+//! state that they reached.
+//!
 //! # Scores, consensus, verdicts, runs
 //!
 //! **Commit and reveal.** A permitted validator of an epoch commits to one hash in the first window of the
@@ -48,8 +82,10 @@
 //! **Consensus** is `iota_protocol::emission::settle` at the next `Close`, from the snapshot, the rows, the
 //! bonds between validators and miners ([`Supports`]) and the terms that the report keeps: the run's share
 //! of the emission, gated miners, opened transcripts. A replay from epoch 0 has the bonds, and
-//! `bonds_root` in each report checks them. Without a quorum the epoch is void; the next epoch's rows and
-//! validators settle it once more, and the older of the two is paid first.
+//! `bonds_root` in each report checks them. Without a quorum, more than half of the permitted stake, the epoch is void
+//! and mints nothing; the next epoch's rows and validators settle it once more, and the older of the two is paid
+//! first. Void twice is void for good. A pallet cannot see finality: where it stalls, blocks go on, rows that
+//! reach them count, and an epoch whose rows do not is void like any other.
 //!
 //! **Verdicts.** `accuse` puts `AccusationDeposit` of the accuser's bond on hold. Validators that had a permit in the
 //! accused epoch vote: two thirds of their stake for gates the miner's epoch and forfeits what has not
@@ -61,8 +97,8 @@
 //! **Evidence.** If at `Close` validators with more than half of the stake say that they cannot get a
 //! miner's evidence, its pay is held ([`HeldPay`]). They ask in `Train`; the miner's answer, before
 //! `Blind`, takes their requests back, and who still cannot get it asks again until `Close`. Asked by a
-//! quorum in the next epoch once more, it lapses to the treasury; otherwise it is credited. The last
-//! epoch of a run is not held.
+//! quorum in the next epoch once more, it lapses to the treasury; otherwise it is credited. A run
+//! whose last pay is held, or contested by an open accusation, settles for one epoch more, once.
 //!
 //! **Transcripts** are committed and opened in the windows of the rows and paid from a tenth of the
 //! validators' share, a fixed amount each, at most two for each validator.
@@ -81,8 +117,25 @@
 //!
 //! # Blocks, and what is left of a run
 //!
+//! **Fees.** Free are the calls that a run needs of its members in a window, once each, and those of its
+//! judges: `commit_work`, `attest`, `blind_merge`, `open_merge`, `commit_root`, `commit_scores`,
+//! `reveal_scores`, `commit_transcripts`, `submit_transcripts`, `request_evidence` and `answer_evidence` once
+//! in their epoch, `serve` once an epoch, `resume` while a permit is lost, `accuse` for its deposit, `vote` and
+//! `vote_rollback` once, `attest_root` once for each stage, and `report_equivocation` by whoever has the proof. A
+//! call is free exactly if it would be accepted now, by the same check that then accepts it, and never inside
+//! of another call; the runtime keeps one place in the pool for each. So a hotkey needs no funds. Everything
+//! else pays the author of its block, and so does a call of this list that would be refused.
+//!
+//! **Bounds.** A run has at most 256 members (`MAX_MEMBERS`) in at most 64 stages, 64 committers of a stage merge
+//! (`MAX_GROUP`), 64 validators have a permit. With 192 miners in three stages that all
+//! merge and 64 validators that all reveal full rows, an epoch puts 694 kB of transactions into blocks and 580 kB
+//! into the state: 348 kB of commits, statuses and rows before its `Close`, the snapshot, bonds and report with
+//! it. At 48 epochs a day these are 33 MB and 28 MB. An archive keeps them, any other node what the history
+//! below says. `runtime/src/tests/worst_case.rs` counts them.
+//!
 //! **Weights.** Calls are charged by the lengths of their arguments and otherwise at their worst, but that a
-//! registration gets back the search of a full run where a seat was free; hooks are charged for what they did, both by functions that `scripts/weights` measures over a runtime ([`weights`]). On the
+//! registration gets back the search of a full run where a seat was free; hooks are charged for what they
+//! did, both by functions that `scripts/weights` measures over a runtime ([`weights`]). On the
 //! machine that the runtime's weights name, at their largest and of the 500 ms of a block: settling 192
 //! miners from the full rows of 64 validators takes 67 ms, 48 of them the database's prices; recording
 //! commits and changing 64 hotkeys 39 ms; 256 members of whom 64 leave and 32 newcomers 64 ms; assigning
@@ -103,6 +156,15 @@
 //! **Roots.** Canonical is what more than half of a stage's committers report, unless validators with two thirds
 //! of the stake attest another root while `Root` is open. With as much stake, or by the admin origin, all
 //! stages go back at the next `Close` to the states after one of the last epochs ([`rollback`]).
+//!
+//! **Storage.** Every value has a greatest size, and every map a bound that its comment names: by members,
+//! validators and stages of a run, and by the epochs that it keeps, which are `HistoryDepth` for what an epoch
+//! was settled from, `EpochHistory` for reports and payouts, two for accusations, evidence and checkpoints. What
+//! grows without a bound, pay that nobody claims or that vests and what unbonds, was paid for by work, a price or
+//! a bond, one entry each.
+//!
+//! **Views.** Everything that a client or a stranger needs to check a run is read by the functions of
+//! [`runtime_api`] and, for those who know no more than the metadata, by view functions of the same names.
 //!
 //! **Storage versions.** 4: keys that members gave up are kept. 3: the states that a run can go back to are
 //! recorded. 2: ended runs are queued, requests for evidence name what is wanted ([`migrations`]). 1: they were
@@ -139,6 +201,8 @@ pub mod verdicts;
 pub mod weights;
 
 mod assignment;
+#[cfg(test)]
+mod bare;
 #[cfg(any(test, feature = "runtime-benchmarks"))]
 #[cfg_attr(
     not(test),

@@ -32,6 +32,7 @@ use polkadot_sdk::{
     sp_runtime::{traits::IdentityLookup, AccountId32, BuildStorage},
 };
 
+pub use crate::bare::{bare, Bare};
 use crate::{
     pallet::{Clocks, Members, Merges, Runs, Snapshots},
     types::{key, Clock, Member},
@@ -271,12 +272,11 @@ pub fn fill_run() {
     }
 }
 
-/// Registers without expecting a seat at once.
+/// Registers without expecting a seat at once; bare, so that a refusal shows what it wrote.
 pub fn try_register(owner: u8, index: u8) -> DispatchResult {
     let owner = coldkey(owner);
     let proof = proof(&owner, index);
-    let done = Iota::register(signed(owner), RUN, hotkey(index), Role::Miner, proof, u128::MAX);
-    done.map(drop).map_err(|refused| refused.error)
+    Bare::register(signed(owner), RUN, hotkey(index), Role::Miner, proof, u128::MAX)
 }
 
 /// Gives a coldkey what an epoch's pay is measured in.

@@ -16,6 +16,7 @@ use polkadot_sdk::{
     frame_support::{
         defensive, ensure,
         pallet_prelude::DispatchResult,
+        storage::with_storage_layer,
         traits::{fungible::MutateHold, tokens::Precision, EnsureOrigin, Get},
     },
     frame_system::{ensure_signed, pallet_prelude::OriginFor},
@@ -67,11 +68,14 @@ impl<T: Config> Pallet<T> {
 
     pub(crate) fn do_sponsor_run(owner: &AccountId32, params: RunParams) -> DispatchResult {
         let deposit = T::RunDeposit::get();
-        let run = Self::do_create_run(params)?;
-        T::Currency::hold(&HoldReason::Run.into(), owner, deposit)?;
-        Controls::<T>::insert(run, Control { owner: Some(key(owner)), deposit, ..Control::default() });
-        Self::deposit_event(Event::RunSponsored { run, owner: owner.clone(), deposit });
-        Ok(())
+        // Together: a deposit that is refused leaves no run.
+        with_storage_layer(|| {
+            let run = Self::do_create_run(params)?;
+            T::Currency::hold(&HoldReason::Run.into(), owner, deposit)?;
+            Controls::<T>::insert(run, Control { owner: Some(key(owner)), deposit, ..Control::default() });
+            Self::deposit_event(Event::RunSponsored { run, owner: owner.clone(), deposit });
+            Ok(())
+        })
     }
 
     /// Only the admin origin or the owner of a run.

@@ -5,7 +5,7 @@
 //! the deposit returns. Two thirds against:
 //! the deposit goes to the treasury. Neither by the close of the second epoch after the accused one:
 //! the deposit returns. Proofs of equivocation gate and forfeit at once, without a vote, by the key that signed
-//! in their epoch ([`crate::signers`]).
+//! in their epoch (`signers`).
 
 use alloc::vec::Vec;
 use codec::{Decode, Encode, MaxEncodedLen};

@@ -10,7 +10,9 @@
 //! epoch closes. After a run's end epochs go on in their nominal length, so that everything vests.
 
 use iota_protocol::{
+    emission::SHARES,
     ids::{Epoch, Incarnation, RunId, Uid},
+    params::PPM,
     phase::Schedule,
     vesting::{deters, entry_hold, MAX_VEST},
     view::{OwedView, Payout},
@@ -173,6 +175,9 @@ impl<T: Config> Pallet<T> {
         );
         assert!(T::UnbondDelay::get() > 0, "a bond that is free at once deters nobody");
         assert!(T::MaxMissedReveals::get() > 0, "a validator that misses nothing must keep its permit");
+        let shares = [SHARES.miners_ppm, SHARES.validators_ppm, SHARES.treasury_ppm];
+        let whole = shares.iter().fold(0u32, |sum, share| sum.saturating_add(*share));
+        assert!(whole == PPM, "the shares of miners, validators and treasury must be the whole emission");
         assert!(deters(T::MinAuditRate::get(), over), "q_min * (1 + VestEpochs / 2) must be above 1");
     }
 }

@@ -80,8 +80,8 @@ fn what_is_left_of_a_run_is_what_its_members_are_owed() {
         assert!(unknown.iter().all(|name| name.as_str() == "TotalHeld"), "left over: {unknown:?}");
         assert_eq!(owed(0), owed_0);
         run_to(System::block_number() + 400);
-        assert_ok!(Iota::release(signed(coldkey(9)), RUN, Incarnation(0)));
-        assert_ok!(Iota::claim(signed(coldkey(9)), coldkey(0)));
+        assert_ok!(Bare::release(signed(coldkey(9)), RUN, Incarnation(0)));
+        assert_ok!(Bare::claim(signed(coldkey(9)), coldkey(0)));
         assert_eq!(owed(0), 0);
     });
 }
@@ -91,7 +91,7 @@ fn bonds_come_back_although_nobody_asked() {
     at_the_end(|| {
         let (bond, incarnation) = (member(4).bond, member(4).incarnation);
         run_to(System::block_number() + RETENTION + UNBOND_DELAY);
-        assert_ok!(Iota::withdraw(signed(coldkey(9)), RUN, incarnation, coldkey(4)));
+        assert_ok!(Bare::withdraw(signed(coldkey(9)), RUN, incarnation, coldkey(4)));
         assert!(bond > 0);
         assert_eq!(Balances::balance_on_hold(&HoldReason::Bond.into(), &coldkey(4)), 0);
     });
@@ -102,9 +102,9 @@ fn runs_go_in_the_order_in_which_they_ended_and_an_empty_one_too() {
     with_run(RunParams { epochs: 9, ..params() }, || {
         let other = RunId(1);
         register(0, Role::Miner);
-        assert_ok!(Iota::sponsor_run(signed(coldkey(20)), params()));
-        assert_ok!(Iota::end_run(RuntimeOrigin::root(), other));
-        assert_ok!(Iota::end_run(RuntimeOrigin::root(), RUN));
+        assert_ok!(Bare::sponsor_run(signed(coldkey(20)), params()));
+        assert_ok!(Bare::end_run(RuntimeOrigin::root(), other));
+        assert_ok!(Bare::end_run(RuntimeOrigin::root(), RUN));
         let end = System::block_number();
         assert_eq!(
             (EndedRuns::<Test>::get(0).unwrap().run, EndedRuns::<Test>::get(1).unwrap().run),

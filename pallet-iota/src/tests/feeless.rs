@@ -115,7 +115,7 @@ fn with_judges(test: impl FnOnce()) {
         (0..4).for_each(|index| join(index, Role::Miner));
         for index in 4..7 {
             join(index, Role::Validator);
-            assert_ok!(Iota::bond(signed(coldkey(index)), RUN, uid(index), 2 * DEPOSIT));
+            assert_ok!(Bare::bond(signed(coldkey(index)), RUN, uid(index), 2 * DEPOSIT));
         }
         run_to(System::block_number() + 1);
         merge_epoch(&[0, 1, 2, 3]);

@@ -28,7 +28,7 @@ fn long() -> RunParams {
 /// The coldkey of `owner` gives the member of that index the hotkey of index `new`.
 fn swap(owner: u8, index: u8, new: u8) -> DispatchResult {
     let proof = proof(&coldkey(owner), new);
-    Iota::swap_hotkey(signed(coldkey(owner)), RUN, uid(index), hotkey(new), proof)
+    Bare::swap_hotkey(signed(coldkey(owner)), RUN, uid(index), hotkey(new), proof)
 }
 
 fn held(reason: HoldReason, index: u8) -> u128 {
@@ -90,7 +90,7 @@ fn a_change_of_hotkey_is_refused_for_a_reason() {
     with_epoch(params(), || {
         let good = proof(&coldkey(0), 20);
         let call = |who: u8, run, uid, new: u8, proof| {
-            Iota::swap_hotkey(signed(coldkey(who)), run, uid, hotkey(new), proof)
+            Bare::swap_hotkey(signed(coldkey(who)), run, uid, hotkey(new), proof)
         };
         assert_noop!(call(0, RunId(9), uid(0), 20, good), E::UnknownRun);
         assert_noop!(call(0, RUN, Uid(99), 20, good), E::NotMember);
@@ -106,7 +106,7 @@ fn a_change_of_hotkey_is_refused_for_a_reason() {
         assert_noop!(try_register(0, 20), E::AlreadyRegistered);
         assert_noop!(swap(1, 1, 20), E::AlreadyRegistered);
         assert_noop!(swap(0, 0, 21), E::SwapTooSoon);
-        assert_ok!(Iota::leave(signed(coldkey(2)), RUN, uid(2)));
+        assert_ok!(Bare::leave(signed(coldkey(2)), RUN, uid(2)));
         assert_noop!(swap(2, 2, 22), E::AlreadyLeaving);
         (0..2).for_each(|_| run_to_close());
         run_to_close();
@@ -158,12 +158,12 @@ fn a_coldkey_changes_after_announcement_delay_and_acceptance() {
         (0..2).for_each(|_| whole_epoch());
         let (run, at, delay) = (RUN, uid(4), COLDKEY_DELAY);
         let announce =
-            |who: u8, uid, to: u8| Iota::announce_coldkey(signed(coldkey(who)), run, uid, coldkey(to));
-        let take = |who: u8, uid| Iota::take_over(signed(coldkey(who)), run, uid);
-        let cancel = |who: u8, uid| Iota::cancel_coldkey(signed(coldkey(who)), run, uid);
-        assert_noop!(Iota::announce_coldkey(signed(coldkey(4)), RunId(9), at, coldkey(20)), E::UnknownRun);
-        assert_noop!(Iota::cancel_coldkey(signed(coldkey(4)), RunId(9), at), E::UnknownRun);
-        assert_noop!(Iota::take_over(signed(coldkey(4)), RunId(9), at), E::UnknownRun);
+            |who: u8, uid, to: u8| Bare::announce_coldkey(signed(coldkey(who)), run, uid, coldkey(to));
+        let take = |who: u8, uid| Bare::take_over(signed(coldkey(who)), run, uid);
+        let cancel = |who: u8, uid| Bare::cancel_coldkey(signed(coldkey(who)), run, uid);
+        assert_noop!(Bare::announce_coldkey(signed(coldkey(4)), RunId(9), at, coldkey(20)), E::UnknownRun);
+        assert_noop!(Bare::cancel_coldkey(signed(coldkey(4)), RunId(9), at), E::UnknownRun);
+        assert_noop!(Bare::take_over(signed(coldkey(4)), RunId(9), at), E::UnknownRun);
         assert_noop!(announce(4, Uid(99), 20), E::NotMember);
         assert_noop!(cancel(4, Uid(99)), E::NotMember);
         assert_noop!(take(4, Uid(99)), E::NotMember);
@@ -185,8 +185,8 @@ fn a_coldkey_changes_after_announcement_delay_and_acceptance() {
         assert_eq!((held(HoldReason::Bond, 4), held(HoldReason::Bond, 20)), (0, MIN_BOND));
         assert!(claimable(4) > 0, "what was claimable stays with the former owner");
         assert_noop!(take(20, at), E::NotAnnounced);
-        assert_noop!(Iota::unbond(signed(coldkey(4)), run, at, MIN_BOND), E::NotOwner);
-        assert_ok!(Iota::unbond(signed(coldkey(20)), run, at, MIN_BOND));
+        assert_noop!(Bare::unbond(signed(coldkey(4)), run, at, MIN_BOND), E::NotOwner);
+        assert_ok!(Bare::unbond(signed(coldkey(20)), run, at, MIN_BOND));
     });
 }
 
@@ -194,10 +194,10 @@ fn a_coldkey_changes_after_announcement_delay_and_acceptance() {
 fn a_canceled_change_is_never_made() {
     with_epoch(long(), || {
         let at = uid(0);
-        assert_ok!(Iota::announce_coldkey(signed(coldkey(0)), RUN, at, coldkey(20)));
-        assert_ok!(Iota::cancel_coldkey(signed(coldkey(0)), RUN, at));
+        assert_ok!(Bare::announce_coldkey(signed(coldkey(0)), RUN, at, coldkey(20)));
+        assert_ok!(Bare::cancel_coldkey(signed(coldkey(0)), RUN, at));
         run_to(System::block_number() + 40);
-        assert_noop!(Iota::take_over(signed(coldkey(20)), RUN, at), E::NotAnnounced);
+        assert_noop!(Bare::take_over(signed(coldkey(20)), RUN, at), E::NotAnnounced);
     });
 }
 
@@ -205,17 +205,17 @@ fn a_canceled_change_is_never_made() {
 fn an_announcement_ends_with_its_member() {
     with_epoch(long(), || {
         let at = uid(0);
-        assert_ok!(Iota::announce_coldkey(signed(coldkey(0)), RUN, at, coldkey(20)));
-        assert_ok!(Iota::leave(signed(coldkey(0)), RUN, at));
+        assert_ok!(Bare::announce_coldkey(signed(coldkey(0)), RUN, at, coldkey(20)));
+        assert_ok!(Bare::leave(signed(coldkey(0)), RUN, at));
         run_to_close();
         assert_ok!(try_register(9, 9));
         assert_eq!(uid(9), at);
-        assert_noop!(Iota::take_over(signed(coldkey(20)), RUN, at), E::NotAnnounced);
+        assert_noop!(Bare::take_over(signed(coldkey(20)), RUN, at), E::NotAnnounced);
     });
 }
 
 #[test]
-fn vesting_pay_and_the_hold_of_a_newcomer_go_with_the_member() {
+fn row_15_vesting_pay_and_the_hold_of_a_newcomer_go_with_the_member() {
     for deposit in [1, RICH / 2] {
         with_deposit(deposit, long(), || {
             start_epoch_0();
@@ -226,12 +226,12 @@ fn vesting_pay_and_the_hold_of_a_newcomer_go_with_the_member() {
             assert!(entry > 0);
             let issuance = Balances::total_issuance();
             for index in [0, 6] {
-                assert_ok!(Iota::announce_coldkey(signed(coldkey(index)), RUN, uid(index), coldkey(20)));
+                assert_ok!(Bare::announce_coldkey(signed(coldkey(index)), RUN, uid(index), coldkey(20)));
             }
             run_to(System::block_number() + 40);
             let pay = owed(0);
             for index in [0, 6] {
-                assert_ok!(Iota::take_over(signed(coldkey(20)), RUN, uid(index)));
+                assert_ok!(Bare::take_over(signed(coldkey(20)), RUN, uid(index)));
             }
             assert_eq!((held(HoldReason::Entry, 6), held(HoldReason::Entry, 20)), (0, entry));
             assert_eq!((owed(0), owed(20)), (0, pay));
@@ -244,17 +244,17 @@ fn vesting_pay_and_the_hold_of_a_newcomer_go_with_the_member() {
 fn what_is_unbonding_stays_with_the_former_owner() {
     with_epoch(long(), || {
         let (at, incarnation) = (uid(4), member(4).incarnation);
-        assert_ok!(Iota::bond(signed(coldkey(4)), RUN, at, 50));
-        assert_ok!(Iota::announce_coldkey(signed(coldkey(4)), RUN, at, coldkey(20)));
+        assert_ok!(Bare::bond(signed(coldkey(4)), RUN, at, 50));
+        assert_ok!(Bare::announce_coldkey(signed(coldkey(4)), RUN, at, coldkey(20)));
         run_to(System::block_number() + 39);
-        assert_ok!(Iota::unbond(signed(coldkey(4)), RUN, at, 50));
+        assert_ok!(Bare::unbond(signed(coldkey(4)), RUN, at, 50));
         run_to(System::block_number() + 1);
-        assert_ok!(Iota::take_over(signed(coldkey(20)), RUN, at));
-        assert_ok!(Iota::unbond(signed(coldkey(20)), RUN, at, MIN_BOND));
+        assert_ok!(Bare::take_over(signed(coldkey(20)), RUN, at));
+        assert_ok!(Bare::unbond(signed(coldkey(20)), RUN, at, MIN_BOND));
         run_to(System::block_number() + 20);
         for (index, amount) in [(4, 50), (20, MIN_BOND)] {
             assert_eq!(held(HoldReason::Bond, index), amount);
-            assert_ok!(Iota::withdraw(signed(coldkey(9)), RUN, incarnation, coldkey(index)));
+            assert_ok!(Bare::withdraw(signed(coldkey(9)), RUN, incarnation, coldkey(index)));
             assert_eq!(held(HoldReason::Bond, index), 0);
         }
     });

@@ -20,13 +20,13 @@ type E = Error<Test>;
 #[test]
 fn a_run_is_made_by_the_admin_alone_and_from_sound_parameters() {
     with_run(params(), || {
-        assert_noop!(Iota::create_run(signed(coldkey(0)), params()), DispatchError::BadOrigin);
+        assert_noop!(Bare::create_run(signed(coldkey(0)), params()), DispatchError::BadOrigin);
         let mut unsound = params();
         unsound.stages.get_mut(0).unwrap().share_ppm += 1;
-        assert_noop!(Iota::create_run(RuntimeOrigin::root(), unsound), E::InvalidParams);
-        assert_ok!(Iota::create_run(RuntimeOrigin::root(), params()));
+        assert_noop!(Bare::create_run(RuntimeOrigin::root(), unsound), E::InvalidParams);
+        assert_ok!(Bare::create_run(RuntimeOrigin::root(), params()));
         assert_eq!(Iota::run_view(RunId(1)), Some(params()));
-        assert_noop!(Iota::create_run(RuntimeOrigin::root(), params()), E::TooManyRuns);
+        assert_noop!(Bare::create_run(RuntimeOrigin::root(), params()), E::TooManyRuns);
     });
 }
 
@@ -65,7 +65,7 @@ fn the_price_rises_with_each_registration_and_halves_with_time() {
         assert_eq!(at(150), 1_000);
         let (cold, most) = (coldkey(9), Iota::price_now());
         let call =
-            |most| Iota::register(signed(cold.clone()), RUN, hotkey(9), Role::Miner, proof(&cold, 9), most);
+            |most| Bare::register(signed(cold.clone()), RUN, hotkey(9), Role::Miner, proof(&cold, 9), most);
         register(8, Role::Miner);
         // Somebody else was faster: refused without a charge.
         assert_noop!(call(most), E::PriceTooHigh);
@@ -92,7 +92,7 @@ fn registration_is_refused_for_a_reason() {
         let (cold, hot) = (coldkey(0), hotkey(0));
         let good = proof(&cold, 0);
         let call = |run, who: u8, hot, proof, most| {
-            Iota::register(signed(coldkey(who)), run, hot, Role::Miner, proof, most)
+            Bare::register(signed(coldkey(who)), run, hot, Role::Miner, proof, most)
         };
         assert_noop!(call(RunId(9), 0, hot.clone(), good, PRICE), E::UnknownRun);
         assert_noop!(call(RUN, 0, hot.clone(), good, PRICE - 1), E::PriceTooHigh);
@@ -113,8 +113,8 @@ fn a_bond_is_held_on_the_coldkey_of_a_validator() {
         register(0, Role::Miner);
         let uid = register(1, Role::Validator);
         let owner = coldkey(1);
-        let bond = |who: u8, uid, amount| Iota::bond(signed(coldkey(who)), RUN, uid, amount);
-        assert_noop!(Iota::bond(signed(owner.clone()), RunId(9), uid, MIN_BOND), E::UnknownRun);
+        let bond = |who: u8, uid, amount| Bare::bond(signed(coldkey(who)), RUN, uid, amount);
+        assert_noop!(Bare::bond(signed(owner.clone()), RunId(9), uid, MIN_BOND), E::UnknownRun);
         assert_noop!(bond(1, Uid(9), MIN_BOND), E::NotMember);
         assert_noop!(bond(0, uid, MIN_BOND), E::NotOwner);
         assert_noop!(bond(0, Uid(0), MIN_BOND), E::NotValidator);
@@ -132,7 +132,7 @@ fn an_endpoint_is_published_only_with_the_peers_signature() {
     with_run(params(), || {
         let (endpoint, signature) = endpoint(0);
         let serve = |run, index: u8, endpoint, signature| {
-            Iota::serve(signed(hotkey(index)), run, endpoint, signature)
+            Bare::serve(signed(hotkey(index)), run, endpoint, signature)
         };
         assert_noop!(serve(RUN, 0, endpoint.clone(), signature), E::NotMember);
         register(0, Role::Miner);
@@ -156,7 +156,7 @@ fn a_uid_is_used_again_and_an_incarnation_is_not() {
     with_run(params(), || {
         register(0, Role::Miner);
         register(1, Role::Miner);
-        assert_ok!(Iota::leave(signed(hotkey(0)), RUN, Uid(0)));
+        assert_ok!(Bare::leave(signed(hotkey(0)), RUN, Uid(0)));
         assert_eq!(System::providers(&hotkey(0)), 0);
         assert_eq!(register(2, Role::Miner), Uid(0));
         assert_eq!(member(2).incarnation, Incarnation(2));
@@ -167,8 +167,8 @@ fn a_uid_is_used_again_and_an_incarnation_is_not() {
 #[test]
 fn leaving_is_refused_for_a_reason_and_takes_effect_at_close() {
     with_epoch(params(), || {
-        let leave = |who, uid| Iota::leave(signed(who), RUN, uid);
-        assert_noop!(Iota::leave(signed(hotkey(0)), RunId(9), Uid(0)), E::UnknownRun);
+        let leave = |who, uid| Bare::leave(signed(who), RUN, uid);
+        assert_noop!(Bare::leave(signed(hotkey(0)), RunId(9), Uid(0)), E::UnknownRun);
         assert_noop!(leave(hotkey(0), Uid(99)), E::NotMember);
         assert_noop!(leave(hotkey(1), uid(0)), E::NotOwner);
         assert_ok!(leave(coldkey(0), uid(0)));
@@ -187,10 +187,10 @@ fn nobody_joins_a_run_that_has_ended() {
         merge_epoch(&[0, 1, 2, 3]);
         run_to_close();
         let owner = coldkey(9);
-        let late = Iota::register(signed(owner.clone()), RUN, hotkey(9), Role::Miner, proof(&owner, 9), RICH);
+        let late = Bare::register(signed(owner.clone()), RUN, hotkey(9), Role::Miner, proof(&owner, 9), RICH);
         assert_eq!(late, Err(E::NotRunning.into()));
         assert_eq!(ActiveRuns::<Test>::get().len(), 0);
-        assert_noop!(Iota::bond(signed(coldkey(4)), RUN, uid(4), MIN_BOND), E::NotRunning);
+        assert_noop!(Bare::bond(signed(coldkey(4)), RUN, uid(4), MIN_BOND), E::NotRunning);
     });
 }
 
@@ -199,11 +199,11 @@ fn who_asked_to_leave_in_the_settling_epoch_can_go_after_the_end() {
     with_epoch(params(), || {
         merge_epoch(&[0, 1, 2, 3]);
         merge_epoch(&[0, 1, 2, 3]);
-        assert_ok!(Iota::leave(signed(hotkey(0)), RUN, uid(0)));
-        assert_noop!(Iota::leave(signed(hotkey(0)), RUN, uid(0)), E::AlreadyLeaving);
+        assert_ok!(Bare::leave(signed(hotkey(0)), RUN, uid(0)));
+        assert_noop!(Bare::leave(signed(hotkey(0)), RUN, uid(0)), E::AlreadyLeaving);
         run_to_close();
         assert!(member(0).leaving, "the settling epoch retires nobody");
-        assert_ok!(Iota::leave(signed(hotkey(0)), RUN, uid(0)));
+        assert_ok!(Bare::leave(signed(hotkey(0)), RUN, uid(0)));
         assert!(!UidOf::<Test>::contains_key(RUN, hotkey(0)));
     });
 }

@@ -26,7 +26,7 @@ fn with_paid_epoch(test: impl FnOnce()) {
 }
 
 #[test]
-fn an_epoch_mints_once_and_every_unit_has_an_owner() {
+fn row_17_an_epoch_mints_once_and_every_unit_has_an_owner() {
     let mut before = 0;
     with_epoch(RunParams { epochs: 4, ..params() }, || {
         merge_epoch(&[0, 1, 2, 3]);
@@ -70,10 +70,10 @@ fn anyone_may_claim_for_an_account_once() {
         assert!(amount > 0);
         assert_eq!(Iota::owed_to(&crate::types::key(&coldkey(4))), amount);
         let before = Balances::balance(&coldkey(4));
-        assert_ok!(Iota::claim(signed(coldkey(9)), coldkey(4)));
+        assert_ok!(Bare::claim(signed(coldkey(9)), coldkey(4)));
         assert_eq!(Balances::balance(&coldkey(4)), before + amount);
-        assert_noop!(Iota::claim(signed(coldkey(9)), coldkey(4)), E::NothingOwed);
-        assert_noop!(Iota::claim(signed(coldkey(9)), coldkey(9)), E::NothingOwed);
+        assert_noop!(Bare::claim(signed(coldkey(9)), coldkey(4)), E::NothingOwed);
+        assert_noop!(Bare::claim(signed(coldkey(9)), coldkey(9)), E::NothingOwed);
     });
 }
 
@@ -82,10 +82,10 @@ fn the_pot_pays_everybody_and_keeps_its_deposit() {
     with_paid_epoch(|| {
         (0..VEST).for_each(|_| idle_epoch());
         for index in 0..4 {
-            assert_ok!(Iota::release(signed(coldkey(9)), RUN, member(index).incarnation));
+            assert_ok!(Bare::release(signed(coldkey(9)), RUN, member(index).incarnation));
         }
         for index in 0..6 {
-            assert_ok!(Iota::claim(signed(coldkey(9)), coldkey(index)));
+            assert_ok!(Bare::claim(signed(coldkey(9)), coldkey(index)));
         }
         assert_eq!(TotalOwed::<Test>::get(), 0);
         assert_eq!(Balances::balance(&Iota::pot()), ED);
@@ -99,7 +99,7 @@ fn a_reward_below_the_existential_deposit_waits() {
         Rewards::<Test>::insert(&nobody, ED - 1);
         TotalOwed::<Test>::mutate(|owed| *owed += ED - 1);
         // The pot can pay it: others' rewards are there.
-        assert_noop!(Iota::claim(signed(coldkey(9)), nobody.clone()), TokenError::BelowMinimum);
+        assert_noop!(Bare::claim(signed(coldkey(9)), nobody.clone()), TokenError::BelowMinimum);
         assert_eq!(Rewards::<Test>::get(&nobody), ED - 1);
         Rewards::<Test>::remove(&nobody);
         TotalOwed::<Test>::mutate(|owed| *owed -= ED - 1);

@@ -1,7 +1,8 @@
 //! Every call against every origin, each call in a state in which the right sender is accepted.
 //!
-//! The list of calls is compared with the metadata, so that none can be forgotten; a refused call must
-//! not have changed a byte.
+//! The list of calls is compared with the metadata, so that none can be forgotten. A refused body must not
+//! have changed a byte, and answers what the call answers. Who is accepted pays nothing for exactly the calls
+//! in `FREE`, and who is refused is never asked to pay nothing.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +16,7 @@ use iota_protocol::{
     work::{blind_hash, transcripts_hash, Bitmap, Role, Transcript, Transcripts},
 };
 use polkadot_sdk::{
-    frame_support::{assert_ok, storage::with_transaction, traits::GetCallName},
+    frame_support::{assert_ok, dispatch::CheckIfFeeless, storage::with_transaction, traits::GetCallName},
     sp_core::Pair,
     sp_runtime::{traits::Dispatchable, DispatchError, TransactionOutcome},
 };
@@ -53,16 +54,48 @@ impl Who {
     }
 }
 
-/// What a call answers to a sender; nothing of it stays, and nothing at all if it was refused.
+/// The calls that are free when they are accepted: what members owe a run in its windows, what judges say, and
+/// a proof that is right. Everything else pays the author of its block.
+const FREE: [&str; 18] = [
+    "serve",
+    "commit_work",
+    "attest",
+    "blind_merge",
+    "open_merge",
+    "commit_root",
+    "commit_scores",
+    "reveal_scores",
+    "resume",
+    "accuse",
+    "vote",
+    "request_evidence",
+    "answer_evidence",
+    "commit_transcripts",
+    "submit_transcripts",
+    "report_equivocation",
+    "attest_root",
+    "vote_rollback",
+];
+
+/// What happens in `what` stays nowhere.
+fn rolled_back<V>(what: impl FnOnce() -> V) -> V {
+    with_transaction(|| TransactionOutcome::Rollback(Ok::<_, DispatchError>(what()))).unwrap()
+}
+
+/// What a call answers to a sender; its body alone answers the same, and wrote nothing if it refused.
 fn answer(call: &Call<Test>, who: Who) -> Result<(), DispatchError> {
-    let answer = with_transaction(|| {
-        let before = storage_digest();
+    let sent = rolled_back(|| {
         let done = RuntimeCall::Iota(call.clone()).dispatch(who.origin());
-        let done = done.map(|_| ()).map_err(|refused| refused.error);
-        assert!(done.is_ok() || storage_digest() == before, "{call:?} by {who:?} changed storage");
-        TransactionOutcome::Rollback(Ok::<_, DispatchError>(done))
+        done.map(|_| ()).map_err(|refused| refused.error)
     });
-    answer.unwrap()
+    let body = rolled_back(|| {
+        let before = storage_digest();
+        let done = bare(who.origin(), call.clone());
+        assert!(done.is_ok() || storage_digest() == before, "{call:?} by {who:?} changed storage");
+        done
+    });
+    assert_eq!(body, sent, "{call:?} by {who:?}: the body and the call differ");
+    sent
 }
 
 /// The calls that were tried, by name.
@@ -74,7 +107,10 @@ impl Tried {
     fn call(&mut self, call: Call<Test>, may: &[Who]) {
         self.0.insert(call.get_call_name());
         for who in EVERYBODY {
+            let free = RuntimeCall::Iota(call.clone()).is_feeless(&who.origin());
             let answer = answer(&call, who);
+            let listed = FREE.contains(&call.get_call_name());
+            assert_eq!(free, answer.is_ok() && listed, "{call:?} by {who:?}: {answer:?}");
             assert_eq!(answer.is_ok(), may.contains(&who), "{call:?} by {who:?}: {answer:?}");
             if matches!(who, Nobody | Root) && !may.contains(&who) {
                 assert_eq!(answer, Err(DispatchError::BadOrigin), "{call:?} by {who:?}");
@@ -234,11 +270,12 @@ fn going_back(tried: &mut Tried) {
 }
 
 #[test]
-fn row_07_every_call_rejects_every_wrong_origin() {
+fn row_07_row_08_row_19_every_call_rejects_every_wrong_origin_unchanged_and_unpaid() {
     let mut tried = Tried::default();
     for scene in [membership, merging, scoring, judging, runs, going_back] {
         long_run(|| scene(&mut tried));
     }
     let all: BTreeSet<&str> = Call::<Test>::get_call_names().iter().copied().collect();
     assert_eq!(tried.0, all, "a call of the metadata is in no scene");
+    assert!(FREE.iter().all(|name| all.contains(name)), "a free call that the metadata has not");
 }

@@ -43,11 +43,11 @@ fn with_judges(test: impl FnOnce()) {
 }
 
 fn attest_root(by: u8, stage: u16, root: Hash) -> DispatchResult {
-    Iota::attest_root(signed(hotkey(by)), RUN, clock().epoch, Stage(stage), root)
+    Bare::attest_root(signed(hotkey(by)), RUN, clock().epoch, Stage(stage), root)
 }
 
 fn vote(by: u8, to: u32) -> DispatchResult {
-    Iota::vote_rollback(signed(hotkey(by)), RUN, clock().epoch, Epoch(to))
+    Bare::vote_rollback(signed(hotkey(by)), RUN, clock().epoch, Epoch(to))
 }
 
 fn canonical(epoch: u32, stage: u16) -> Option<Hash> {
@@ -126,14 +126,14 @@ fn a_root_is_attested_once_in_its_window_by_a_permitted_validator() {
         (0..4).for_each(commit);
         run_to_phase(Phase::Root);
         let call =
-            |who: u8, epoch| Iota::attest_root(signed(hotkey(who)), RUN, Epoch(epoch), Stage(0), RIGHT);
+            |who: u8, epoch| Bare::attest_root(signed(hotkey(who)), RUN, Epoch(epoch), Stage(0), RIGHT);
         assert_noop!(call(4, 0), E::WrongEpoch);
         assert_noop!(call(30, 1), E::NotMember);
         assert_noop!(call(0, 1), E::NotValidator);
         assert_noop!(call(7, 1), E::NotValidator);
         assert_noop!(attest_root(4, 2, RIGHT), E::UnknownStage);
         let other = iota_protocol::ids::RunId(9);
-        assert_noop!(Iota::attest_root(signed(hotkey(4)), other, Epoch(1), Stage(0), RIGHT), E::UnknownRun);
+        assert_noop!(Bare::attest_root(signed(hotkey(4)), other, Epoch(1), Stage(0), RIGHT), E::UnknownRun);
         assert_ok!(call(4, 1));
         assert_noop!(attest_root(4, 0, REPORTED), E::AlreadyVoted);
         run_to_close();
@@ -234,7 +234,7 @@ fn the_admin_takes_a_run_back_alone_and_over_votes() {
         (4..6).for_each(|by| {
             assert_ok!(vote(by, 1));
         });
-        assert_ok!(Iota::roll_back(RuntimeOrigin::root(), RUN, Epoch(0)));
+        assert_ok!(Bare::roll_back(RuntimeOrigin::root(), RUN, Epoch(0)));
         epoch_with(11, || ());
         assert_eq!(canonical(2, 0), Some(REPORTED));
     });
@@ -244,9 +244,9 @@ fn the_admin_takes_a_run_back_alone_and_over_votes() {
 fn only_recorded_epochs_can_be_gone_back_to() {
     with_judges(|| {
         assert_noop!(vote(4, 1), E::NoCheckpoint);
-        assert_noop!(Iota::roll_back(RuntimeOrigin::root(), RUN, Epoch(1)), E::NoCheckpoint);
+        assert_noop!(Bare::roll_back(RuntimeOrigin::root(), RUN, Epoch(1)), E::NoCheckpoint);
         assert_noop!(vote(0, 0), E::NotValidator);
-        assert_noop!(Iota::vote_rollback(signed(hotkey(4)), RUN, Epoch(0), Epoch(0)), E::WrongEpoch);
+        assert_noop!(Bare::vote_rollback(signed(hotkey(4)), RUN, Epoch(0), Epoch(0)), E::WrongEpoch);
         assert_ok!(vote(4, 0));
         assert_noop!(vote(4, 0), E::AlreadyVoted);
         for _ in 1..3 {
@@ -263,16 +263,16 @@ fn only_recorded_epochs_can_be_gone_back_to() {
 #[test]
 fn nothing_goes_back_while_a_run_waits_settles_or_has_ended() {
     with_run(params(), || {
-        assert_noop!(Iota::roll_back(RuntimeOrigin::root(), RUN, Epoch(0)), E::NotRunning);
+        assert_noop!(Bare::roll_back(RuntimeOrigin::root(), RUN, Epoch(0)), E::NotRunning);
     });
     with_epoch(params(), || {
         (0..2).for_each(|_| whole_epoch());
         run_to(System::block_number() + 1);
-        assert_noop!(Iota::roll_back(RuntimeOrigin::root(), RUN, Epoch(1)), E::WrongPhase);
+        assert_noop!(Bare::roll_back(RuntimeOrigin::root(), RUN, Epoch(1)), E::WrongPhase);
         assert_noop!(vote(4, 1), E::WrongPhase);
         run_to_close();
         assert_eq!(clock().state, State::Ended);
-        assert_noop!(Iota::roll_back(RuntimeOrigin::root(), RUN, Epoch(1)), E::NotRunning);
+        assert_noop!(Bare::roll_back(RuntimeOrigin::root(), RUN, Epoch(1)), E::NotRunning);
         run_to(System::block_number() + RETENTION + 20);
         assert_eq!(Checkpoints::<Test>::iter().count(), 0, "they go with the run");
     });
@@ -325,7 +325,7 @@ fn the_migration_records_what_each_close_would_have_recorded() {
         V2ToV3::<Test>::on_runtime_upgrade();
         assert_eq!(storage_digest(), once, "a second time changes nothing");
         // And it can be gone back to.
-        assert_ok!(Iota::roll_back(RuntimeOrigin::root(), RUN, Epoch(1)));
+        assert_ok!(Bare::roll_back(RuntimeOrigin::root(), RUN, Epoch(1)));
     });
 }
 

@@ -29,17 +29,17 @@ fn on_hold(index: u8) -> u128 {
 #[test]
 fn anyone_may_make_a_run_behind_a_deposit_and_it_has_no_share() {
     with_run(params(), || {
-        assert_ok!(Iota::sponsor_run(signed(coldkey(20)), params()));
+        assert_ok!(Bare::sponsor_run(signed(coldkey(20)), params()));
         assert_eq!((on_hold(20), Controls::<Test>::get(OTHER).share_ppm), (RUN_DEPOSIT, 0));
         assert_eq!(Controls::<Test>::get(RUN).share_ppm, PPM, "the first run has what was left");
-        assert_noop!(Iota::sponsor_run(signed(coldkey(20)), params()), E::TooManyRuns);
-        assert_ok!(Iota::end_run(signed(coldkey(20)), OTHER));
+        assert_noop!(Bare::sponsor_run(signed(coldkey(20)), params()), E::TooManyRuns);
+        assert_ok!(Bare::end_run(signed(coldkey(20)), OTHER));
         assert_eq!((on_hold(20), ActiveRuns::<Test>::get().to_vec()), (0, vec![RUN]));
-        assert_noop!(Iota::end_run(RuntimeOrigin::root(), OTHER), E::NotRunning);
-        assert_ok!(Iota::sponsor_run(signed(coldkey(20)), params()));
+        assert_noop!(Bare::end_run(RuntimeOrigin::root(), OTHER), E::NotRunning);
+        assert_ok!(Bare::sponsor_run(signed(coldkey(20)), params()));
         assert_eq!(ActiveRuns::<Test>::get().to_vec(), vec![RUN, RunId(2)], "ids are not used again");
         let broken = RunParams { epochs: 0, ..params() };
-        assert_noop!(Iota::sponsor_run(signed(coldkey(20)), broken), E::InvalidParams);
+        assert_noop!(Bare::sponsor_run(signed(coldkey(20)), broken), E::InvalidParams);
     });
 }
 
@@ -47,7 +47,7 @@ fn anyone_may_make_a_run_behind_a_deposit_and_it_has_no_share() {
 fn who_cannot_pay_the_deposit_makes_no_run() {
     with_run(params(), || {
         let before = storage_digest();
-        assert!(Iota::sponsor_run(signed(hotkey(30)), params()).is_err());
+        assert!(Bare::sponsor_run(signed(hotkey(30)), params()).is_err());
         assert_eq!(storage_digest(), before);
     });
 }
@@ -55,11 +55,11 @@ fn who_cannot_pay_the_deposit_makes_no_run() {
 #[test]
 fn shares_sum_to_at_most_the_emission_and_change_at_close() {
     with_epoch(epochs(4), || {
-        assert_ok!(Iota::sponsor_run(signed(coldkey(20)), params()));
-        let share = |run, ppm| Iota::set_run_share(RuntimeOrigin::root(), run, ppm);
+        assert_ok!(Bare::sponsor_run(signed(coldkey(20)), params()));
+        let share = |run, ppm| Bare::set_run_share(RuntimeOrigin::root(), run, ppm);
         assert_noop!(share(OTHER, 1), E::ShareTaken);
         assert_noop!(share(RunId(9), 1), E::UnknownRun);
-        assert_noop!(Iota::set_run_share(signed(coldkey(20)), OTHER, 1), DispatchError::BadOrigin);
+        assert_noop!(Bare::set_run_share(signed(coldkey(20)), OTHER, 1), DispatchError::BadOrigin);
         assert_ok!(share(RUN, 250_000));
         assert_noop!(share(OTHER, 750_000), E::ShareTaken);
         merge_epoch(&[0, 1, 2, 3]);
@@ -73,15 +73,15 @@ fn shares_sum_to_at_most_the_emission_and_change_at_close() {
 }
 
 #[test]
-fn parameters_change_at_the_edge_of_an_epoch_and_not_in_its_freeze_window() {
+fn row_13_row_32_parameters_change_at_the_edge_of_an_epoch_and_not_in_its_freeze_window() {
     with_epoch(epochs(4), || {
         let mut next = epochs(4);
         next.train.lr_ppm = 77;
-        let send = |next: &RunParams| Iota::schedule_params(RuntimeOrigin::root(), RUN, next.clone());
+        let send = |next: &RunParams| Bare::schedule_params(RuntimeOrigin::root(), RUN, next.clone());
         let other = RunParams { seed: 9, ..next.clone() };
         assert_noop!(send(&other), E::InvalidParams);
         assert_noop!(send(&RunParams { epochs: 0, ..next.clone() }), E::InvalidParams);
-        assert_noop!(Iota::schedule_params(signed(coldkey(0)), RUN, next.clone()), E::NotOwner);
+        assert_noop!(Bare::schedule_params(signed(coldkey(0)), RUN, next.clone()), E::NotOwner);
         run_to(schedule().window(Phase::Attest).start - 1);
         assert_ok!(send(&next));
         assert_eq!(Iota::run_view(RUN).unwrap().train.lr_ppm, 1_000, "not before the edge");
@@ -106,7 +106,7 @@ fn longer_windows_take_effect_in_the_next_epoch() {
     with_epoch(epochs(4), || {
         let mut next = epochs(4);
         next.phases.train += 6;
-        assert_ok!(Iota::schedule_params(RuntimeOrigin::root(), RUN, next));
+        assert_ok!(Bare::schedule_params(RuntimeOrigin::root(), RUN, next));
         let before = schedule().window(Phase::Train).count();
         run_to_close();
         assert_eq!(schedule().window(Phase::Train).count(), before + 6);
@@ -117,18 +117,18 @@ fn longer_windows_take_effect_in_the_next_epoch() {
 fn a_run_pauses_between_two_epochs_and_goes_on() {
     with_epoch(epochs(4), || {
         let root = RuntimeOrigin::root;
-        assert_noop!(Iota::resume_run(root(), RUN), E::NotPaused);
-        assert_noop!(Iota::pause_run(signed(coldkey(0)), RUN), E::NotOwner);
-        assert_ok!(Iota::pause_run(root(), RUN));
+        assert_noop!(Bare::resume_run(root(), RUN), E::NotPaused);
+        assert_noop!(Bare::pause_run(signed(coldkey(0)), RUN), E::NotOwner);
+        assert_ok!(Bare::pause_run(root(), RUN));
         merge_epoch(&[0, 1, 2, 3]);
         assert_eq!((clock().state, clock().epoch), (State::Paused, Epoch(1)));
         let paused = clock();
         run_to(System::block_number() + 40);
         assert_eq!(clock(), paused, "nothing moves");
-        let call = Iota::commit_scores(signed(hotkey(4)), RUN, Epoch(0), Hash::ZERO);
-        assert_noop!(call, E::NotRunning);
-        assert_noop!(Iota::pause_run(root(), RUN), E::NotRunning);
-        assert_ok!(Iota::resume_run(root(), RUN));
+        let call = || Bare::commit_scores(signed(hotkey(4)), RUN, Epoch(0), Hash::ZERO);
+        assert_noop!(call(), E::NotRunning);
+        assert_noop!(Bare::pause_run(root(), RUN), E::NotRunning);
+        assert_ok!(Bare::resume_run(root(), RUN));
         assert_eq!(clock().start, System::block_number() + 1);
         score_epoch(&[4, 5]);
         merge_epoch(&[0, 1, 2, 3]);
@@ -139,8 +139,8 @@ fn a_run_pauses_between_two_epochs_and_goes_on() {
 #[test]
 fn a_pause_can_be_taken_back() {
     with_epoch(epochs(4), || {
-        assert_ok!(Iota::pause_run(RuntimeOrigin::root(), RUN));
-        assert_ok!(Iota::resume_run(RuntimeOrigin::root(), RUN));
+        assert_ok!(Bare::pause_run(RuntimeOrigin::root(), RUN));
+        assert_ok!(Bare::resume_run(RuntimeOrigin::root(), RUN));
         merge_epoch(&[0, 1, 2, 3]);
         assert_eq!(clock().state, State::Running);
     });
@@ -150,10 +150,10 @@ fn a_pause_can_be_taken_back() {
 fn a_run_that_is_told_to_end_settles_its_last_epoch() {
     for paused in [false, true] {
         with_epoch(epochs(9), || {
-            let end = || Iota::end_run(RuntimeOrigin::root(), RUN);
-            assert_noop!(Iota::end_run(signed(coldkey(0)), RUN), E::NotOwner);
+            let end = || Bare::end_run(RuntimeOrigin::root(), RUN);
+            assert_noop!(Bare::end_run(signed(coldkey(0)), RUN), E::NotOwner);
             if paused {
-                assert_ok!(Iota::pause_run(RuntimeOrigin::root(), RUN));
+                assert_ok!(Bare::pause_run(RuntimeOrigin::root(), RUN));
                 merge_epoch(&[0, 1, 2, 3]);
                 assert_ok!(end());
             } else {
@@ -174,12 +174,12 @@ fn a_run_that_is_told_to_end_settles_its_last_epoch() {
 #[test]
 fn an_owner_controls_its_run_and_no_other() {
     with_run(params(), || {
-        assert_ok!(Iota::sponsor_run(signed(coldkey(20)), params()));
-        assert_noop!(Iota::end_run(signed(coldkey(20)), RUN), E::NotOwner);
-        assert_noop!(Iota::pause_run(signed(coldkey(20)), OTHER), E::NotRunning);
+        assert_ok!(Bare::sponsor_run(signed(coldkey(20)), params()));
+        assert_noop!(Bare::end_run(signed(coldkey(20)), RUN), E::NotOwner);
+        assert_noop!(Bare::pause_run(signed(coldkey(20)), OTHER), E::NotRunning);
         let mut next = params();
         next.train.lr_ppm = 5;
-        assert_ok!(Iota::schedule_params(signed(coldkey(20)), OTHER, next));
+        assert_ok!(Bare::schedule_params(signed(coldkey(20)), OTHER, next));
         assert_eq!(Iota::run_view(OTHER).unwrap().train.lr_ppm, 5, "it waits, and so has no edge");
     });
 }

@@ -23,18 +23,18 @@ fn with_scored_epoch(test: impl FnOnce()) {
 }
 
 fn commit_hash(index: u8, hash: u8) -> polkadot_sdk::frame_support::dispatch::DispatchResult {
-    Iota::commit_scores(signed(hotkey(index)), RUN, SCORED, Hash([hash; 32]))
+    Bare::commit_scores(signed(hotkey(index)), RUN, SCORED, Hash([hash; 32]))
 }
 
 fn reveal_row(author: Uid, reveal: &ScoreReveal) -> polkadot_sdk::frame_support::dispatch::DispatchResult {
-    Iota::reveal_scores(signed(coldkey(9)), RUN, SCORED, author, reveal.clone())
+    Bare::reveal_scores(signed(coldkey(9)), RUN, SCORED, author, reveal.clone())
 }
 
 #[test]
 fn scores_are_committed_by_permitted_validators_in_their_window() {
     with_scored_epoch(|| {
         let call =
-            |index: u8, run, epoch| Iota::commit_scores(signed(hotkey(index)), run, epoch, Hash([1; 32]));
+            |index: u8, run, epoch| Bare::commit_scores(signed(hotkey(index)), run, epoch, Hash([1; 32]));
         assert_noop!(call(4, RunId(9), SCORED), E::UnknownRun);
         assert_noop!(call(4, RUN, Epoch(1)), E::WrongEpoch);
         assert_noop!(call(30, RUN, SCORED), E::NotMember);
@@ -76,12 +76,12 @@ fn a_reveal_must_match_its_commit_and_may_be_sent_by_anyone() {
 }
 
 #[test]
-fn a_copied_commit_cannot_be_revealed() {
+fn row_12_a_copied_commit_cannot_be_revealed() {
     with_scored_epoch(|| {
         let reveal = reveal_of(SCORED, 100);
         commit_scores(4, SCORED, &reveal);
         let copied = score_hash(4, SCORED, &reveal);
-        assert_ok!(Iota::commit_scores(signed(hotkey(5)), RUN, SCORED, copied));
+        assert_ok!(Bare::commit_scores(signed(hotkey(5)), RUN, SCORED, copied));
         run_to(schedule().score_reveal().start);
         assert_ok!(reveal_row(uid(4), &reveal));
         assert_noop!(reveal_row(uid(5), &reveal), E::CopiedCommit);
@@ -91,7 +91,7 @@ fn a_copied_commit_cannot_be_revealed() {
 }
 
 #[test]
-fn the_reveal_window_opens_and_closes_at_its_blocks() {
+fn row_13_the_reveal_window_opens_and_closes_at_its_blocks() {
     with_scored_epoch(|| {
         let reveal = reveal_of(SCORED, 100);
         commit_scores(4, SCORED, &reveal);
@@ -108,7 +108,7 @@ fn the_reveal_window_opens_and_closes_at_its_blocks() {
 }
 
 #[test]
-fn a_reveal_is_not_replayed_in_its_epoch_or_in_another() {
+fn row_10_a_reveal_is_not_replayed_in_its_epoch_or_in_another() {
     with_epoch(RunParams { epochs: 4, ..params() }, || {
         merge_epoch(&[0, 1, 2, 3]);
         run_to(System::block_number() + 1);
@@ -122,10 +122,10 @@ fn a_reveal_is_not_replayed_in_its_epoch_or_in_another() {
         assert_noop!(reveal_row(uid(4), &reveal), E::WrongEpoch);
         // The same row and hash in the next epoch: the hash is bound to the epoch that it was made for.
         let replayed = score_hash(4, SCORED, &reveal);
-        assert_ok!(Iota::commit_scores(signed(hotkey(4)), RUN, Epoch(1), replayed));
+        assert_ok!(Bare::commit_scores(signed(hotkey(4)), RUN, Epoch(1), replayed));
         run_to(schedule().score_reveal().start);
-        let sent = Iota::reveal_scores(signed(coldkey(9)), RUN, Epoch(1), uid(4), reveal);
-        assert_noop!(sent, E::HashMismatch);
+        let sent = || Bare::reveal_scores(signed(coldkey(9)), RUN, Epoch(1), uid(4), reveal.clone());
+        assert_noop!(sent(), E::HashMismatch);
     });
 }
 

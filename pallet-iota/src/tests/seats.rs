@@ -88,8 +88,8 @@ fn a_newcomer_waits_for_close_and_who_makes_room_is_paid_for_its_epoch() {
         assert_noop!(try_register(20, 20), E::AlreadyRegistered);
         assert_noop!(try_register(21, 20), E::AlreadyRegistered);
         let (endpoint, signature) = endpoint(20);
-        assert_noop!(Iota::serve(signed(hotkey(20)), RUN, endpoint, signature), E::NotMember);
-        assert_noop!(Iota::leave(signed(hotkey(0)), RUN, Uid(0)), E::AlreadyLeaving);
+        assert_noop!(Bare::serve(signed(hotkey(20)), RUN, endpoint, signature), E::NotMember);
+        assert_noop!(Bare::leave(signed(hotkey(0)), RUN, Uid(0)), E::AlreadyLeaving);
         whole_epoch();
         assert_eq!(uid(20), Uid(0));
         assert!(!UidOf::<Test>::contains_key(RUN, hotkey(0)));
@@ -122,7 +122,7 @@ fn who_was_paid_keeps_its_seat_before_who_was_not() {
 #[test]
 fn who_leaves_anyway_makes_room_first() {
     with_full_run(9, || {
-        assert_ok!(Iota::leave(signed(hotkey(3)), RUN, uid(3)));
+        assert_ok!(Bare::leave(signed(hotkey(3)), RUN, uid(3)));
         assert_eq!(Iota::next_seat(RUN), Some(Uid(3)));
         assert_ok!(try_register(20, 20));
         assert_eq!(Iota::next_seat(RUN), Some(Uid(0)));
@@ -133,7 +133,7 @@ fn who_leaves_anyway_makes_room_first() {
 }
 
 #[test]
-fn a_sniper_inherits_nothing_in_any_phase() {
+fn row_11_a_sniper_inherits_nothing_in_any_phase() {
     for phase in [Phase::Train, Phase::Commit, Phase::Attest, Phase::Blind, Phase::Open, Phase::Root] {
         with_full_run(9, || {
             run_to_phase(phase);
@@ -150,7 +150,7 @@ fn a_sniper_inherits_nothing_in_any_phase() {
             reveal.entries = vec![entry].try_into().unwrap();
             commit_scores(4, epoch, &reveal);
             run_to(schedule().score_reveal().start);
-            let sent = Iota::reveal_scores(signed(hotkey(20)), RUN, epoch, uid(4), reveal);
+            let sent = Bare::reveal_scores(signed(hotkey(20)), RUN, epoch, uid(4), reveal);
             assert_eq!(sent, Err(E::UnknownMiner.into()), "{phase:?}");
             run_to_close();
             assert_eq!(owed(20), 0, "{phase:?}");
@@ -191,7 +191,7 @@ fn nobody_comes_to_a_full_run_that_only_settles() {
 fn who_cannot_pay_unseats_nobody() {
     with_full_run(9, || {
         let before = storage_digest();
-        let poor = polkadot_sdk::frame_support::storage::with_storage_layer(|| try_register(200, 20));
+        let poor = try_register(200, 20);
         assert_eq!(poor, Err(TokenError::FundsUnavailable.into()));
         assert_eq!(storage_digest(), before);
         assert_eq!(Balances::balance(&coldkey(200)), 0);

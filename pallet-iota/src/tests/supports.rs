@@ -26,7 +26,7 @@ fn score_each(rows: &[(u8, ScoreReveal)]) {
     rows.iter().for_each(|(index, reveal)| commit_scores(*index, epoch, reveal));
     run_to(schedule().score_reveal().start);
     for (index, reveal) in rows {
-        assert_ok!(Iota::reveal_scores(signed(hotkey(*index)), RUN, epoch, uid(*index), reveal.clone()));
+        assert_ok!(Bare::reveal_scores(signed(hotkey(*index)), RUN, epoch, uid(*index), reveal.clone()));
     }
 }
 
@@ -86,7 +86,7 @@ fn permits_are_those_of_the_epoch_that_is_scored() {
         merge_epoch(&[0, 1, 2, 3]);
         // More stake than both others, but after the permits of epoch 0 were fixed.
         join(7, Role::Validator);
-        assert_ok!(Iota::bond(signed(coldkey(7)), RUN, uid(7), 10 * MIN_BOND));
+        assert_ok!(Bare::bond(signed(coldkey(7)), RUN, uid(7), 10 * MIN_BOND));
         score_epoch(&[4, 5]);
         merge_epoch(&[0, 1, 2, 3]);
         assert!(!Iota::report_view(RUN, Epoch(0)).unwrap().void);
@@ -100,7 +100,7 @@ fn permits_are_those_of_the_epoch_that_is_scored() {
 fn a_void_epoch_is_settled_once_with_the_next() {
     with_epoch(epochs(4), || {
         let left = uid(0);
-        assert_ok!(Iota::leave(signed(hotkey(0)), RUN, left));
+        assert_ok!(Bare::leave(signed(hotkey(0)), RUN, left));
         merge_epoch(&[0, 1, 2, 3]);
         let old = Iota::snapshot_view(RUN, Epoch(0)).unwrap();
         merge_epoch(&[1, 2, 3]);
@@ -139,7 +139,7 @@ fn an_epoch_that_was_void_twice_is_given_up() {
         assert_eq!((of(0).void, of(0).terms.scored_by), (true, Epoch(1)));
         // Both validators lost their permits by silence, and ask for them again.
         for index in [4, 5] {
-            assert_ok!(Iota::resume(signed(hotkey(index)), RUN));
+            assert_ok!(Bare::resume(signed(hotkey(index)), RUN));
         }
         merge_epoch(&[0, 1, 2, 3]);
         score_epoch(&[4, 5]);

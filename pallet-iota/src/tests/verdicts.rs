@@ -31,7 +31,7 @@ fn with_judges(epochs: u32, test: impl FnOnce()) {
         (0..4).for_each(|index| join(index, Role::Miner));
         for index in 4..7 {
             join(index, Role::Validator);
-            assert_ok!(Iota::bond(signed(coldkey(index)), RUN, uid(index), 2 * DEPOSIT));
+            assert_ok!(Bare::bond(signed(coldkey(index)), RUN, uid(index), 2 * DEPOSIT));
         }
         run_to(System::block_number() + 1);
         merge_epoch(&[0, 1, 2, 3]);
@@ -42,11 +42,11 @@ fn with_judges(epochs: u32, test: impl FnOnce()) {
 
 fn accuse(by: u8, miner: u8, segment: u32) -> DispatchResult {
     let incarnation = member(miner).incarnation;
-    Iota::accuse(signed(hotkey(by)), RUN, ACCUSED, uid(miner), incarnation, segment, EVIDENCE)
+    Bare::accuse(signed(hotkey(by)), RUN, ACCUSED, uid(miner), incarnation, segment, EVIDENCE)
 }
 
 fn vote(by: u8, miner: u8, segment: u32, guilty: bool) -> DispatchResult {
-    Iota::vote(signed(hotkey(by)), RUN, ACCUSED, uid(miner), segment, guilty)
+    Bare::vote(signed(hotkey(by)), RUN, ACCUSED, uid(miner), segment, guilty)
 }
 
 fn deposited(index: u8) -> u128 {
@@ -152,7 +152,7 @@ fn accusations_are_refused_with_their_own_errors() {
     with_judges(3, || {
         let incarnation = member(0).incarnation;
         let by = |index: u8, run, epoch, uid, incarnation| {
-            Iota::accuse(signed(hotkey(index)), run, epoch, uid, incarnation, 0, EVIDENCE)
+            Bare::accuse(signed(hotkey(index)), run, epoch, uid, incarnation, 0, EVIDENCE)
         };
         assert_noop!(by(4, RunId(9), ACCUSED, uid(0), incarnation), E::UnknownRun);
         assert_noop!(by(4, RUN, Epoch(1), uid(0), incarnation), E::WrongEpoch);
@@ -169,8 +169,8 @@ fn accusations_are_refused_with_their_own_errors() {
         assert_noop!(vote(5, 0, 9, true), E::NoAccusation);
         assert_noop!(vote(1, 0, 1, true), E::NotValidator);
         assert_noop!(vote(30, 0, 1, true), E::NotMember);
-        let elsewhere = Iota::vote(signed(hotkey(5)), RunId(9), ACCUSED, uid(0), 1, true);
-        assert_noop!(elsewhere, E::UnknownRun);
+        let elsewhere = || Bare::vote(signed(hotkey(5)), RunId(9), ACCUSED, uid(0), 1, true);
+        assert_noop!(elsewhere(), E::UnknownRun);
     });
 }
 
@@ -178,7 +178,7 @@ fn accusations_are_refused_with_their_own_errors() {
 fn a_validator_without_a_permit_in_that_epoch_does_not_judge() {
     with_judges(3, || {
         join(7, Role::Validator);
-        assert_ok!(Iota::bond(signed(coldkey(7)), RUN, uid(7), 10 * DEPOSIT));
+        assert_ok!(Bare::bond(signed(coldkey(7)), RUN, uid(7), 10 * DEPOSIT));
         assert_noop!(accuse(7, 0, 1), E::NotValidator);
         assert_ok!(accuse(4, 0, 1));
         assert_noop!(vote(7, 0, 1, true), E::NotValidator);
@@ -188,7 +188,7 @@ fn a_validator_without_a_permit_in_that_epoch_does_not_judge() {
 #[test]
 fn accusations_of_one_epoch_are_bounded() {
     with_judges(3, || {
-        assert_ok!(Iota::bond(signed(coldkey(4)), RUN, uid(4), 100 * DEPOSIT));
+        assert_ok!(Bare::bond(signed(coldkey(4)), RUN, uid(4), 100 * DEPOSIT));
         for segment in 0..MAX_ACCUSATIONS {
             assert_ok!(accuse(4, 0, segment));
         }

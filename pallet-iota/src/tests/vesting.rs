@@ -36,7 +36,7 @@ fn with_paid_epoch(epochs: u32, test: impl FnOnce()) {
 }
 
 fn release(index: u8) -> polkadot_sdk::sp_runtime::DispatchResult {
-    Iota::release(signed(coldkey(30)), RUN, member(index).incarnation)
+    Bare::release(signed(coldkey(30)), RUN, member(index).incarnation)
 }
 
 fn entry_held(index: u8) -> u128 {
@@ -48,7 +48,7 @@ fn pay_vests_in_equal_parts_from_the_epoch_after() {
     with_paid_epoch(9, || {
         assert_eq!(owed(0), PAY);
         assert_eq!(claimable(0), 0, "nothing is claimable before it is released");
-        assert_noop!(Iota::claim(signed(coldkey(0)), coldkey(0)), E::NothingOwed);
+        assert_noop!(Bare::claim(signed(coldkey(0)), coldkey(0)), E::NothingOwed);
         for part in 1..=u128::from(VEST) {
             assert_ok!(release(0));
             assert_eq!(claimable(0), PAY * part / 4);
@@ -57,7 +57,7 @@ fn pay_vests_in_equal_parts_from_the_epoch_after() {
         }
         assert_eq!(claimable(0), PAY);
         assert!(!Vestings::<Test>::contains_key(RUN, member(0).incarnation), "nothing is kept of it");
-        assert_ok!(Iota::claim(signed(coldkey(30)), coldkey(0)));
+        assert_ok!(Bare::claim(signed(coldkey(30)), coldkey(0)));
         assert_eq!(owed(0), 0);
     });
 }
@@ -135,19 +135,19 @@ fn a_newcomer_to_a_paying_run_puts_the_equivalent_on_hold() {
         let (owner, poor) = (coldkey(6), coldkey(7));
         let call = |owner: &polkadot_sdk::sp_runtime::AccountId32, index| {
             let role = Role::Miner;
-            Iota::register(signed(owner.clone()), RUN, hotkey(index), role, proof(owner, index), RICH)
+            Bare::register(signed(owner.clone()), RUN, hotkey(index), role, proof(owner, index), RICH)
         };
         assert_noop!(call(&poor, 7), TokenError::FundsUnavailable);
         enrich(6);
         assert_ok!(call(&owner, 6));
         assert_eq!(entry_held(6), 2 * PAY, "half of four epochs' pay");
         let newcomer = member(6).incarnation;
-        let release = || Iota::release(signed(coldkey(30)), RUN, newcomer);
+        let release = || Bare::release(signed(coldkey(30)), RUN, newcomer);
         assert_noop!(release(), E::NothingVested);
-        assert_noop!(Iota::release(signed(coldkey(30)), RUN, Incarnation(99)), E::NothingVested);
-        assert_noop!(Iota::release(signed(coldkey(30)), RunId(9), newcomer), E::NothingVested);
+        assert_noop!(Bare::release(signed(coldkey(30)), RUN, Incarnation(99)), E::NothingVested);
+        assert_noop!(Bare::release(signed(coldkey(30)), RunId(9), newcomer), E::NothingVested);
         // It leaves unpaid with epoch 2: the hold is over when pay of that epoch would have vested.
-        assert_ok!(Iota::leave(signed(hotkey(6)), RUN, uid(6)));
+        assert_ok!(Bare::leave(signed(hotkey(6)), RUN, uid(6)));
         for _ in 0..VEST {
             assert_noop!(release(), E::NothingVested);
             idle_epoch();
@@ -203,7 +203,7 @@ fn a_forfeit_takes_what_has_not_vested_to_the_treasury() {
         assert_eq!(Iota::forfeit(RunId(9), uid, incarnation), 0);
         assert_eq!(owed(1), PAY, "others lose nothing");
         Iota::check_invariants().unwrap();
-        assert_ok!(Iota::claim(signed(coldkey(0)), coldkey(0)));
+        assert_ok!(Bare::claim(signed(coldkey(0)), coldkey(0)));
     });
 }
 
@@ -213,7 +213,7 @@ fn a_forfeit_takes_the_hold_of_a_newcomer_even_after_it_left() {
         enrich(6);
         join(6, Role::Miner);
         let (uid, incarnation) = (uid(6), member(6).incarnation);
-        assert_ok!(Iota::leave(signed(hotkey(6)), RUN, uid));
+        assert_ok!(Bare::leave(signed(hotkey(6)), RUN, uid));
         idle_epoch();
         let (issuance, treasury) = (Balances::total_issuance(), Balances::balance(&Iota::treasury()));
         assert_eq!(Iota::forfeit(RUN, uid, incarnation), 2 * PAY);
@@ -233,7 +233,7 @@ fn a_forfeit_of_who_has_nothing_to_lose_changes_nothing() {
 }
 
 #[test]
-fn money_is_whole_under_a_tiny_and_a_huge_existential_deposit() {
+fn row_15_money_is_whole_under_a_tiny_and_a_huge_existential_deposit() {
     for deposit in [1, RICH / 2] {
         with_deposit(deposit, RunParams { epochs: 12, ..params() }, || {
             start_epoch_0();
@@ -245,7 +245,7 @@ fn money_is_whole_under_a_tiny_and_a_huge_existential_deposit() {
                 assert_ok!(release(index));
             }
             for index in 0..6 {
-                assert_ok!(Iota::claim(signed(coldkey(30)), coldkey(index)));
+                assert_ok!(Bare::claim(signed(coldkey(30)), coldkey(index)));
             }
             assert_eq!(TotalOwed::<Test>::get(), 0);
             assert_eq!(Balances::balance(&Iota::pot()), deposit);
