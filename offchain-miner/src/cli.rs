@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{bail, Context};
 use clap::{Args, Parser, Subcommand};
@@ -34,7 +35,10 @@ use crate::gauges::Gauges;
 use crate::limits::Hours;
 use crate::ownership::Change;
 use crate::plan::PlanArgs;
-use crate::{doctor, limits, money, ownership, view};
+use crate::{doctor, leave, limits, money, ownership, view};
+
+/// Time to end in after a request to stop: samples that are open here get [`leave::BOUND`] of it.
+const GRACE: Duration = leave::BOUND.saturating_add(Duration::from_secs(2));
 
 /// Trains one stage of a model that the whole network trains, and is paid for it.
 ///
@@ -162,6 +166,10 @@ struct RunArgs {
     /// Address to listen on; may be given more than once.
     #[arg(long)]
     listen: Vec<String>,
+    /// Address to publish instead of those listened on, such as a forwarded port: /ip4/203.0.113.7/tcp/4001. May be
+    /// given more than once.
+    #[arg(long)]
+    announce: Vec<String>,
     /// libtorch threads.
     #[arg(long)]
     threads: Option<u32>,
@@ -285,7 +293,7 @@ async fn dispatch(cli: Cli, gauges: Gauges) -> anyhow::Result<()> {
         Command::Run(args) if args.print_config => print_config(cli.config.as_deref(), &args),
         Command::Run(args) => {
             let config = resolve(cli.config.as_deref(), &args)?.0;
-            supervise("miner", crate::run::run(config, gauges)).await
+            supervise("miner", GRACE, |stop| crate::run::run(config, gauges, stop)).await
         }
         Command::Pause(folder) => {
             limits::pause(&folder.data_dir)?;
@@ -352,6 +360,9 @@ fn resolve(file: Option<&Path>, args: &RunArgs) -> anyhow::Result<(MinerConfig, 
     }
     if let Some(port) = args.metrics_port {
         flags.insert("metrics_port".into(), i64::from(port).into());
+    }
+    if !args.announce.is_empty() {
+        flags.insert("announce".into(), args.announce.clone().into());
     }
     if !args.listen.is_empty() {
         flags.insert("listen".into(), args.listen.clone().into());

@@ -29,6 +29,8 @@ pub struct MinerConfig {
     pub dataset: PathBuf,
     /// Addresses to listen on.
     pub listen: Vec<String>,
+    /// Addresses to publish instead of those listened on, such as a forwarded port of a router; none when empty.
+    pub announce: Vec<String>,
     /// libtorch threads.
     pub threads: u32,
     /// Hours of the day (UTC) in which to work, such as `22-07`; all when absent.
@@ -69,6 +71,7 @@ impl Default for MinerConfig {
             data_dir: PathBuf::from("miner-data"),
             dataset: PathBuf::from("dataset"),
             listen: vec!["/ip4/0.0.0.0/tcp/0".into(), "/ip4/0.0.0.0/udp/0/quic-v1".into()],
+            announce: Vec::new(),
             threads: 1,
             hours: None,
             max_upload: None,

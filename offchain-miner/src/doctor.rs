@@ -1,9 +1,9 @@
 //! `iota-miner doctor`: looks at everything that `run` will need, says what is wrong and what to do.
 //! Changes nothing. What it cannot find out it does not guess.
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use iota_chain::{At, Chain};
 use iota_compute::data::Dataset;
@@ -16,6 +16,8 @@ use serde::Serialize;
 
 use crate::config::MinerConfig;
 
+mod reach;
+
 /// Bytes on disk for each parameter: weights and momentum (8) of two epochs, snapshots of masters and
 /// moments (12) for audits, entries.
 const DISK_PER_PARAMETER: u64 = 48;
@@ -27,6 +29,11 @@ const FINALITY: Duration = Duration::from_secs(12);
 const DIAL: Duration = Duration::from_secs(3);
 /// Members that are tried; more say nothing new.
 const DIALS: usize = 16;
+
+/// A block's time is its slot's beginning: a clock this far behind it is wrong.
+const MOST_BEHIND: i64 = 1_000;
+/// Blocks of a second are final two or three seconds later; a busy machine learns of them some seconds after that.
+const MOST_AHEAD: i64 = 12_000;
 
 /// How a thing stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -76,10 +83,12 @@ pub async fn examine(config: &MinerConfig) -> Vec<Finding> {
     }];
     findings.push(device(config.threads));
     findings.extend(config.listen.iter().map(|address| listening(address)));
+    findings.push(reach::announced(config));
     match connect(config).await {
         Err(finding) => findings.push(finding),
         Ok((chain, at)) => {
             findings.push(ok("chain", format!("genesis {}, block {}", chain.genesis(), at.head().number)));
+            findings.push(clock(&chain, at.head().number).await);
             findings.push(finality(&chain, at.head().number).await);
             let key = hotkey.ok().map(|key| AccountKey(key.public()));
             findings.extend(of_run(config, &at, key).await);
@@ -114,6 +123,38 @@ async fn connect(config: &MinerConfig) -> Result<(std::sync::Arc<Chain>, At), Fi
         Chain::connect(&config.node, genesis).await.map_err(|e| fail("chain", e.to_string(), advice))?;
     let at = chain.at_finalized().await.map_err(|e| fail("chain", e.to_string(), advice))?;
     Ok((chain, at))
+}
+
+/// This machine's clock against the newest final block's.
+async fn clock(chain: &Chain, number: u32) -> Finding {
+    let block = match chain.block(number).await {
+        Ok(block) => block,
+        Err(error) => return fail("clock", error.to_string(), "ask the node again"),
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
+    match block.content.and_then(|content| i64::try_from(content.timestamp_ms).ok()) {
+        Some(then) if then > 0 => differs(now.saturating_sub(then)),
+        _ => {
+            warn("clock", format!("block {number} says no time"), "try again when the chain has made blocks")
+        }
+    }
+}
+
+/// What a difference in milliseconds means; positive where this machine is ahead of the block.
+fn differs(ahead: i64) -> Finding {
+    let seconds = |ms: i64| ms as f64 / 1e3;
+    let advice = "set the clock by NTP (timedatectl set-ntp true). Work and pay go by blocks, not by it, but --hours and a \
+                  node on this machine go by it";
+    if ahead < -MOST_BEHIND {
+        let found = format!("this machine is {:.1} s behind the newest final block", seconds(-ahead));
+        return warn("clock", found, advice);
+    }
+    if ahead > MOST_AHEAD {
+        let found = format!("the newest final block is {:.1} s old by this machine's clock", seconds(ahead));
+        return warn("clock", found, format!("if finality below is ok, {advice}"));
+    }
+    ok("clock", format!("the newest final block is {:.1} s old by it", seconds(ahead)))
 }
 
 async fn finality(chain: &std::sync::Arc<Chain>, seen: u32) -> Finding {
@@ -284,17 +325,10 @@ fn listening(address: &str) -> Finding {
         return warn(
             "listen",
             format!("{address} takes another port at each start"),
-            "behind a router give a fixed port and forward it: hole punching is not there yet",
+            "behind a router give a fixed port and forward it",
         );
     }
-    ok("listen", format!("{address} is free{}", private(socket.ip())))
-}
-
-fn private(ip: IpAddr) -> &'static str {
-    match ip {
-        IpAddr::V4(ip) if ip.is_private() => "; a private address, forward the port on your router",
-        _ => "",
-    }
+    ok("listen", format!("{address} is free"))
 }
 
 /// Whether members take connections from here.
@@ -358,6 +392,22 @@ mod tests {
         assert_eq!(listening(&address).level, Level::Fail);
         drop(held);
         assert_eq!(listening(&address).level, Level::Warn, "free, and loopback");
+    }
+
+    #[test]
+    fn a_clock_is_wrong_when_blocks_come_from_the_future_or_the_past() {
+        for (ahead, level) in [
+            (0, Level::Ok),
+            (2_500, Level::Ok),
+            (-900, Level::Ok),
+            (-1_500, Level::Warn),
+            (90_000, Level::Warn),
+            (i64::MIN + 1, Level::Warn),
+        ] {
+            assert_eq!(differs(ahead).level, level, "{ahead} ms ahead");
+        }
+        assert!(differs(-61_500).found.contains("61.5 s behind"));
+        assert!(differs(90_000).advice.contains("finality"), "an old block may be the chain's fault");
     }
 
     #[test]

@@ -8,11 +8,11 @@ use std::time::Duration;
 use anyhow::{bail, Context};
 use clap::Args;
 use iota_chain::{At, Call, Chain, Submitter};
-use iota_protocol::emission::UNIT;
 use iota_protocol::ids::{AccountKey, Epoch, RunId};
 use iota_protocol::view::{OwedView, VestingView};
 use iota_service::keys::Hotkey;
 use iota_service::ss58;
+pub use iota_worker::answer::tokens;
 use iota_worker::answer::{waiting, Answer, Sign};
 use iota_worker::command::Target;
 use iota_worker::identity::coldkey_signer;
@@ -217,24 +217,11 @@ fn vests(vesting: &VestingView) -> Vec<String> {
     lines
 }
 
-/// An amount in tokens, every digit kept.
-#[must_use]
-pub fn tokens(units: u128) -> String {
-    let text = format!("{}.{:09}", units / UNIT, units % UNIT);
-    format!("{} tokens", text.trim_end_matches('0').trim_end_matches('.'))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use iota_protocol::emission::UNIT;
     use iota_protocol::ids::Incarnation;
-
-    #[test]
-    fn amounts_keep_every_digit() {
-        assert_eq!(tokens(0), "0 tokens");
-        assert_eq!(tokens(10 * UNIT), "10 tokens");
-        assert_eq!(tokens(26_298_700_001), "26.298700001 tokens");
-    }
 
     #[test]
     fn who_can_claim_nothing_hears_whether_something_is_on_its_way() {

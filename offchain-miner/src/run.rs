@@ -31,6 +31,7 @@ use crate::fault::Fault;
 use crate::gauges::Gauges;
 use crate::join::{self, Wanted};
 use crate::journal::{EpochJournal, Record};
+use crate::leave::{free_to_go, Leaving};
 use crate::meter::WireMeter;
 use crate::observe::Observer;
 use crate::retention::Tidy;
@@ -38,7 +39,7 @@ use crate::serve::{Past, Server};
 use crate::store::Store;
 use crate::train::{EpochContext, TrainEpoch, Trained};
 use crate::trainer::Trainer;
-use crate::{commit, limits, memory, merge, recall, root, signed};
+use crate::{commit, leave, limits, memory, merge, recall, root, signed};
 
 /// Requests waiting for the training task or the fetch server: a stage's open samples (16) from
 /// each direction, or one request from each of 32 peers; more are refused by dropping them.
@@ -62,20 +63,37 @@ struct Miner {
     gauges: Gauges,
     peer: PeerKey,
     served_in: Option<Epoch>,
+    stop: Shutdown,
+    /// Whether samples may be in its hands.
+    training: watch::Sender<bool>,
     /// Samples that may be open at once in this epoch.
     most_open: usize,
 }
 
-/// Runs a miner until the run has ended or an error needs the operator.
+/// Runs a miner until the run has ended, the operator stops it, or an error needs the operator.
 ///
 /// # Errors
 /// With what failed and what to do about it.
-pub async fn run(config: MinerConfig, gauges: Gauges) -> anyhow::Result<()> {
+pub async fn run(config: MinerConfig, gauges: Gauges, stop: Shutdown) -> anyhow::Result<()> {
     if let Some(fault) = config.fault {
         tracing::warn!(?fault, "THIS MINER MISBEHAVES ON PURPOSE");
     }
     gauges.doing("connecting to the node");
-    let mut miner = start(config, gauges).await?;
+    let mut miner = tokio::select! {
+        biased;
+        () = stop.requested() => return Ok(()),
+        started = start(config, gauges, stop.clone()) => started?,
+    };
+    let training = miner.training.subscribe();
+    tokio::select! {
+        biased;
+        result = work(&mut miner) => result,
+        () = free_to_go(&stop, training) => Ok(()),
+    }
+}
+
+/// One epoch after the other.
+async fn work(miner: &mut Miner) -> anyhow::Result<()> {
     // Published at the start; the finalized view learns of it a few blocks later.
     miner.served_in = Some(miner.session.current().await?.epoch());
     let mut tidy = Tidy::after(miner.config.keep_days.get());
@@ -91,12 +109,15 @@ pub async fn run(config: MinerConfig, gauges: Gauges) -> anyhow::Result<()> {
                 // A stage that does not fit is the owner's to decide on: idling in it would earn nothing.
                 miner.most_open = memory::most_open(miner.config.max_memory, &view.params, stage)?;
                 if let Err(error) = miner.epoch(&view, stage).await {
+                    if miner.stop.is_requested() {
+                        return miner.meter.save(&miner.config.data_dir);
+                    }
                     tracing::error!(epoch = %view.epoch(), error = %format!("{error:#}"), "epoch failed; going on with the next");
                     miner.refuse_until_after(&view).await?;
                 }
             }
             _ => {
-                miner.gauges.doing(why_idle(&view, &miner));
+                miner.gauges.doing(why_idle(&view, miner));
                 miner.keep_served(&view).await?;
                 miner.refuse_once().await?;
             }
@@ -137,7 +158,7 @@ fn assigned(view: &RunSnapshot, member: &MemberView) -> Option<Stage> {
     view.member(member.uid).filter(|m| m.incarnation == member.incarnation).and_then(|m| m.stage)
 }
 
-async fn start(config: MinerConfig, gauges: Gauges) -> anyhow::Result<Miner> {
+async fn start(config: MinerConfig, gauges: Gauges, stop: Shutdown) -> anyhow::Result<Miner> {
     let run = RunId(config.run);
     let genesis = config.genesis.as_deref().map(parse_genesis).transpose()?;
     // Before the network: what is wrong on this machine shows at once, node or no node.
@@ -161,7 +182,8 @@ async fn start(config: MinerConfig, gauges: Gauges) -> anyhow::Result<Miner> {
     };
     let (network, inbound) = listen::for_run(&config.data_dir, &peer, &params, &config.listen, grant).await?;
     let submitter = Arc::new(Submitter::new(Arc::clone(&chain), identity.signer()));
-    onboard::serve(&chain, &submitter, run, &member, &network, &peer).await?;
+    let endpoint = onboard::endpoint(&network, &peer, &config.announce).await?;
+    onboard::serve(&chain, &submitter, run, &member, &endpoint, &peer).await?;
     let session = Session::start(chain, run, network.clone()).await?;
     let (past, past_reader) = watch::channel(recall::all(&store));
     let server = Server {
@@ -203,6 +225,8 @@ async fn start(config: MinerConfig, gauges: Gauges) -> anyhow::Result<Miner> {
     };
     tokio::spawn(observer.run());
     Ok(Miner {
+        stop,
+        training: watch::Sender::new(false),
         served_in: None,
         most_open,
         peer,
@@ -258,11 +282,8 @@ fn dispatch(mut inbound: mpsc::Receiver<Inbound>, server: Server) -> mpsc::Recei
 }
 
 impl Miner {
-    /// Whether there is something to train now, and the owner lets us.
     fn works_in(&self, view: &RunSnapshot) -> bool {
-        view.is_running()
-            && !self.session.params.is_settling(view.epoch())
-            && limits::resting(&self.config.data_dir, self.config.hours).is_none()
+        works(view, limits::resting(&self.config.data_dir, self.config.hours).as_deref())
     }
 
     /// One epoch: state, training, commit, merge, root.
@@ -307,7 +328,8 @@ impl Miner {
         }
         self.served_in = Some(view.epoch());
         let run = self.session.run;
-        onboard::serve(&self.session.chain, &self.submitter, run, me, &self.network, &self.peer).await
+        let endpoint = onboard::endpoint(&self.network, &self.peer, &self.config.announce).await?;
+        onboard::serve(&self.session.chain, &self.submitter, run, me, &endpoint, &self.peer).await
     }
 
     fn context(&self, view: &RunSnapshot, stage: Stage) -> EpochContext {
@@ -426,7 +448,12 @@ impl Miner {
         let mut training = TrainEpoch::new(ctx.clone(), journal);
         training.begin(state, records, &mut self.trainer).await?;
         tracing::info!(epoch = %ctx.epoch, stage = %ctx.stage, "training");
-        let trained = training.run(self.session.views(), &mut self.inbox, &mut self.trainer).await?;
+        let leave = Leaving::on(self.stop.clone(), leave::BOUND);
+        self.training.send_replace(true);
+        let trained = training.run(self.session.views(), &mut self.inbox, &mut self.trainer, leave).await;
+        self.training.send_replace(false);
+        let trained = trained?;
+        anyhow::ensure!(!self.stop.is_requested(), "stopped by the operator");
         tracing::info!(epoch = %ctx.epoch, samples = trained.samples, loss = ?trained.mean_loss, "trained");
         Ok(trained)
     }
@@ -447,7 +474,22 @@ impl Miner {
     }
 }
 
-/// Drives a future while answering hops: `Busy` to those of a later epoch, `Refused` to the rest.
+/// Whether there is something to train now, and the owner lets us; `rests` is why not.
+pub(crate) fn works(view: &RunSnapshot, rests: Option<&str>) -> bool {
+    view.is_running() && !view.params.is_settling(view.epoch()) && rests.is_none()
+}
+
+/// What a miner answers that trains nothing now: `Busy` to hops of a later epoch, `Refused` to the rest, whereupon
+/// they go to the next in their order.
+pub(crate) fn refusal(bytes: &[u8], epoch: u32) -> TrainReply {
+    match wire::decode::<TrainRequest>(bytes, bytes.len()) {
+        Ok(TrainRequest::Hop(hop)) if hop.epoch > epoch => TrainReply::Busy,
+        Ok(TrainRequest::Probe { .. }) => TrainReply::Unknown,
+        _ => TrainReply::Refused,
+    }
+}
+
+/// Drives a future while refusing what comes.
 async fn refusing<T>(
     future: impl std::future::Future<Output = T>,
     inbox: &mut mpsc::Receiver<Inbound>,
@@ -459,12 +501,7 @@ async fn refusing<T>(
             biased;
             result = &mut future => return result,
             Some(inbound) = inbox.recv() => {
-                let reply = match wire::decode::<TrainRequest>(&inbound.bytes, inbound.bytes.len()) {
-                    Ok(TrainRequest::Hop(hop)) if hop.epoch > epoch => TrainReply::Busy,
-                    Ok(TrainRequest::Probe { .. }) => TrainReply::Unknown,
-                    _ => TrainReply::Refused,
-                };
-                drop(inbound.reply.send(reply.encode()));
+                drop(inbound.reply.send(refusal(&inbound.bytes, epoch).encode()));
             }
         }
     }

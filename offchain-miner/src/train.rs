@@ -12,7 +12,7 @@ mod restore;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,6 +38,7 @@ use crate::fault::Fault;
 use crate::flight::{Flight, Patience};
 use crate::gauges::Gauges;
 use crate::journal::{EpochJournal, Record};
+use crate::leave::Leaving;
 use crate::ledger::{Ledger, Part};
 use crate::meter::WireMeter;
 use crate::serve::Past;
@@ -203,6 +204,10 @@ pub struct TrainEpoch {
     ledger: Ledger,
     last_activity: Instant,
     dirty: bool,
+    /// No new samples: this miner leaves.
+    leaving: bool,
+    /// Open samples that nobody took while it leaves.
+    let_go: BTreeSet<Sample>,
 }
 
 impl TrainEpoch {
@@ -229,10 +234,13 @@ impl TrainEpoch {
             ledger,
             last_activity: Instant::now(),
             dirty: false,
+            leaving: false,
+            let_go: BTreeSet::new(),
         }
     }
 
-    /// Trains until this stage has nothing left to do in the epoch, or must commit.
+    /// Trains until this stage has nothing left to do in the epoch, or must commit. Asked to leave, it finishes
+    /// what is open, as long as there is time.
     ///
     /// # Errors
     /// When the disk or the trainer fails or the views end. A bad message or a dead peer is not an error.
@@ -241,6 +249,7 @@ impl TrainEpoch {
         views: &mut Views,
         inbox: &mut mpsc::Receiver<Inbound>,
         trainer: &mut Trainer,
+        mut leave: Leaving,
     ) -> anyhow::Result<Trained> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -249,11 +258,15 @@ impl TrainEpoch {
         self.resume(trainer).await?;
         loop {
             self.flush(&mut sends)?;
-            if view.epoch() != self.ctx.epoch || self.should_commit(&view) {
+            if view.epoch() != self.ctx.epoch
+                || self.should_commit(&view)
+                || self.has_left(&leave, sends.len())
+            {
                 break;
             }
             tokio::select! {
                 biased;
+                () = leave.asked() => self.wind_down()?,
                 next = views.next() => view = next?,
                 Some(done) = trainer.done() => self.ran(done, trainer).await?,
                 Some(answer) = sends.join_next() => self.answered(answer.context("a send task failed")?)?,
@@ -262,7 +275,9 @@ impl TrainEpoch {
             }
             self.drain(inbox, trainer).await?;
             // At once, not at the next tick: the stage would be idle until then.
-            self.start_samples(&view, trainer).await?;
+            if !self.leaving {
+                self.start_samples(&view, trainer).await?;
+            }
         }
         self.abandon_open(trainer).await?;
         self.flush(&mut sends)?;

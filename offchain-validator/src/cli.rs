@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{bail, Context};
 use clap::{Args, Parser, Subcommand};
@@ -20,7 +21,11 @@ use iota_worker::{onboard, supervise};
 use serde_json::json;
 
 use crate::config::ValidatorConfig;
+use crate::verdicts::Verdicts;
 
+/// Time to end in after a request to stop: whatever was said is on disk before it was said, so that only the step
+/// at hand ends.
+const GRACE: Duration = Duration::from_secs(2);
 /// What is waited for after a call was sent.
 const FINAL: &str = "waiting until it is final";
 
@@ -65,6 +70,8 @@ enum Command {
     Rollback(Rollback),
     /// Validate until the run ends.
     Run(RunArgs),
+    /// Show accusations, votes, requests for evidence and what came of them.
+    Verdicts(Verdicts),
     /// Print the newest report, or that of one epoch, as JSON.
     Report(ReportArgs),
 }
@@ -131,6 +138,10 @@ struct RunArgs {
     /// Address to listen on; may be given more than once.
     #[arg(long)]
     listen: Vec<String>,
+    /// Address to publish instead of those listened on, such as a forwarded port: /ip4/203.0.113.7/tcp/4001. May be
+    /// given more than once.
+    #[arg(long)]
+    announce: Vec<String>,
     /// Miners to audit in each epoch, beside the one that CLASP flags; when absent as many as audit every
     /// miner in one epoch of eight.
     #[arg(long)]
@@ -196,7 +207,11 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
                 print!("{}", config::print_config(&config, &provenance));
                 return Ok(());
             }
-            supervise("validator", crate::run::run(config)).await
+            supervise("validator", GRACE, |stop| crate::run::run(config, stop)).await
+        }
+        Command::Verdicts(args) => {
+            let (chain, config) = connect(file, args.target()).await?;
+            args.run(&chain, RunId(config.run), answer).await
         }
         Command::Report(args) => report(&args),
     }
@@ -211,6 +226,9 @@ fn resolve(file: Option<&Path>, args: &RunArgs) -> anyhow::Result<(ValidatorConf
         if let Some(path) = path {
             flags.insert(key.into(), path.display().to_string().into());
         }
+    }
+    if !args.announce.is_empty() {
+        flags.insert("announce".into(), args.announce.clone().into());
     }
     if !args.listen.is_empty() {
         flags.insert("listen".into(), args.listen.clone().into());

@@ -24,6 +24,8 @@ pub struct ValidatorConfig {
     pub dataset: PathBuf,
     /// Addresses to listen on.
     pub listen: Vec<String>,
+    /// Addresses to publish instead of those listened on, such as a forwarded port of a router; none when empty.
+    pub announce: Vec<String>,
     /// libtorch threads.
     pub threads: u32,
     /// Miners that seed and secret choose for an audit in each epoch, beside the one that CLASP flags; when
@@ -46,6 +48,7 @@ impl Default for ValidatorConfig {
             data_dir: PathBuf::from("validator-data"),
             dataset: PathBuf::from("dataset"),
             listen: vec!["/ip4/0.0.0.0/tcp/0".into(), "/ip4/0.0.0.0/udp/0/quic-v1".into()],
+            announce: Vec::new(),
             threads: 1,
             audits: None,
             keep_days: KEEP_DAYS,

@@ -23,4 +23,5 @@ pub mod run;
 pub mod scores;
 pub mod starts;
 pub mod transcripts;
+pub mod verdicts;
 pub mod witness;

@@ -23,6 +23,7 @@ use iota_protocol::work::Role;
 use iota_protocol::{pathway, position};
 use iota_service::journal::atomic_write;
 use iota_service::keys::Hotkey;
+use iota_service::tasks::Shutdown;
 use iota_worker::identity::{bind_folder, peer_key, Identity};
 use iota_worker::segment::sample_tokens;
 use iota_worker::session::Session;
@@ -76,7 +77,16 @@ struct Validator {
 ///
 /// # Errors
 /// With what failed and what to do about it.
-pub async fn run(config: ValidatorConfig) -> anyhow::Result<()> {
+pub async fn run(config: ValidatorConfig, stop: Shutdown) -> anyhow::Result<()> {
+    tokio::select! {
+        biased;
+        // Rows, salts and transcripts are on disk before their hashes leave: any moment is as good as any other.
+        () = stop.requested() => Ok(()),
+        result = work(config) => result,
+    }
+}
+
+async fn work(config: ValidatorConfig) -> anyhow::Result<()> {
     let mut validator = start(config).await?;
     let mut scored: Option<Epoch> = None;
     let mut tidy = Tidy::new(&validator.config);
@@ -140,7 +150,8 @@ async fn start(config: ValidatorConfig) -> anyhow::Result<Validator> {
     let (network, inbound) = listen::for_run(&config.data_dir, &peer, &params, &config.listen, grant).await?;
     let member = onboard::own_member(&chain, run, identity.public(), Role::Validator).await?;
     let submitter = Arc::new(Submitter::new(Arc::clone(&chain), identity.signer()));
-    onboard::serve(&chain, &submitter, run, &member, &network, &peer).await?;
+    let endpoint = onboard::endpoint(&network, &peer, &config.announce).await?;
+    onboard::serve(&chain, &submitter, run, &member, &endpoint, &peer).await?;
     let session = Session::start(chain, run, network.clone()).await?;
     let reports = Reports::default();
     let dockets = Arc::new(Dockets::new(config.data_dir.clone()));

@@ -39,6 +39,6 @@ pub use config::{ConfigError, Lane, NetworkConfig};
 pub use frame::{read_frame, write_frame, Budget, Charge, Frame, FrameBounds, FrameError};
 pub use handle::{Inbound, Network, Reply, ReplyError, RequestClass, RequestError, StartError};
 pub use key::{peer_id_of, verify, PeerKey, PeerPublic};
-pub use peers::PeerInfo;
+pub use peers::{is_address, PeerInfo};
 pub use stats::{LaneStats, NetworkStats};
 pub use upload::{Pace, Upload};

@@ -12,6 +12,12 @@ use crate::key::{libp2p_id_of, PeerPublic, Short};
 /// Addresses kept for one peer; all are dialled at once, and nobody needs more.
 const MAX_ADDRESSES: usize = 8;
 
+/// Whether a text is a multiaddress, as [`PeerInfo`] takes them.
+#[must_use]
+pub fn is_address(text: &str) -> bool {
+    text.parse::<Multiaddr>().is_ok_and(|address| !address.is_empty())
+}
+
 /// A peer as the chain lists it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PeerInfo {

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use iota_protocol::emission::UNIT;
 use iota_service::telemetry::{self, Format};
 use serde::Serialize;
 
@@ -108,9 +109,23 @@ fn last_line(error: &anyhow::Error) -> String {
     .to_string()
 }
 
+/// An amount in tokens, every digit kept.
+#[must_use]
+pub fn tokens(units: u128) -> String {
+    let text = format!("{}.{:09}", units / UNIT, units % UNIT);
+    format!("{} tokens", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn amounts_keep_every_digit() {
+        assert_eq!(tokens(0), "0 tokens");
+        assert_eq!(tokens(10 * UNIT), "10 tokens");
+        assert_eq!(tokens(26_298_700_001), "26.298700001 tokens");
+    }
 
     #[test]
     fn an_answer_is_a_sentence_or_its_facts() {

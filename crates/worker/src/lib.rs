@@ -17,22 +17,21 @@ pub mod session;
 use std::future::Future;
 use std::time::Duration;
 
-use iota_service::tasks::{Exit, Supervisor};
+use iota_service::tasks::{Exit, Shutdown, Supervisor};
 
-/// Time that tasks get to end after Ctrl-C: journals are synced at every step, so little is left.
-const GRACE: Duration = Duration::from_secs(2);
-
-/// Runs a program's one task until it ends or the operator stops it.
+/// Runs a program's one task until it ends or the operator stops it. The task sees the request to stop and has
+/// `grace` to put its affairs in order; then it is dropped.
 ///
 /// # Errors
 /// When the task failed or panicked, with its reason.
-pub async fn supervise<F>(name: &str, task: F) -> anyhow::Result<()>
+pub async fn supervise<F>(name: &str, grace: Duration, task: impl FnOnce(Shutdown) -> F) -> anyhow::Result<()>
 where
     F: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
     let mut supervisor = Supervisor::new();
+    let task = task(supervisor.shutdown());
     supervisor.spawn_critical(name, task);
-    let report = supervisor.run(GRACE).await?;
+    let report = supervisor.run(grace).await?;
     match report.exit {
         Exit::Failed { .. } | Exit::Panicked { .. } => anyhow::bail!("{}", report.exit),
         _ => Ok(()),

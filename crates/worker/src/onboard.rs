@@ -131,15 +131,14 @@ pub async fn serve(
     hotkey: &Submitter,
     run: RunId,
     member: &MemberView,
-    network: &Network,
+    endpoint: &Endpoint,
     peer: &PeerKey,
 ) -> anyhow::Result<()> {
-    let endpoint = endpoint(network, peer).await?;
-    if member.endpoint.as_ref() == Some(&endpoint) {
+    if member.endpoint.as_ref() == Some(endpoint) {
         return Ok(());
     }
     let payload = serve_payload(&chain.genesis(), &member.hotkey);
-    let call = Call::serve(run, &endpoint, peer.sign(&payload.0));
+    let call = Call::serve(run, endpoint, peer.sign(&payload.0));
     if let Err(error) = hotkey.submit(&call).await {
         // Feeless once in an epoch; a second change must wait for the next one.
         tracing::warn!(%error, "endpoint not published; trying again in the next epoch");
@@ -147,9 +146,26 @@ pub async fn serve(
     Ok(())
 }
 
-async fn endpoint(network: &Network, peer: &PeerKey) -> anyhow::Result<Endpoint> {
+/// Where others reach this member: what its owner announces, such as a forwarded port of a router, and otherwise
+/// what it listens on.
+///
+/// # Errors
+/// When an address is none, or there are more or longer ones than the chain stores.
+pub async fn endpoint(network: &Network, peer: &PeerKey, announce: &[String]) -> anyhow::Result<Endpoint> {
+    let told = match announce {
+        [] => network.listen_addresses().await,
+        given => given.to_vec(),
+    };
+    stored(peer, told)
+}
+
+fn stored(peer: &PeerKey, told: Vec<String>) -> anyhow::Result<Endpoint> {
     let mut addresses = Vec::new();
-    for address in network.listen_addresses().await {
+    for address in told {
+        anyhow::ensure!(
+            iota_network::is_address(&address),
+            "{address:?} is no address; write /ip4/203.0.113.7/tcp/4001 or /dns4/NAME/tcp/4001"
+        );
         let len = address.len();
         let bounded = address
             .into_bytes()
@@ -162,4 +178,23 @@ async fn endpoint(network: &Network, peer: &PeerKey) -> anyhow::Result<Endpoint>
         .try_into()
         .map_err(|_| anyhow::anyhow!("{count} listen addresses are more than the chain stores (5)"))?;
     Ok(Endpoint { peer: peer.public(), addresses })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_announced_has_to_be_an_address_and_fit_the_chain() {
+        let peer = PeerKey::from_seed([3; 32]);
+        let told = |addresses: &[&str]| stored(&peer, addresses.iter().map(|a| (*a).to_owned()).collect());
+        let endpoint = told(&["/ip4/203.0.113.7/tcp/4001", "/dns4/miner.example/udp/4001/quic-v1"]).unwrap();
+        assert_eq!(endpoint.peer, peer.public());
+        assert_eq!(endpoint.addresses[0].to_vec(), b"/ip4/203.0.113.7/tcp/4001");
+        assert!(told(&["203.0.113.7:4001"]).unwrap_err().to_string().contains("is no address"));
+        assert!(told(&["/ip4/203.0.113.7/tcp/4001"; 6])
+            .unwrap_err()
+            .to_string()
+            .contains("more than the chain"));
+    }
 }

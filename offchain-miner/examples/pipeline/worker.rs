@@ -11,6 +11,7 @@ use iota_compute::layout::StageLayout;
 use iota_compute::outer::OuterState;
 use iota_miner::gauges::Gauges;
 use iota_miner::journal::EpochJournal;
+use iota_miner::leave::Leaving;
 use iota_miner::meter::WireMeter;
 use iota_miner::store::Store;
 use iota_miner::train::{EpochContext, TrainEpoch};
@@ -94,7 +95,7 @@ async fn work(folder: &Path, stages: u16, stage: Stage) -> anyhow::Result<()> {
         sender.send_replace(Some(over));
         anyhow::Ok(())
     });
-    training.run(&mut views, &mut inbox, &mut trainer).await?;
+    training.run(&mut views, &mut inbox, &mut trainer, Leaving::never()).await?;
     watching.await?
 }
 

@@ -15,6 +15,7 @@ use super::outbound::Answer;
 use super::TrainEpoch;
 use crate::flight::{Flight, Stand};
 use crate::journal::Record;
+use crate::leave::Leaving;
 use crate::ledger::Part;
 use crate::trainer::{Input, Job, Trainer};
 
@@ -126,6 +127,37 @@ impl TrainEpoch {
         }
     }
 
+    /// Takes no new samples from now on, and gives up those that wait for somebody to take them: the stage before
+    /// still has them.
+    pub(super) fn wind_down(&mut self) -> anyhow::Result<()> {
+        self.leaving = true;
+        self.ctx.gauges.doing("leaving: what is open here is finished, nothing new is taken");
+        tracing::info!(open = self.open(), "leaving: no new samples; what is open here is finished");
+        let waiting: Vec<Sample> = self.retries.drain(..).map(|(_, sample)| sample).collect();
+        for sample in waiting {
+            match self.flights.get(&sample).map(|flight| &flight.stand) {
+                Some(Stand::Sending) => self.give_up(sample),
+                Some(Stand::Done) => self.return_gradient(sample)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets go of a sample that nobody downstream takes; who asks after it hears that it is not known here. It is
+    /// abandoned in the journal with whatever else is open at the end.
+    pub(super) fn give_up(&mut self, sample: Sample) {
+        self.let_go.insert(sample);
+    }
+
+    /// Whether a miner that leaves holds nothing any more, or has no time left. A message that nobody has
+    /// acknowledged yet is still in its hands.
+    pub(super) fn has_left(&self, leave: &Leaving, sends: usize) -> bool {
+        let held = self.flights.values().any(|f| f.is_open() && !self.let_go.contains(&f.sample));
+        let unsent = sends > 0 || !self.retries.is_empty() || !self.outbox.is_empty();
+        self.leaving && (leave.is_over() || !(held || unsent))
+    }
+
     pub(super) async fn abandon_open(&mut self, trainer: &mut Trainer) -> anyhow::Result<()> {
         let open: Vec<(Sample, Attempt)> = self
             .flights
@@ -134,7 +166,7 @@ impl TrainEpoch {
             .map(|flight| (flight.sample, flight.key))
             .collect();
         if !open.is_empty() {
-            tracing::info!(samples = open.len(), "the window closes; samples still in flight are given up");
+            tracing::info!(samples = open.len(), "samples still in flight are given up");
         }
         for (sample, attempt) in open {
             trainer.send(Job::Abandon { sample, attempt }).await?;

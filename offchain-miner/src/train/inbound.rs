@@ -55,6 +55,7 @@ impl TrainEpoch {
         let Some(flight) = self.flights.get(&sample) else { return Ok(false) };
         match flight.stand {
             Stand::Abandoned => Ok(false),
+            _ if self.let_go.contains(&sample) => Ok(false),
             Stand::Done => self.return_gradient(sample).map(|()| true),
             _ => Ok(true),
         }
@@ -212,6 +213,9 @@ impl TrainEpoch {
                 Stand::Abandoned => Ok(TrainReply::Refused),
                 _ => self.rebind(&hop.header),
             };
+        }
+        if self.leaving {
+            return Ok(TrainReply::Refused);
         }
         if self.open() >= self.ctx.most_open {
             return Ok(TrainReply::Busy);

@@ -195,6 +195,10 @@ impl TrainEpoch {
             }
         };
         flight.skip(to, cause, &order);
+        if flight.skips.is_empty() && self.leaving {
+            self.give_up(header.sample);
+            return Ok(());
+        }
         if flight.skips.is_empty() {
             self.retries.push((Instant::now() + RETRY, header.sample));
             return Ok(());

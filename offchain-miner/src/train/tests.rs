@@ -2,6 +2,7 @@
 //! answered at once. The trainer, the journal and the disk are real.
 
 mod arrivals;
+mod leaving;
 mod memory;
 mod regenerate;
 mod restart;
