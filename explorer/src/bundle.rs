@@ -4,6 +4,8 @@
 //! The digest covers every other field. It tells an altered file from the one that an explorer gave
 //! out; what a forger can do who computes it anew is what the invariants are for.
 
+pub(crate) mod terms;
+
 use codec::{Decode, Encode};
 use iota_chain::Funds;
 use iota_protocol::audit::payments;
@@ -16,7 +18,7 @@ use iota_protocol::report::Report;
 use iota_protocol::view::{ClockView, EpochReportView, ScoreView, SnapshotView};
 use serde::{Deserialize, Serialize};
 
-use crate::look::{number, PALLET};
+use crate::look::number;
 use crate::member::Member;
 use crate::store::{EpochRow, EventRow, Reader, StoreError};
 use crate::votes::REACH;
@@ -93,7 +95,7 @@ pub struct IssuanceSpan {
 pub struct Term {
     /// Its block.
     pub block: u32,
-    /// Pallet and event.
+    /// Pallet and event; the run's where one caused it, otherwise the ledger's.
     pub event: String,
     /// Made, smallest units.
     pub made: u128,
@@ -293,24 +295,8 @@ fn span(
         return Ok(None);
     }
     let events = reader.events_between(from_block.saturating_add(1), report.block)?;
-    let terms = events.iter().filter_map(term).collect();
+    let terms = terms::terms(&events);
     Ok(Some(IssuanceSpan { from_block, before, to_block: report.block, after, terms }))
-}
-
-/// What an event says about issuance, if anything.
-fn term(event: &EventRow) -> Option<Term> {
-    let amount = |name: &str| event.fields.get(name)?.as_str()?.parse::<u128>().ok();
-    let (made, destroyed) = match (event.pallet.as_str(), event.name.as_str()) {
-        (PALLET, "EpochSettled") => (amount("minted")?, 0),
-        (PALLET, "Registered") => (0, amount("price")?),
-        _ => return None,
-    };
-    (made > 0 || destroyed > 0).then(|| Term {
-        block: event.block,
-        event: format!("{}.{}", event.pallet, event.name),
-        made,
-        destroyed,
-    })
 }
 
 /// Minted by the reports of all runs before this one; `None` where one may be missing, or where

@@ -5,7 +5,8 @@ use iota_protocol::fixed::mul_div;
 use iota_protocol::params::PPM;
 
 use super::{paid_at, Finding};
-use crate::bundle::Bundle;
+use crate::bundle::terms::is_foreign_mint;
+use crate::bundle::{Bundle, Term};
 
 /// I1: what all accounts hold is what exists.
 pub(super) fn balances(bundle: &Bundle) -> Finding {
@@ -23,7 +24,8 @@ pub(super) fn balances(bundle: &Bundle) -> Finding {
     }
 }
 
-/// I2: issuance changes by what is minted and burned, and by nothing else.
+/// I2: issuance changes by what is minted and burned, and by nothing else. Everybody may burn; only a
+/// run's emission may mint.
 pub(super) fn change(bundle: &Bundle) -> Finding {
     let claim = "Issuance changed by what was minted less what was burned";
     let finding = Finding::new("I2", claim).at(paid_at(bundle));
@@ -33,16 +35,18 @@ pub(super) fn change(bundle: &Bundle) -> Finding {
     let made = span.terms.iter().fold(0u128, |sum, term| sum.saturating_add(term.made));
     let destroyed = span.terms.iter().fold(0u128, |sum, term| sum.saturating_add(term.destroyed));
     let expected = span.before.checked_add(made).and_then(|sum| sum.checked_sub(destroyed));
-    let terms = span.terms.iter().map(|term| {
-        let sign = if term.made > 0 { "+" } else { "-" };
-        format!("block {}: {} {sign}{}", term.block, term.event, term.made.max(term.destroyed))
-    });
     let mut finding = finding.side(&format!("issuance after block {}", span.to_block), span.after).side(
         &format!("issuance after block {} + {made} minted - {destroyed} burned", span.from_block),
         expected.map_or_else(|| "below zero".to_owned(), |sum| sum.to_string()),
     );
-    finding.notes.extend(terms);
-    finding.judged(expected == Some(span.after))
+    finding.notes.extend(span.terms.iter().map(words));
+    finding.judged(expected == Some(span.after) && !span.terms.iter().any(is_foreign_mint))
+}
+
+fn words(term: &Term) -> String {
+    let sign = if term.made > 0 { "+" } else { "-" };
+    let blame = if is_foreign_mint(term) { ", which is no run's emission" } else { "" };
+    format!("block {}: {} {sign}{}{blame}", term.block, term.event, term.made.max(term.destroyed))
 }
 
 /// I3: what was minted is what the schedule gives.

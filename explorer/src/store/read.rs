@@ -328,6 +328,17 @@ impl Reader {
         Ok(rows)
     }
 
+    /// The newest `limit` epochs that were paid, of those before `before`, newest first.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn paid_epochs(&self, run: RunId, before: Option<Epoch>, limit: u32) -> Got<Vec<Epoch>> {
+        let sql = "SELECT epoch FROM epochs WHERE run = ?1 AND report IS NOT NULL AND epoch < ?2
+                   ORDER BY epoch DESC LIMIT ?3";
+        let before = before.map_or(i64::from(u32::MAX) + 1, |epoch| i64::from(epoch.0));
+        self.rows(sql, params![run.0, before, limit], |row| Ok(Epoch(row.get(0)?)))
+    }
+
     /// One epoch.
     ///
     /// # Errors

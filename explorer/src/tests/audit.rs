@@ -1,5 +1,6 @@
 //! The audit of an honest chain, and of bundles in which something was changed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use iota_protocol::emission::UNIT;
@@ -9,7 +10,7 @@ use serde_json::Value as Json;
 use super::resume::index_all;
 use super::world::{World, RUN};
 use crate::audit::{audit, verdict, Status};
-use crate::bundle::{Bundle, Ruling, RulingKind};
+use crate::bundle::{Bundle, Ruling, RulingKind, Term};
 use crate::cli::read_bundle;
 use crate::source::Source;
 use crate::store::Store;
@@ -19,11 +20,16 @@ pub async fn indexed(dir: &std::path::Path) -> (Arc<World>, Store) {
     let world = Arc::new(World::new());
     let store = Store::open(&dir.join("explorer.sqlite"), world.genesis(), 0).unwrap();
     index_all(&world, &store).await;
-    crate::votes::round(&store, &*world, &mut Default::default()).await.unwrap();
+    fetch_all(&world, &store).await;
+    (world, store)
+}
+
+/// What is fetched beside the blocks: votes on them, and the reports that validators publish.
+pub async fn fetch_all(world: &World, store: &Store) {
+    crate::votes::round(store, world, &mut Default::default()).await.unwrap();
     for ((_, uid), report) in &world.published {
         store.put_report(*uid, report).unwrap();
     }
-    (world, store)
 }
 
 async fn bundles() -> Vec<Bundle> {
@@ -44,6 +50,40 @@ async fn an_honest_chain_passes_every_invariant() {
             assert_eq!(finding.status, Status::Pass, "epoch {}: {finding:#?}", bundle.epoch);
         }
     }
+}
+
+/// Everybody may burn: the audit passes, counts it once and says where it was.
+#[tokio::test]
+async fn a_burn_outside_of_every_run_is_named_and_an_unexplained_one_fails() {
+    let all = bundles().await;
+    let finding = |bundle: &Bundle| audit(bundle).into_iter().find(|f| f.id == "I2").unwrap();
+    let burns = |bundle: &Bundle| {
+        let terms = bundle.issuance.clone().unwrap().terms;
+        terms.into_iter().filter(|term| term.event == "Balances.Burned").collect::<Vec<_>>()
+    };
+    // In epoch 0 beside a registration by the same owner at the same price, later alone.
+    let counted =
+        |name: &str| all[0].issuance.as_ref().unwrap().terms.iter().filter(|t| t.event == name).count();
+    assert_eq!((counted("Iota.Registered"), counted("Balances.Burned")), (8, 2));
+    for bundle in &all {
+        let burn = burns(bundle).pop().unwrap();
+        assert_eq!((burn.made, burn.destroyed), (0, UNIT));
+        let found = finding(bundle);
+        assert_eq!(found.status, Status::Pass);
+        let named = format!("block {}: Balances.Burned -{UNIT}", burn.block);
+        assert!(found.notes.contains(&named), "{:?}", found.notes);
+        let mut hidden = bundle.clone();
+        hidden.issuance.as_mut().unwrap().terms.retain(|term| *term != burn);
+        assert_eq!(finding(&hidden).status, Status::Fail, "a burn without an event");
+    }
+    // Tokens that no run emitted are refused even where the sums agree.
+    let mut minted = all[1].clone();
+    let span = minted.issuance.as_mut().unwrap();
+    span.after += 5;
+    span.terms.push(Term { block: span.to_block, event: "Balances.Issued".into(), made: 5, destroyed: 0 });
+    let found = finding(&minted);
+    assert_eq!((found.status, found.sides[0].value == found.sides[1].value), (Status::Fail, true));
+    assert!(found.notes.iter().any(|note| note.ends_with("no run's emission")), "{:?}", found.notes);
 }
 
 #[tokio::test]
@@ -67,7 +107,11 @@ async fn sealed_lies_break_the_invariant_that_they_are_about() {
     };
     check("I1", &|b| b.funds.as_mut().unwrap().balances = Some(1));
     check("I2", &|b| b.issuance.as_mut().unwrap().after += 1);
-    check("I2", &|b| b.issuance.as_mut().unwrap().terms[0].made -= 1);
+    check("I2", &|b| {
+        let terms = &mut b.issuance.as_mut().unwrap().terms;
+        terms.iter_mut().find(|term| term.made > 0).unwrap().made -= 1;
+    });
+    check("I2", &|b| b.issuance.as_mut().unwrap().terms.retain(|term| term.event != "Balances.Burned"));
     check("I3", &|b| b.report.as_mut().unwrap().split.minted += 1);
     check("I3", &|b| b.minted_before = Some(0));
     check("I4", &|b| b.report.as_mut().unwrap().split.treasury -= 1);
@@ -93,6 +137,15 @@ async fn sealed_lies_break_the_invariant_that_they_are_about() {
         }
     };
     check("I10", &gate);
+    check("I10", &|b| b.rulings.clear());
+    check("I10", &|b| b.rulings.retain(|own| kind(&own.kind) != "opened"));
+    // The miner is gated by the votes as well as by the proof: either alone would do, neither does not.
+    let without = |kinds: &[&str]| {
+        let mut bundle = honest.clone();
+        bundle.rulings.retain(|own| !kinds.contains(&kind(&own.kind)));
+        failing(&bundle).contains(&"I10".to_owned())
+    };
+    assert!(!without(&["vote"]) && !without(&["equivocated"]) && without(&["vote", "equivocated"]));
     check("I10", &votes);
     check("I10", &|b| b.report.as_mut().unwrap().terms.transcripts.try_push((Uid(9), 2)).unwrap());
     let mut judged = honest.clone();
@@ -113,10 +166,13 @@ async fn sealed_lies_break_the_invariant_that_they_are_about() {
     check("I9", &|b| b.members.retain(|member| member.uid.0 != 4));
 }
 
-/// Every number, text and flag of the file, changed one at a time.
+/// Every number, text and flag of the file, changed one at a time. The epoch is the one with rulings, and no
+/// list of it is empty, so that every kind of field is there.
 #[tokio::test]
 async fn altering_any_field_of_the_file_fails_loudly() {
-    let bundle = bundles().await.remove(2);
+    let bundle = bundles().await.remove(1);
+    let kinds: BTreeSet<&str> = bundle.rulings.iter().map(|ruling| kind(&ruling.kind)).collect();
+    assert_eq!(kinds.len(), 3, "{kinds:?}");
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("bundle.json");
     let text = serde_json::to_string(&bundle).unwrap();
@@ -125,6 +181,10 @@ async fn altering_any_field_of_the_file_fails_loudly() {
     let whole: Json = serde_json::from_str(&text).unwrap();
     let mut paths = Vec::new();
     leaves(&whole, String::new(), &mut paths);
+    // Of what may be absent, only this is: validators hold no stage.
+    let absent =
+        |pointer: &&String| whole.pointer(pointer).unwrap().is_null() && !pointer.ends_with("/stage");
+    assert_eq!(paths.iter().filter(absent).count(), 0, "{:?}", paths.iter().find(absent));
     assert!(paths.len() > 300, "{} fields", paths.len());
     for pointer in paths {
         let mut altered = whole.clone();
@@ -141,6 +201,14 @@ async fn altering_any_field_of_the_file_fails_loudly() {
     assert!(read_bundle(&path).is_err());
 }
 
+fn kind(kind: &RulingKind) -> &'static str {
+    match kind {
+        RulingKind::Vote { .. } => "vote",
+        RulingKind::Equivocated { .. } => "equivocated",
+        RulingKind::Opened { .. } => "opened",
+    }
+}
+
 /// Lists of numbers and hex count as one field each: one element stands for all.
 fn leaves(value: &Json, at: String, out: &mut Vec<String>) {
     match value {
@@ -150,6 +218,7 @@ fn leaves(value: &Json, at: String, out: &mut Vec<String>) {
             }
         }
         Json::Array(items) => {
+            assert!(!items.is_empty(), "{at} is empty");
             for (index, item) in items.iter().enumerate() {
                 leaves(item, format!("{at}/{index}"), out);
             }

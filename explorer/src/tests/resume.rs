@@ -1,6 +1,7 @@
 //! The indexer, stopped at every step: at every read of the chain and at many points within the
 //! transaction. What is in the database in the end is what an undisturbed run leaves.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use iota_protocol::ids::Epoch;
 use rusqlite::types::ValueRef;
 
+use super::audit::{fetch_all, indexed};
 use super::world::{World, RUN};
 use crate::follow::Indexer;
 use crate::look::look;
@@ -19,16 +21,36 @@ fn open(dir: &Path, world: &World, from: u32) -> Store {
 }
 
 pub async fn index_all(world: &Arc<World>, store: &Store) {
-    let indexer = Indexer::new(Arc::clone(world), store.clone());
-    while indexer.step(world.last()).await.unwrap().is_some() {}
+    index_until(world, store, world.last()).await;
 }
+
+/// As if the chain had no block after `last`.
+pub async fn index_until(world: &Arc<World>, store: &Store, last: u32) {
+    let indexer = Indexer::new(Arc::clone(world), store.clone());
+    while indexer.step(last).await.unwrap().is_some() {}
+}
+
+/// Every table, with the columns that order its rows; a test compares it with the database.
+const TABLES: [(&str, &str); 12] = [
+    ("meta", "1"),
+    ("blocks", "1"),
+    ("justifications", "1"),
+    ("events", "1, 2"),
+    ("event_accounts", "1, 2, 3"),
+    ("runs", "1"),
+    ("epochs", "1, 2"),
+    ("members", "1, 2, 3"),
+    ("vestings", "1, 2"),
+    ("owed", "1"),
+    ("payouts", "1, 2, 3"),
+    ("reports", "1, 2, 3"),
+];
 
 /// Every row of every table as text.
 fn dump(store: &Store) -> Vec<String> {
     let connection = store.writer();
     let mut lines = Vec::new();
-    for table in ["meta", "blocks", "events", "event_accounts", "runs", "epochs", "members", "payouts"] {
-        let order = if matches!(table, "meta" | "blocks" | "runs") { "1" } else { "1, 2, 3" };
+    for (table, order) in TABLES {
         let mut query = connection.prepare(&format!("SELECT * FROM {table} ORDER BY {order}")).unwrap();
         let columns = query.column_count();
         let mut rows = query.query([]).unwrap();
@@ -50,6 +72,60 @@ async fn reference(world: &Arc<World>) -> Vec<String> {
     let store = open(dir.path(), world, 0);
     index_all(world, &store).await;
     dump(&store)
+}
+
+/// What is compared is everything that there is, and there is something in every table.
+#[tokio::test]
+async fn no_table_is_left_out_of_the_comparison() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, store) = indexed(dir.path()).await;
+    let sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'";
+    let names: Vec<String> = {
+        let connection = store.writer();
+        let mut query = connection.prepare(sql).unwrap();
+        let names = query.query_map([], |row| row.get(0)).unwrap();
+        names.collect::<Result<_, _>>().unwrap()
+    };
+    let known: BTreeSet<&str> = TABLES.iter().map(|(table, _)| *table).collect();
+    assert_eq!(names.iter().map(String::as_str).collect::<BTreeSet<_>>(), known);
+    let lines = dump(&store);
+    for table in known {
+        assert!(lines.iter().any(|line| line.starts_with(&format!("{table}: "))), "{table} is empty");
+    }
+}
+
+/// Votes and reports are fetched beside the blocks, and after any number of failed reads they are the same.
+#[tokio::test]
+async fn votes_that_could_not_be_read_are_fetched_again() {
+    let world = Arc::new(World::new());
+    let whole = tempfile::tempdir().unwrap();
+    let store = open(whole.path(), &world, 0);
+    index_all(&world, &store).await;
+    fetch_all(&world, &store).await;
+    let expected = dump(&store);
+    let dir = tempfile::tempdir().unwrap();
+    index_all(&world, &open(dir.path(), &world, 0)).await;
+    let (mut failures, mut reads) = (0, 0);
+    loop {
+        // A new process each time, which has forgotten where it looked.
+        let store = open(dir.path(), &world, 0);
+        world.fails_after.store(reads, Ordering::SeqCst);
+        let before = votes(&store);
+        if crate::votes::round(&store, &*world, &mut BTreeMap::new()).await.is_ok() {
+            break;
+        }
+        assert!(votes(&store) >= before, "votes were lost");
+        (failures, reads) = (failures + 1, reads + 1);
+    }
+    world.fails_after.store(u32::MAX, Ordering::SeqCst);
+    assert!(failures >= 4, "only {failures} reads failed");
+    let store = open(dir.path(), &world, 0);
+    fetch_all(&world, &store).await;
+    assert_eq!(dump(&store), expected);
+}
+
+fn votes(store: &Store) -> usize {
+    dump(store).iter().filter(|line| line.starts_with("justifications: ") && !line.ends_with("Null")).count()
 }
 
 #[tokio::test]

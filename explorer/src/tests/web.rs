@@ -1,8 +1,10 @@
 //! Pages and API over a real socket.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use iota_protocol::emission::UNIT;
+use iota_protocol::ids::Epoch;
 use iota_service::ss58;
 use iota_service::tasks::Shutdown;
 use serde_json::Value as Json;
@@ -11,7 +13,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::audit::indexed;
-use super::world::SCRIPT;
+use super::resume::index_until;
+use super::world::{World, SCRIPT};
+use crate::source::Source;
+use crate::store::Store;
 use crate::web::{serve, Served};
 
 /// A server over the whole world; it lives as long as this.
@@ -32,11 +37,25 @@ impl Drop for Site {
 pub async fn site(requests_per_second: u32) -> Site {
     let dir = tempfile::tempdir().unwrap();
     let (world, store) = indexed(dir.path()).await;
-    let newest = watch::Sender::new(Some(world.last()));
+    serving(dir, store, world.last(), requests_per_second).await
+}
+
+/// A server that has seen the chain up to the block that paid an epoch.
+async fn site_of(epoch: Epoch) -> Site {
+    let dir = tempfile::tempdir().unwrap();
+    let world = Arc::new(World::new());
+    let store = Store::open(&dir.path().join("explorer.sqlite"), world.genesis(), 0).unwrap();
+    let last = world.paid_at(epoch);
+    index_until(&world, &store, last).await;
+    serving(dir, store, last, 1_000).await
+}
+
+async fn serving(dir: tempfile::TempDir, store: Store, last: u32, requests_per_second: u32) -> Site {
+    let newest = watch::Sender::new(Some(last));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, stop) = (listener.local_addr().unwrap(), Shutdown::new());
     tokio::spawn(serve(listener, Served::new(store, newest.subscribe(), requests_per_second), stop.clone()));
-    Site { address, newest, last: world.last(), stop, _dir: dir }
+    Site { address, newest, last, stop, _dir: dir }
 }
 
 struct Answer {
@@ -213,7 +232,7 @@ async fn who_is_unpaid_is_told_why() {
     let dir = tempfile::tempdir().unwrap();
     let (_, store) = indexed(dir.path()).await;
     let reader = store.reader().unwrap();
-    let epoch = reader.epoch(super::world::RUN, iota_protocol::ids::Epoch(1)).unwrap().unwrap();
+    let epoch = reader.epoch(super::world::RUN, Epoch(1)).unwrap().unwrap();
     let report = epoch.report.unwrap();
     let paid: Vec<u16> = report.payouts.iter().map(|payout| payout.uid.0).collect();
     assert!(!paid.contains(&4) && !paid.contains(&7), "{paid:?}: the harmful miner and the silent validator");
@@ -222,6 +241,39 @@ async fn who_is_unpaid_is_told_why() {
     assert!(page.contains("missed"), "the missed commit shows");
     assert!(page.contains("class=\"num harm\""), "the harm shows");
     assert!(page.contains("class=\"cell differs\""), "the disagreement shows");
+
+    // While epoch 1 is the newest paid one, each of the two is told in a sentence, and nobody else is.
+    let site = site_of(Epoch(1)).await;
+    let members = json(&site, "/api/v1/runs/0/members").await;
+    let page = get(&site, "/run/0/members").await.body;
+    let expected = |uid: u64| match uid {
+        4 => Some("A verdict, or a proof that it signed twice, stopped its pay."),
+        7 => Some("It committed no scores in the window."),
+        _ => None,
+    };
+    for member in members["members"].as_array().unwrap() {
+        let why = expected(member["uid"].as_u64().unwrap());
+        assert_eq!(member["why_unpaid"].as_str(), why, "{member}");
+        assert!(why.is_none_or(|why| page.contains(why)), "{why:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_overview_of_audits_leads_to_older_epochs() {
+    let site = site(1_000).await;
+    let shown = async |query: &str| {
+        let page = get(&site, &format!("/run/0/audit{query}")).await.body;
+        let epochs: Vec<u32> =
+            (0..9).filter(|e| page.contains(&format!("/run/0/epoch/{e}/audit\""))).collect();
+        let older = page.split("href=\"/run/0/audit?before=").nth(1);
+        (epochs, older.map(|rest| rest.split('"').next().unwrap().to_owned()))
+    };
+    assert_eq!(shown("").await, (vec![0, 1, 2], None));
+    assert_eq!(shown("?limit=2").await, (vec![1, 2], Some("1&amp;limit=2".to_owned())));
+    assert_eq!(shown("?before=1&limit=2").await, (vec![0], None));
+    assert_eq!(shown("?before=2&limit=1").await, (vec![1], Some("1&amp;limit=1".to_owned())));
+    assert_eq!(shown("?before=0").await, (vec![], None));
+    assert_eq!(shown("?limit=0").await.0, [2], "at least one");
 }
 
 #[tokio::test]

@@ -30,6 +30,13 @@ pub const RUN: RunId = RunId(0);
 pub const SCRIPT: &str = "/dns4/<script>window.pwned=1</script>\"'>&amp;";
 const MINERS: u16 = 6;
 const MEMBERS: u16 = 8;
+/// The member whose owner burns a token in the block of its registration, and another in each epoch that
+/// follows the first.
+const GENEROUS: u16 = 2;
+/// The epoch in which somebody is found guilty, who that is, and of which segment.
+const JUDGED: Epoch = Epoch(1);
+const GUILTY: Uid = Uid(4);
+const SEGMENT: u32 = 3;
 const SAMPLES: u32 = 120;
 /// Milliseconds since 1970 of block 0: 1 January 2026.
 const START_MS: u64 = 1_767_225_600_000;
@@ -183,6 +190,11 @@ impl World {
         u32::try_from(self.blocks.len()).unwrap() - 1
     }
 
+    /// The block that paid an epoch.
+    pub fn paid_at(&self, epoch: Epoch) -> u32 {
+        self.blocks.last().unwrap().state.reports[&epoch].block
+    }
+
     fn advance(&mut self, state: &mut State, number: u32, events: &mut Vec<(&'static str, Json)>) {
         match state.clock.state {
             RunState::Waiting if number <= u32::from(MEMBERS) => register(state, number, events),
@@ -223,6 +235,11 @@ impl World {
         if let Some(scored) = epoch.previous() {
             if number == schedule.score_commit().start + 1 {
                 self.commit_scores(state, scored, events);
+                let owner = state.members[usize::from(GENEROUS)].coldkey;
+                burn(state, &owner, events);
+            }
+            if number == schedule.score_commit().start + 2 && scored == JUDGED {
+                rule(events);
             }
             if number == schedule.score_reveal().start + 1 {
                 self.reveal_scores(state, scored, events);
@@ -289,7 +306,11 @@ impl World {
     }
 
     fn pay(&mut self, state: &mut State, number: u32, epoch: Epoch, events: &mut Vec<(&'static str, Json)>) {
-        let terms = Terms::plain(epoch, state.minted);
+        let mut terms = Terms::plain(epoch, state.minted);
+        if epoch == JUDGED {
+            terms.gated.try_push((GUILTY, Incarnation(GUILTY.0.into()))).unwrap();
+            terms.transcripts.try_push((Uid(MINERS), 2)).unwrap();
+        }
         let (snapshot, scores) = (&state.snapshots[&epoch], &state.scores[&epoch]);
         let paid = settle(&self.params, snapshot, scores, &state.bonds, &terms);
         let report = EpochReportView {
@@ -305,6 +326,7 @@ impl World {
         state.bonds = paid.bonds;
         state.minted += paid.split.minted;
         state.issuance += paid.split.minted;
+        events.push(("Balances.Issued", json!({ "amount": paid.split.minted.to_string() })));
         state.owed += paid.split.miners + paid.split.validators;
         for payout in &report.payouts {
             events.push((
@@ -392,8 +414,8 @@ impl World {
         let events = (0u32..).zip(events).map(|(index, (name, fields))| ChainEvent {
             index,
             extrinsic: None,
-            pallet: "Iota".into(),
-            name: name.into(),
+            pallet: name.split_once('.').map_or("Iota", |(pallet, _)| pallet).into(),
+            name: name.split_once('.').map_or(name, |(_, name)| name).into(),
             fields,
         });
         let content = Content {
@@ -443,12 +465,41 @@ fn register(state: &mut State, number: u32, events: &mut Vec<(&'static str, Json
         bond: if role == Role::Validator { u128::from(14 - uid) * 200 * UNIT } else { 0 },
         registered_at: number,
     };
-    state.issuance -= UNIT;
+    burn(state, &member.coldkey, events);
     events.push(("Registered", json!({
         "run": "0", "uid": uid.to_string(), "incarnation": uid.to_string(), "hotkey": member.hotkey.to_string(),
         "coldkey": member.coldkey.to_string(), "role": format!("{role:?}"), "price": UNIT.to_string(),
     })));
+    if uid == GENEROUS {
+        burn(state, &member.coldkey, events);
+    }
     state.members.push(member);
+}
+
+/// Both validators find the guilty miner guilty, somebody proves that it signed twice, and the first
+/// validator opens two transcripts.
+fn rule(events: &mut Vec<(&'static str, Json)>) {
+    let of = |more: Json| {
+        let mut fields = json!({ "run": "0", "epoch": JUDGED.to_string() });
+        fields.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        fields
+    };
+    for voter in MINERS..MEMBERS {
+        let vote = json!({
+            "uid": GUILTY.to_string(), "segment": SEGMENT.to_string(), "voter": voter.to_string(), "guilty": true,
+        });
+        events.push(("Voted", of(vote)));
+    }
+    let uid = GUILTY.to_string();
+    events.push(("Equivocated", of(json!({ "uid": uid, "incarnation": uid }))));
+    let transcripts = json!([hash_of(&"first").to_string(), hash_of(&"second").to_string()]);
+    events.push(("TranscriptsOpened", of(json!({ "uid": MINERS.to_string(), "transcripts": transcripts }))));
+}
+
+/// Destroys one token of an account.
+fn burn(state: &mut State, who: &AccountKey, events: &mut Vec<(&'static str, Json)>) {
+    state.issuance -= UNIT;
+    events.push(("Balances.Burned", json!({ "who": who.to_string(), "amount": UNIT.to_string() })));
 }
 
 /// One window of the merge of a stage. In epoch 1 the owners of a shard of stage 1 differ.
@@ -507,11 +558,11 @@ fn merge_step(
 }
 
 fn judged() -> CourtView {
-    let (guilty, silent) = (Uid(4), Uid(5));
+    let (guilty, silent) = (GUILTY, Uid(5));
     let accusation = AccusationView {
         uid: guilty,
         incarnation: Incarnation(4),
-        segment: 3,
+        segment: SEGMENT,
         accuser: Uid(6),
         accuser_incarnation: Incarnation(6),
         evidence: Hash([9; 32]),
@@ -643,7 +694,7 @@ impl Source for World {
     /// In epoch 1 miner 4 is accused and found guilty; miner 5 is asked for evidence twice and loses its pay.
     async fn court(&self, at: Head, _: RunId, epoch: Epoch) -> Read<CourtView> {
         let clock = &self.read(at)?.state.clock;
-        Ok(if epoch == Epoch(1) && clock.epoch == Epoch(2) { judged() } else { CourtView::default() })
+        Ok(if epoch == JUDGED && clock.epoch == JUDGED.next() { judged() } else { CourtView::default() })
     }
 
     /// Everybody who was paid has as much to come in each of the next two epochs.

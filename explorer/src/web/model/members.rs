@@ -135,6 +135,9 @@ fn why_unpaid(row: &MemberRow, paid: Option<&EpochRow>, score: Option<f64>) -> O
         Role::Miner if !snapshot.miners.iter().any(|m| (m.uid, m.incarnation) == me) => {
             "It committed no work in this epoch."
         }
+        Role::Miner if report.terms.gated.contains(&me) => {
+            "A verdict, or a proof that it signed twice, stopped its pay."
+        }
         Role::Miner if score.is_none() => "No validator scored it.",
         Role::Miner if score == Some(0.0) => "Every validator scored it zero.",
         Role::Miner => "Too little stake supported its score.",

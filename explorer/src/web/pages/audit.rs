@@ -1,11 +1,12 @@
 //! The emission audit: all epochs at a glance, and one with its numbers.
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use axum::Router;
 use iota_protocol::ids::{Epoch, RunId};
 use maud::{html, Markup};
+use serde::Deserialize;
 
 use super::super::model::{self, Audited};
 use super::super::page::{block, short, table};
@@ -31,22 +32,42 @@ async fn newest(State(served): State<Served>) -> Result<Response, Failure> {
     })
 }
 
-async fn of_run(State(served): State<Served>, Path(run): Path<u32>) -> Result<Response, Failure> {
-    let audits = served
+/// Which epochs the overview shows: the newest, or those before one.
+#[derive(Deserialize)]
+struct Shown {
+    before: Option<u32>,
+    limit: Option<u32>,
+}
+
+async fn of_run(
+    State(served): State<Served>,
+    Path(run): Path<u32>,
+    Query(shown_of): Query<Shown>,
+) -> Result<Response, Failure> {
+    let id = RunId(run);
+    let limit = shown_of.limit.unwrap_or(SHOWN).clamp(1, SHOWN);
+    let before = shown_of.before.map(Epoch);
+    let read = served
         .read(move |reader| {
+            // One more than is shown says whether there are older ones.
+            let mut epochs = reader.paid_epochs(id, before, limit.saturating_add(1))?;
+            let is_last = epochs.len() <= limit as usize;
+            epochs.truncate(limit as usize);
+            let oldest = epochs.last().copied().filter(|_| !is_last);
             let mut audits = Vec::new();
-            for row in reader.epochs(RunId(run), SHOWN)?.iter().rev().filter(|row| row.report.is_some()) {
-                audits.extend(model::audited(reader, RunId(run), row.epoch)?);
+            for epoch in epochs {
+                audits.extend(model::audited(reader, id, epoch)?);
             }
-            Ok(reader.run(RunId(run))?.map(|_| audits))
+            Ok(reader.run(id)?.map(|_| (audits, oldest)))
         })
         .await?;
-    let Some(audits) = audits else { return Ok(not_found().await) };
+    let Some((audits, oldest)) = read else { return Ok(not_found().await) };
     let body = html! {
         h1 { "Emission audit of run " (run) }
-        (run_links(RunId(run), "Emission audit"))
-        p { "For every paid epoch this program repeats what the chain did: it settles consensus and payments anew, compares issuance, proofs and published reports, and says where something does not fit. The newest " (SHOWN) " epochs are shown." }
-        @if audits.is_empty() { p { "No epoch has been paid yet." } } @else { (grid(run, &audits)) }
+        (run_links(id, "Emission audit"))
+        p { "For every paid epoch this program repeats what the chain did: it settles consensus and payments anew, compares issuance, proofs and published reports, and says where something does not fit. " (limit) " epochs are shown at a time." }
+        @if audits.is_empty() { p { "No epoch has been paid " @if before.is_some() { "before this one." } @else { "yet." } } } @else { (grid(run, &audits)) }
+        (turns(&shown_of, run, oldest))
         h2 { "What is checked" }
         @if let Some(first) = audits.first() {
             dl.claims { @for finding in &first.findings { dt { (finding.id) } dd { (finding.claim) } } }
@@ -54,6 +75,19 @@ async fn of_run(State(served): State<Served>, Path(run): Path<u32>) -> Result<Re
         p { "Do not believe this page either: download an epoch's bundle and run " code { "iota-explorer verify-epoch --bundle FILE" } " on a machine of your own." }
     };
     Ok(shown("Emission audit", &body))
+}
+
+/// Links to the newest and to older epochs, where there are any.
+fn turns(of: &Shown, run: u32, oldest: Option<Epoch>) -> Markup {
+    let limit = of.limit.map_or_else(String::new, |limit| format!("&limit={limit}"));
+    html! {
+        @if of.before.is_some() || oldest.is_some() {
+            p {
+                @if of.before.is_some() { a href=(format!("/run/{run}/audit")) { "Newest epochs" } " " }
+                @if let Some(epoch) = oldest { a href=(format!("/run/{run}/audit?before={epoch}{limit}")) { "Older epochs" } }
+            }
+        }
+    }
 }
 
 fn grid(run: u32, audits: &[Audited]) -> Markup {
