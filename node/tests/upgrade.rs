@@ -1,5 +1,5 @@
 //! Three real authorities on loopback: they finalize, bear the loss of one and of two, and follow an
-//! upgrade from the runtime of version 1 with its storage migration.
+//! upgrade from the runtime of version 1 with its storage migration; then each proves that a block is final.
 //!
 //! `version-1/` holds what that version was: its runtime as the node built it, compressed, and the raw
 //! genesis of the preset `local` without it. Run by `scripts/test` after the build, with
@@ -13,8 +13,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use codec::{Compact, Encode};
-use polkadot_sdk::sp_io::hashing::{blake2_256, twox_128};
+use codec::{Compact, Decode, Encode};
+use iota_runtime::opaque::Block;
+use polkadot_sdk::{
+    sc_consensus_grandpa::{FinalityProof, GrandpaJustification},
+    sp_consensus_grandpa::AuthorityList,
+    sp_io::hashing::{blake2_256, twox_128},
+    sp_keyring::Ed25519Keyring,
+};
 use serde_json::{json, Value};
 
 const GENESIS: &str = include_str!("version-1/local.json");
@@ -22,6 +28,9 @@ const RUNTIME: &[u8] = include_bytes!("version-1/runtime.compressed.wasm");
 const NAMES: [&str; 3] = ["alice", "bob", "charlie"];
 /// For one step: starting a node compiles the runtime, which takes a minute on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// Blocks of a session once the chain has any: a set of voters ends with the second, and can be proved from then
+/// on, after ten seconds instead of twenty minutes.
+const SESSION_BLOCKS: u32 = 5;
 /// Call 11 of pallet 0, in both versions: `System.apply_authorized_upgrade`.
 const APPLY_UPGRADE: [u8; 2] = [0, 11];
 
@@ -48,13 +57,14 @@ fn new_runtime() -> Vec<u8> {
     hex::decode(code.trim_start_matches("0x")).unwrap()
 }
 
-/// Version 1 as it began, with one addition: it has nobody who could allow an upgrade, so the genesis
-/// does.
+/// Version 1 as it began, with two additions: it has nobody who could allow an upgrade, so the genesis
+/// does; and later versions find the length of their sessions.
 fn spec(upgrade: &[u8]) -> Vec<u8> {
     let mut spec: Value = serde_json::from_str(GENESIS).unwrap();
     let top = &mut spec["genesis"]["raw"]["top"];
     top[hex(b":code")] = json!(hex(RUNTIME));
     top[key("System", "AuthorizedUpgrade")] = json!(hex(&(blake2_256(upgrade), true).encode()));
+    top[key("Governance", "SessionBlocks")] = json!(hex(&SESSION_BLOCKS.encode()));
     serde_json::to_vec(&spec).unwrap()
 }
 
@@ -181,6 +191,43 @@ impl Drop for Network {
     }
 }
 
+/// What a node answers about a block that is final: the block whose votes prove it, the votes, and the
+/// headers between.
+fn proof(network: &Network, node: usize, block: u32) -> Option<FinalityProof<iota_runtime::Header>> {
+    let answer = network.ask(node, "grandpa_proveFinality", json!([block]))?;
+    let bytes = hex::decode(answer.as_str()?.trim_start_matches("0x")).ok()?;
+    FinalityProof::decode(&mut bytes.as_slice()).ok()
+}
+
+/// Every node proves block 1 by the votes of the first set of voters, for its last block.
+fn prove_finality(network: &Network) {
+    use Ed25519Keyring::{Alice, Bob, Charlie, Dave, Eve, Ferdie};
+    let proved = |node| proof(network, node, 1).is_some();
+    network.until("a set of voters has ended", || (0..3).all(proved));
+    let list = |keys: [Ed25519Keyring; 3]| -> AuthorityList {
+        keys.iter().map(|key| (key.public().into(), 1)).collect()
+    };
+    let (voters, strangers) = (list([Alice, Bob, Charlie]), list([Dave, Eve, Ferdie]));
+    for node in 0..3 {
+        let proof = proof(network, node, 1).unwrap();
+        let votes = GrandpaJustification::<Block>::decode(&proof.justification).unwrap();
+        votes.verify(0, &voters).unwrap();
+        assert!(votes.verify(1, &voters).is_err(), "votes of one set count for another");
+        assert!(votes.verify(0, &strangers).is_err(), "the votes count for any set of voters");
+        // From block 2 to the block that the votes are about, each header names the one before.
+        let commit = &votes.justification.commit;
+        assert_eq!(proof.block, commit.target_hash);
+        assert_eq!(proof.unknown_headers.len(), usize::try_from(commit.target_number - 1).unwrap());
+        assert_eq!(proof.unknown_headers.last().map(|header| header.hash()), Some(commit.target_hash));
+        let first = network.ask(node, "chain_getBlockHash", json!([1])).unwrap();
+        let mut parent = first.as_str().unwrap().to_string();
+        for header in &proof.unknown_headers {
+            assert_eq!(hex(header.parent_hash.as_bytes()), parent);
+            parent = hex(header.hash().as_bytes());
+        }
+    }
+}
+
 /// The transaction that anybody may send once an upgrade is allowed: no signature, no fee.
 fn upgrade_transaction(runtime: &[u8]) -> String {
     // 4: a transaction of version 4 that is not signed.
@@ -226,5 +273,6 @@ fn three_authorities_bear_losses_and_follow_an_upgrade() {
     let three = validators.as_str().unwrap();
     assert_eq!((&three[..4], three.len()), ("0x0c", 4 + 3 * 64), "{three}");
     let methods = network.ask(0, "rpc_methods", json!([])).unwrap().to_string();
-    assert!(methods.contains("grandpa_proveFinality") && methods.contains("payment_queryInfo"), "{methods}");
+    assert!(methods.contains("payment_queryInfo"), "{methods}");
+    prove_finality(&network);
 }
