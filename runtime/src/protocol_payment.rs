@@ -1,6 +1,6 @@
 //! The payment extension: who pays for a transaction, and who goes first.
 //!
-//! A protocol call inside its window pays nothing ([`pallet_skip_feeless_payment`] asks the pallet). A
+//! A protocol call inside its window pays nothing (`pallet_skip_feeless_payment` asks the pallet). A
 //! call that pays nothing would also come last in a full pool, so that anybody with a few tokens could
 //! keep a member out of its window. Therefore such a call gets the highest priority, and a tag that
 //! names what it does and for which member, of which the pool holds one transaction: a member cannot
