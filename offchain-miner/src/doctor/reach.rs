@@ -77,10 +77,14 @@ fn reach(address: &str) -> Reach {
     }
 }
 
-/// Private (RFC 1918), link-local, and what providers share among customers (RFC 6598, 100.64.0.0/10).
+/// Private (RFC 1918), link-local, what providers share among customers (RFC 6598, 100.64.0.0/10), and what stands in
+/// documents (RFC 5737) and is copied from there.
 fn is_own(ip: Ipv4Addr) -> bool {
     let [first, second, ..] = ip.octets();
-    ip.is_private() || ip.is_link_local() || (first == 100 && (64..128).contains(&second))
+    ip.is_private()
+        || ip.is_link_local()
+        || ip.is_documentation()
+        || (first == 100 && (64..128).contains(&second))
 }
 
 /// The address of the interface by which this machine reaches others. Connecting a datagram socket asks the system
@@ -110,6 +114,7 @@ mod tests {
             ("/ip4/192.168.1.7/tcp/4001", Reach::OwnNetwork),
             ("/ip4/100.64.0.1/udp/4001/quic-v1", Reach::OwnNetwork),
             ("/ip4/169.254.3.3/tcp/1", Reach::OwnNetwork),
+            ("/ip4/203.0.113.7/tcp/4001", Reach::OwnNetwork),
             ("/ip6/fd00::1/tcp/1", Reach::OwnNetwork),
             ("/ip6/fe80::1/tcp/1", Reach::OwnNetwork),
             ("/ip4/100.128.0.1/tcp/1", Reach::Everywhere),
