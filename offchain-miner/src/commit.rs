@@ -5,9 +5,10 @@ use std::time::Duration;
 use anyhow::Context;
 use codec::Encode;
 use iota_chain::{Call, Submitter};
-use iota_compute::entry::encode_entry;
+use iota_compute::entry::encode_chunks;
 use iota_compute::outer::OuterState;
 use iota_protocol::ids::Stage;
+use iota_protocol::merge::chunk_len;
 use iota_protocol::params::RunParams;
 use iota_protocol::phase::Phase;
 use iota_protocol::view::MergeView;
@@ -16,7 +17,7 @@ use iota_worker::fetch::list_root;
 use iota_worker::session::Session;
 
 use crate::journal::Record;
-use crate::store::{EntryChunks, Store};
+use crate::store::{EntryBytes, Store};
 use crate::train::{EpochContext, Trained};
 
 /// Reads of the chain that fail are repeated so often, so far apart: a node restarts in seconds.
@@ -33,16 +34,17 @@ pub fn prepare(
     local: &[f32],
     trained: &mut Trained,
 ) -> anyhow::Result<WorkCommit> {
-    let entry = encode_entry(&start.weights, local, &ctx.params.merge).context("encoding the entry")?;
-    let chunks = EntryChunks::new((0..entry.chunks()).map(|chunk| entry.chunk_bytes(chunk)).collect());
+    let merge = &ctx.params.merge;
+    let bytes = encode_chunks(&start.weights, local, merge).context("encoding the entry")?;
+    let entry = EntryBytes { bytes, chunk_len: chunk_len(merge) };
+    let (receipts, log) = (trained.receipts.encode(), trained.log.encode());
     let work = WorkCommit {
-        entry_root: chunks.root(),
+        entry_root: ctx.store.put_commit(ctx.epoch, receipts, log, entry)?,
         log_root: list_root(&trained.log),
         receipts_root: list_root(&trained.receipts),
         samples: trained.samples,
         started: trained.started,
     };
-    ctx.store.put_commit(ctx.epoch, trained.receipts.encode(), trained.log.encode(), chunks)?;
     trained.journal.append(&Record::Commit(work.clone()))?;
     trained.journal.sync()?;
     Ok(work)
@@ -108,7 +110,7 @@ pub async fn read_stage(ctx: &EpochContext, session: &Session, stage: Stage) -> 
 
 /// Reads back the local files of an epoch that was committed before a restart.
 pub fn reload(store: &Store, ctx: &EpochContext) {
-    store.load_commit(ctx.epoch);
+    store.load_commit(ctx.epoch, chunk_len(&ctx.params.merge));
 }
 
 /// Chunks of a whole entry of this stage.

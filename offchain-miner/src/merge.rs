@@ -4,18 +4,21 @@
 //! [`Owner`]'s public functions move and merge bytes and ask no chain: a measurement calls them as well.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures::future::FutureExt;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use iota_chain::{Call, Submitter};
 use iota_compute::outer::OuterState;
 use iota_protocol::ids::{Hash, Uid};
-use iota_protocol::merge::{check_chunks, merge_shard, shard_hash, EntryShard};
+use iota_protocol::merge::{check_chunks, chunk_len, merge_shard, shard_hash, EntryShard};
 use iota_protocol::phase::Phase;
 use iota_protocol::shard::Shards;
-use iota_protocol::view::{MemberView, MergeView};
+use iota_protocol::view::{CommitView, MemberView, MergeView};
 use iota_protocol::work::{blind_hash, Bitmap, ShardHashes};
-use iota_worker::fetch::{self, EntryRange};
+use iota_worker::fetch::{self, EntryRange, PARTS_AT_ONCE};
 use iota_worker::session::{Session, FINALITY_LAG_BLOCKS};
 
 use crate::commit::{entry_chunks, read_merge};
@@ -24,8 +27,11 @@ use crate::journal::{EpochJournal, Record};
 use crate::store::HeldRange;
 use crate::train::EpochContext;
 
-/// Wait for one author in one pass over all of them: `Merge.attest` has time for two such passes.
-const PASS: Duration = Duration::from_millis(2_500);
+/// What fetching may take before the chain is looked at for the first time, however late it is by then: an
+/// owner that was away until the end of `Merge.attest` still says whom it could ask.
+const FIRST: Duration = Duration::from_millis(2_500);
+/// Wait before authors are asked again for what they did not give.
+const AGAIN: Duration = Duration::from_millis(400);
 
 /// One owner's view of its stage's merge.
 pub struct Owner<'a> {
@@ -110,79 +116,91 @@ impl<'a> Owner<'a> {
         if own.is_some() {
             return Ok(());
         }
+        let mut fetching = std::pin::pin!(self.fetch_entries());
+        let mut whole = tokio::time::timeout(FIRST, &mut fetching).await.is_ok();
         loop {
-            let held = self.fetch_entries().await;
             let view = session.current().await?;
-            let whole = held.count() == u32::try_from(self.view.commits.len()).unwrap_or(0);
             let last = view.head.number >= submit_by(&view.schedule.window(Phase::Attest), self.ctx);
             if view.epoch() != self.ctx.epoch || view.phase() > Phase::Attest {
                 tracing::warn!(epoch = %self.ctx.epoch, "the attest window closed before this owner held anything");
                 return Ok(());
             }
             if whole || last {
-                return self
-                    .submit_until(
-                        session,
-                        submitter,
-                        &Call::attest(self.ctx.run, self.ctx.epoch, held),
-                        Phase::Attest,
-                    )
-                    .await;
+                let call = Call::attest(self.ctx.run, self.ctx.epoch, self.held());
+                return self.submit_until(session, submitter, &call, Phase::Attest).await;
             }
-            session.next().await?;
+            // Fetching goes on meanwhile: on a slow link no part of an answer is thrown away.
+            tokio::select! {
+                () = &mut fetching => whole = true,
+                next = session.next() => drop(next?),
+            }
         }
     }
 
-    /// Fetches what this owner needs of all entries and checks it against their roots. Says of whom it
-    /// holds all.
-    pub async fn fetch_entries(&self) -> Bitmap {
+    /// Fetches what this owner needs of all entries and checks it against their roots, until it holds all.
+    /// What it holds stays when the future is dropped.
+    pub async fn fetch_entries(&self) {
         // All at once: one silent author must not keep this owner from attesting the others.
-        let authors = self.view.commits.iter().map(|commit| async {
-            let mut whole = true;
-            for (shard, range) in self.owned() {
-                let hold = self.hold(commit.uid, commit.work.entry_root, &range, &[]);
-                let held = tokio::time::timeout(PASS, hold).await;
-                if let Err(error) = held.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer in time"))) {
-                    tracing::debug!(shard, author = %commit.uid, %error, "entry not held yet");
-                    whole = false;
-                    break;
-                }
-            }
-            whole
-        });
-        let held = futures::future::join_all(authors).await;
-        let whole = held.into_iter().enumerate().filter(|(_, whole)| *whole);
+        let authors: Vec<_> =
+            self.view.commits.iter().map(|commit| self.fetch_all_of(commit).boxed()).collect();
+        futures::future::join_all(authors).await;
+    }
+
+    async fn fetch_all_of(&self, commit: &CommitView) {
+        let ranges: Vec<_> = self.owned().into_iter().map(|(_, range)| range).collect();
+        while let Err(error) = self.hold(commit, &ranges, &[]).await {
+            tracing::debug!(author = %commit.uid, %error, "entry not held yet");
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// Of whom this owner holds all that it needs.
+    #[must_use]
+    pub fn held(&self) -> Bitmap {
+        let owned = self.owned();
+        let (store, merge) = (&self.ctx.store, &self.ctx.params.merge);
+        let holds = |author: Uid| {
+            let mut parts = owned.iter().flat_map(|(_, range)| fetch::entry_parts(range, merge));
+            author == self.ctx.me.uid
+                || parts.all(|part| store.held(self.ctx.epoch, author, part.start).is_some())
+        };
+        let whole = self.view.commits.iter().enumerate().filter(|(_, commit)| holds(commit.uid));
         whole.fold(Bitmap::default(), |bitmap, (position, _)| bitmap.with(position))
     }
 
-    /// Makes sure that a range of an entry is in the store, from its author or others that hold it.
+    /// Makes sure that ranges of an entry are in the store, from its author or others that hold them.
     async fn hold(
         &self,
-        author: Uid,
-        root: Hash,
-        range: &Range<u32>,
+        commit: &CommitView,
+        ranges: &[Range<u32>],
         others: &[MemberView],
     ) -> anyhow::Result<()> {
-        let ctx = self.ctx;
-        if author == ctx.me.uid {
+        if commit.uid == self.ctx.me.uid {
             return Ok(());
         }
-        let mut holders: Vec<MemberView> = self.member(author).cloned().into_iter().collect();
+        let mut holders: Vec<MemberView> = self.member(commit.uid).cloned().into_iter().collect();
         holders.extend_from_slice(others);
-        for part in fetch::entry_parts(range, &ctx.params.merge) {
-            if ctx.store.held(ctx.epoch, author, part.start).is_some() {
-                continue;
-            }
-            let count = part.end.saturating_sub(part.start);
-            let wanted = EntryRange { author, root, total: self.chunks, first: part.start, count };
-            let (chunks, proof) = fetch::entry(&ctx.network, &holders, ctx.run, ctx.epoch, wanted).await?;
-            // A chunk is whole in itself, and checking them one by one copies nothing.
-            for chunk in &chunks {
-                check_chunks(&ctx.params.merge, chunk)
-                    .with_context(|| format!("entry of uid {author} is not canonical"))?;
-            }
-            ctx.store.put_held(ctx.epoch, author, part.start, HeldRange { chunks, proof });
+        let parts = ranges.iter().flat_map(|range| fetch::entry_parts(range, &self.ctx.params.merge));
+        let parts: Vec<_> = parts.map(|part| self.hold_part(commit, part, &holders).boxed()).collect();
+        stream::iter(parts).buffer_unordered(PARTS_AT_ONCE).try_collect().await
+    }
+
+    async fn hold_part(
+        &self,
+        commit: &CommitView,
+        part: Range<u32>,
+        holders: &[MemberView],
+    ) -> anyhow::Result<()> {
+        let (ctx, author, first) = (self.ctx, commit.uid, part.start);
+        if ctx.store.held(ctx.epoch, author, first).is_some() {
+            return Ok(());
         }
+        let (root, merge) = (commit.work.entry_root, &ctx.params.merge);
+        let (total, count, chunk_len) = (self.chunks, part.end.saturating_sub(first), chunk_len(merge));
+        let wanted = EntryRange { author, root, total, first, count, chunk_len };
+        let (bytes, proof) = fetch::entry(&ctx.network, holders, ctx.run, ctx.epoch, wanted).await?;
+        check_chunks(merge, &bytes).with_context(|| format!("entry of uid {author} is not canonical"))?;
+        ctx.store.put_held(ctx.epoch, author, first, HeldRange { count, bytes, proof });
         Ok(())
     }
 
@@ -192,14 +210,12 @@ impl<'a> Owner<'a> {
         if author != self.ctx.me.uid {
             let mut bytes = Vec::new();
             for part in fetch::entry_parts(range, &self.ctx.params.merge) {
-                let held = store.held(self.ctx.epoch, author, part.start)?;
-                held.chunks.iter().for_each(|chunk| bytes.extend_from_slice(chunk));
+                bytes.extend_from_slice(&store.held(self.ctx.epoch, author, part.start)?.bytes);
             }
             return Some(bytes);
         }
         let first = usize::try_from(range.start).ok()?;
-        let end = usize::try_from(range.end).ok()?;
-        store.entry(self.ctx.epoch)?.chunks.get(first..end).map(<[Vec<u8>]>::concat)
+        store.entry(self.ctx.epoch)?.bytes(first, range.len()).map(<[u8]>::to_vec)
     }
 
     /// Waits until the chain has fixed the entry set.
@@ -256,9 +272,18 @@ impl<'a> Owner<'a> {
     /// # Errors
     /// When the disk is full.
     pub async fn merge_owned(&self) -> anyhow::Result<ShardHashes> {
-        let mut hashes = Vec::new();
+        let (mut hashes, mut writes) = (Vec::new(), Vec::new());
         for (shard, range) in self.owned() {
-            hashes.push((shard, self.merge_one(shard, &range).await?));
+            let merged = self.merge_one(shard, &range).await?;
+            hashes.push((shard, merged.as_ref().map(|(hash, _)| *hash)));
+            // The disk works while the next shard is merged; all is on it before the hashes are blinded.
+            writes.extend(merged.map(|(_, bytes)| {
+                let (store, epoch) = (Arc::clone(&self.ctx.store), self.ctx.epoch);
+                tokio::task::spawn_blocking(move || store.put_merged(epoch, shard, bytes))
+            }));
+        }
+        for write in writes {
+            write.await.context("writing a merged shard was cut short")??;
         }
         hashes
             .try_into()
@@ -266,15 +291,14 @@ impl<'a> Owner<'a> {
     }
 
     /// Merges one shard; `None` when an entry of the set is missing here: missing, not different.
-    async fn merge_one(&self, shard: u16, range: &Range<u32>) -> anyhow::Result<Option<Hash>> {
+    async fn merge_one(&self, shard: u16, range: &Range<u32>) -> anyhow::Result<Option<(Hash, Vec<u8>)>> {
         let Some(mut bytes) = self.recompute(shard, range).await? else { return Ok(None) };
         if self.ctx.fault == Some(Fault::WrongShards) {
             // Still canonical: a code that is 0 becomes 1, any other 0.
             bytes.iter_mut().rev().take(1).for_each(|code| *code = u8::from(*code == 0));
         }
         let hash = shard_hash(self.ctx.run, self.ctx.epoch, self.ctx.stage, shard, &bytes);
-        self.ctx.store.put_merged(self.ctx.epoch, shard, bytes)?;
-        Ok(Some(hash))
+        Ok(Some((hash, bytes)))
     }
 
     /// The merge rule over the entry set, fetching what is missing from anyone who attested it.
@@ -288,7 +312,7 @@ impl<'a> Owner<'a> {
             if !set.contains(position) {
                 continue;
             }
-            if let Err(error) = self.hold(commit.uid, commit.work.entry_root, range, &others).await {
+            if let Err(error) = self.hold(commit, std::slice::from_ref(range), &others).await {
                 tracing::warn!(shard, author = %commit.uid, %error, "entry of the set is missing; this owner has nothing to say on the shard");
                 return Ok(None);
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use codec::{Decode, Encode};
 use iota_protocol::ids::Epoch;
+use iota_protocol::merge::chunk_len;
 use iota_service::journal::atomic_write;
 
 use crate::journal::EpochJournal;
@@ -38,7 +39,7 @@ pub fn all(store: &Arc<Store>) -> Vec<Past> {
 fn one(store: &Arc<Store>, epoch: Epoch) -> Option<Past> {
     let bytes = std::fs::read(store.dir().join(format!("epoch-{epoch}")).join(FILE)).ok()?;
     let past = Past::decode(&mut bytes.as_slice()).ok()?;
-    store.load_commit(epoch);
+    store.load_commit(epoch, chunk_len(&past.params.merge));
     // Opened to learn where its codes lie.
     if let Err(error) = EpochJournal::open(store, epoch) {
         tracing::warn!(%epoch, error = %format!("{error:#}"), "journal not read; audits of the epoch will miss codes");

@@ -1,6 +1,7 @@
 //! `Root`: everyone applies the agreed shards to weights and outer momentum, and reports the root.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -207,7 +208,7 @@ impl Merge<'_> {
         let bytes = match self.status(shard) {
             ShardStatus::Missing => return Ok(Piece::Untouched),
             ShardStatus::Agreed(hash) | ShardStatus::Single(hash) => self.agreed(shard, hash).await,
-            ShardStatus::Differs(..) => self.recompute(&range).await?,
+            ShardStatus::Differs(..) => self.recompute(&range).await?.map(Arc::new),
         };
         let Some(bytes) = bytes else { return Ok(Piece::NotHad) };
         let mut values = Vec::new();
@@ -232,12 +233,12 @@ impl Merge<'_> {
     }
 
     /// A shard whose hash is on chain: our own copy, or one of its owners', or any replica's.
-    async fn agreed(&self, shard: u16, hash: Hash) -> Option<Vec<u8>> {
+    async fn agreed(&self, shard: u16, hash: Hash) -> Option<Arc<Vec<u8>>> {
         let ctx = self.ctx;
         let (run, epoch, stage) = (ctx.run, ctx.epoch, ctx.stage);
         if let Some(own) = ctx.store.merged(epoch, shard) {
             if shard_hash(run, epoch, stage, shard, &own) == hash {
-                return Some(own.to_vec());
+                return Some(own);
             }
         }
         let holders = self.holders(shard);
@@ -246,7 +247,8 @@ impl Merge<'_> {
         let attempt = || fetch::merged(&ctx.network, &holders, wanted);
         match fetch::until(self.deadline, attempt).await {
             Ok(bytes) => {
-                ctx.store.hold_merged(epoch, shard, bytes.clone());
+                let bytes = Arc::new(bytes);
+                ctx.store.hold_merged(epoch, shard, Arc::clone(&bytes));
                 Some(bytes)
             }
             Err(error) => {
@@ -295,18 +297,18 @@ impl Merge<'_> {
         let ctx = self.ctx;
         if commit.uid == ctx.me.uid {
             let own = ctx.store.entry(ctx.epoch).context("our own committed entry is gone from the store")?;
-            let places = usize::try_from(range.start)?..usize::try_from(range.end)?;
-            return Ok(own.chunks.get(places).map(<[Vec<u8>]>::concat));
+            return Ok(own.bytes(usize::try_from(range.start)?, range.len()).map(<[u8]>::to_vec));
         }
         let (author, root) = (commit.uid, commit.work.entry_root);
         let holders: Vec<MemberView> = ctx.members.iter().filter(|m| m.uid == author).cloned().collect();
         let mut bytes = Vec::new();
         for part in fetch::entry_parts(range, &ctx.params.merge) {
             let count = part.end.saturating_sub(part.start);
-            let wanted = EntryRange { author, root, total: self.chunks, first: part.start, count };
+            let (total, first, chunk_len) = (self.chunks, part.start, chunk_len(&ctx.params.merge));
+            let wanted = EntryRange { author, root, total, first, count, chunk_len };
             let fetched = fetch::entry(&ctx.network, &holders, ctx.run, ctx.epoch, wanted).await;
-            let Ok((chunks, _)) = fetched else { return Ok(None) };
-            bytes.extend(chunks.concat());
+            let Ok((part, _)) = fetched else { return Ok(None) };
+            bytes.extend(part);
         }
         Ok(Some(bytes))
     }
@@ -320,7 +322,7 @@ mod tests {
     use iota_protocol::wire::{FetchReply, FetchRequest, STEP_STATE_PART};
 
     use super::*;
-    use crate::store::EntryChunks;
+    use crate::store::{EntryBytes, EntryChunks};
 
     /// Forty chunks of a shard among 32: a proof is then two in a hundred of what it proves.
     const CHUNKS: usize = 20_000;
@@ -340,8 +342,8 @@ mod tests {
             let (first, count) = (part.start, part.end - part.start);
             let (run, epoch, author) = (RunId(0), Epoch(9), Uid(3));
             let request = FetchRequest::Entry { run, epoch, author, first, count };
-            let (chunks, proof) = entry.range(first as usize, count as usize).unwrap();
-            request.encoded_size() + FetchReply::Chunks { chunks, proof }.encoded_size()
+            let (bytes, proof) = entry.range(first as usize, count as usize).unwrap();
+            request.encoded_size() + FetchReply::Chunks { bytes: bytes.to_vec(), proof }.encoded_size()
         };
         fetch::entry_parts(range, params).map(one).sum()
     }
@@ -357,8 +359,9 @@ mod tests {
     #[test]
     fn every_member_moves_six_entries_less_eight_nths() {
         let params = params();
-        let entry = EntryChunks::new(vec![vec![0; chunk_len(&params)]; CHUNKS]);
-        let whole = (CHUNKS * chunk_len(&params)) as f64;
+        let chunk_len = chunk_len(&params);
+        let entry = EntryChunks::new(EntryBytes { bytes: vec![0; CHUNKS * chunk_len], chunk_len });
+        let whole = (CHUNKS * chunk_len) as f64;
         for (members, seed) in [(4usize, 1u8), (8, 2), (16, 3), (32, 4)] {
             let shards = Shards::new(&Hash([seed; 32]), Stage(0), members, CHUNKS as u32).unwrap();
             let mut moved = vec![0usize; members];
@@ -373,7 +376,7 @@ mod tests {
                         moved[author] += bytes;
                     }
                 }
-                let bytes = shard_exchange(range.len() * chunk_len(&params));
+                let bytes = shard_exchange(range.len() * chunk_len);
                 for asker in (0..members).filter(|asker| ![low, high].contains(asker)) {
                     moved[asker] += bytes;
                     moved[in_turn((low, high), asker)[0]] += bytes;

@@ -133,16 +133,16 @@ impl Server {
     fn entry(&self, epoch: Epoch, author: Uid, first: u32, count: u32) -> FetchReply {
         if author != self.me {
             let held = self.store.held(epoch, author, first);
-            let held = held.filter(|held| u32::try_from(held.chunks.len()).ok() == Some(count));
+            let held = held.filter(|held| held.count == count);
             return held.map_or(FetchReply::NotFound, |held| FetchReply::Chunks {
-                chunks: held.chunks.clone(),
+                bytes: held.bytes.clone(),
                 proof: held.proof.clone(),
             });
         }
         let Some(entry) = self.store.entry(epoch) else { return FetchReply::NotReady };
         let range = usize::try_from(first).ok().zip(usize::try_from(count).ok());
         match range.and_then(|(first, count)| entry.range(first, count)) {
-            Some((chunks, proof)) => FetchReply::Chunks { chunks, proof },
+            Some((bytes, proof)) => FetchReply::Chunks { bytes: bytes.to_vec(), proof },
             None => FetchReply::NotFound,
         }
     }
@@ -264,10 +264,11 @@ mod tests {
     use iota_protocol::merkle;
 
     use super::*;
-    use crate::store::{EntryChunks, HeldRange};
+    use crate::store::{EntryBytes, EntryChunks, HeldRange};
 
     const RUN: RunId = RunId(2);
     const EPOCH: Epoch = Epoch(4);
+    const CHUNK: usize = 9;
 
     fn server() -> (tempfile::TempDir, Server) {
         let dir = tempfile::tempdir().unwrap();
@@ -290,9 +291,8 @@ mod tests {
     }
 
     fn check_under(root: &Hash, first: usize, reply: FetchReply) {
-        let FetchReply::Chunks { chunks, proof } = reply else { panic!("{reply:?}") };
-        let leaves: Vec<Hash> = chunks.iter().map(|chunk| merkle::leaf(chunk)).collect();
-        assert!(proof.verify(root, 6, first, &leaves));
+        let FetchReply::Chunks { bytes, proof } = reply else { panic!("{reply:?}") };
+        assert!(proof.verify(root, 6, first, &merkle::leaves(&bytes, CHUNK)));
     }
 
     #[test]
@@ -300,14 +300,19 @@ mod tests {
         let (dir, server) = server();
         assert_eq!(server.answer(&entry_request(1, 0, 2)), FetchReply::NotReady);
         std::fs::create_dir(dir.path().join("epoch-4")).unwrap();
-        let entry = |salt: u8| EntryChunks::new((0..6).map(|n| vec![n + salt; 9]).collect());
-        server.store.put_commit(EPOCH, Vec::new(), Vec::new(), entry(0)).unwrap();
-        check_under(&entry(0).root(), 1, server.answer(&entry_request(1, 1, 4)));
+        let entry = |salt: u8| {
+            let bytes = (0..6).flat_map(|n| [n + salt; CHUNK]).collect();
+            EntryBytes { bytes, chunk_len: CHUNK }
+        };
+        let root = server.store.put_commit(EPOCH, Vec::new(), Vec::new(), entry(0)).unwrap();
+        assert_eq!(root, EntryChunks::new(entry(0)).root());
+        check_under(&root, 1, server.answer(&entry_request(1, 1, 4)));
         assert_eq!(server.answer(&entry_request(1, 4, 3)), FetchReply::NotFound, "past the end");
 
-        let (chunks, proof) = entry(50).range(2, 3).unwrap();
-        server.store.put_held(EPOCH, Uid(7), 2, HeldRange { chunks, proof });
-        check_under(&entry(50).root(), 2, server.answer(&entry_request(7, 2, 3)));
+        let other = EntryChunks::new(entry(50));
+        let (bytes, proof) = other.range(2, 3).unwrap();
+        server.store.put_held(EPOCH, Uid(7), 2, HeldRange { count: 3, bytes: bytes.to_vec(), proof });
+        check_under(&other.root(), 2, server.answer(&entry_request(7, 2, 3)));
         assert_eq!(server.answer(&entry_request(7, 2, 2)), FetchReply::NotFound, "another length");
         assert_eq!(server.answer(&entry_request(8, 2, 3)), FetchReply::NotFound, "another author");
     }

@@ -14,50 +14,65 @@ use anyhow::Context;
 use codec::{Decode, Encode};
 use iota_compute::outer::{OuterState, StateManifest};
 use iota_protocol::ids::{Epoch, Hash, Stage, Uid};
-use iota_protocol::merkle::{self, RangeProof};
+use iota_protocol::merkle::{self, RangeProof, Tree};
 use iota_protocol::wire::codes_hash;
 use iota_service::journal::atomic_write;
 use iota_service::retention::{sweep, Moment};
 
 use crate::retention::{KEPT_EPOCHS, RULES};
 
-/// Chunks of an entry with their Merkle leaves.
-#[derive(Debug, Encode, Decode)]
+/// An entry as it is stored and sent: its chunks one after the other, all of one length.
+#[derive(Debug)]
+pub struct EntryBytes {
+    /// Canonical bytes of all chunks.
+    pub bytes: Vec<u8>,
+    /// Bytes of one chunk.
+    pub chunk_len: usize,
+}
+
+/// An entry with the Merkle tree over its chunks.
+#[derive(Debug)]
 pub struct EntryChunks {
-    /// Canonical bytes of each chunk.
-    pub chunks: Vec<Vec<u8>>,
-    /// Leaf of each chunk.
-    pub leaves: Vec<Hash>,
+    entry: EntryBytes,
+    tree: Tree,
 }
 
 impl EntryChunks {
-    /// From chunk bytes.
+    /// Hashes an entry.
     #[must_use]
-    pub fn new(chunks: Vec<Vec<u8>>) -> Self {
-        let leaves = chunks.iter().map(|chunk| merkle::leaf(chunk)).collect();
-        Self { chunks, leaves }
+    pub fn new(entry: EntryBytes) -> Self {
+        let tree = Tree::new(merkle::leaves(&entry.bytes, entry.chunk_len));
+        Self { entry, tree }
     }
 
     /// Root over the chunks.
     #[must_use]
     pub fn root(&self) -> Hash {
-        merkle::root(&self.leaves)
+        self.tree.root()
+    }
+
+    /// Bytes of a range of chunks.
+    #[must_use]
+    pub fn bytes(&self, first: usize, count: usize) -> Option<&[u8]> {
+        let start = first.checked_mul(self.entry.chunk_len)?;
+        let len = count.checked_mul(self.entry.chunk_len)?;
+        self.entry.bytes.get(start..start.checked_add(len)?)
     }
 
     /// A range of chunks and the proof that they stand under the root.
     #[must_use]
-    pub fn range(&self, first: usize, count: usize) -> Option<(Vec<Vec<u8>>, RangeProof)> {
-        let end = first.checked_add(count)?;
-        let chunks = self.chunks.get(first..end)?.to_vec();
-        Some((chunks, merkle::prove_range(&self.leaves, first, count)?))
+    pub fn range(&self, first: usize, count: usize) -> Option<(&[u8], RangeProof)> {
+        Some((self.bytes(first, count)?, self.tree.prove_range(first, count)?))
     }
 }
 
 /// A verified range of another's entry, with the proof to pass it on.
 #[derive(Debug)]
 pub struct HeldRange {
-    /// Canonical bytes of each chunk.
-    pub chunks: Vec<Vec<u8>>,
+    /// Chunks in it.
+    pub count: u32,
+    /// Their canonical bytes.
+    pub bytes: Vec<u8>,
     /// Proof that they stand under the author's root.
     pub proof: RangeProof,
 }
@@ -196,7 +211,8 @@ impl Store {
         }
     }
 
-    /// Publishes the committed lists, already encoded, and the entry.
+    /// Publishes the committed lists, already encoded, and the entry; returns the entry's root. The entry is
+    /// hashed while the disk works.
     ///
     /// # Errors
     /// When they cannot be written to disk.
@@ -205,26 +221,39 @@ impl Store {
         epoch: Epoch,
         receipts: Vec<u8>,
         log: Vec<u8>,
-        entry: EntryChunks,
-    ) -> anyhow::Result<()> {
+        entry: EntryBytes,
+    ) -> anyhow::Result<Hash> {
         let dir = self.epoch_dir(epoch);
-        for (name, bytes) in [("receipts", &receipts), ("log", &log), ("entry", &entry.encode())] {
-            atomic_write(&dir.join(name), bytes)
-                .with_context(|| format!("writing {name} of epoch {epoch}"))?;
-        }
+        let write = |name: &str, bytes: &[u8]| {
+            atomic_write(&dir.join(name), bytes).with_context(|| format!("writing {name} of epoch {epoch}"))
+        };
+        let tree = std::thread::scope(|scope| {
+            let files = [("entry", &entry.bytes), ("receipts", &receipts), ("log", &log)];
+            let writing = files.map(|(name, bytes)| scope.spawn(move || write(name, bytes)));
+            let tree = Tree::new(merkle::leaves(&entry.bytes, entry.chunk_len));
+            for file in writing {
+                file.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            }
+            anyhow::Ok(tree)
+        })?;
+        let entry = EntryChunks { entry, tree };
+        let root = entry.root();
         self.with(epoch, |artefacts| {
             artefacts.receipts = Some(Arc::new(receipts));
             artefacts.log = Some(Arc::new(log));
             artefacts.entry = Some(Arc::new(entry));
         });
-        Ok(())
+        Ok(root)
     }
 
     /// Loads what `put_commit` and `put_merged` wrote, after a restart. Missing files are not an error.
-    pub fn load_commit(&self, epoch: Epoch) {
+    /// `chunk_len` is that of the run in that epoch.
+    pub fn load_commit(&self, epoch: Epoch, chunk_len: usize) {
         let dir = self.epoch_dir(epoch);
         let file = |name: &str| std::fs::read(dir.join(name)).ok();
-        let entry = file("entry").and_then(|bytes| EntryChunks::decode(&mut bytes.as_slice()).ok());
+        let whole = |bytes: &Vec<u8>| bytes.len().checked_rem(chunk_len) == Some(0);
+        let entry =
+            file("entry").filter(whole).map(|bytes| EntryChunks::new(EntryBytes { bytes, chunk_len }));
         let (receipts, log) = (file("receipts"), file("log"));
         let merged = merged_files(&dir);
         let steps = step_files(&dir);
@@ -267,8 +296,8 @@ impl Store {
     }
 
     /// Keeps a merged shard of other owners, to pass it on; it is theirs to have on disk.
-    pub fn hold_merged(&self, epoch: Epoch, shard: u16, bytes: Vec<u8>) {
-        self.with(epoch, |artefacts| artefacts.merged.insert(shard, Arc::new(bytes)));
+    pub fn hold_merged(&self, epoch: Epoch, shard: u16, bytes: Arc<Vec<u8>>) {
+        self.with(epoch, |artefacts| artefacts.merged.insert(shard, bytes));
     }
 
     /// Keeps a merged shard that this miner owns.

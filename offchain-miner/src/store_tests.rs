@@ -4,8 +4,14 @@ use super::*;
 
 const EPOCH: Epoch = Epoch(5);
 
+const CHUNK: usize = 20;
+
+fn bytes() -> EntryBytes {
+    EntryBytes { bytes: (0..7u8).flat_map(|n| [n; CHUNK]).collect(), chunk_len: CHUNK }
+}
+
 fn entry() -> EntryChunks {
-    EntryChunks::new((0..7u8).map(|n| vec![n; 20 + usize::from(n)]).collect())
+    EntryChunks::new(bytes())
 }
 
 fn outer(value: f32) -> OuterState {
@@ -25,12 +31,12 @@ fn begin(store: &Store, epoch: Epoch) {
 #[test]
 fn every_range_of_an_entry_stands_under_its_root() {
     let entry = entry();
-    let total = entry.chunks.len();
+    let total = 7;
     for first in 0..total {
         for count in 1..=total - first {
-            let (chunks, proof) = entry.range(first, count).unwrap();
-            assert_eq!(chunks, entry.chunks[first..first + count]);
-            let leaves: Vec<Hash> = chunks.iter().map(|chunk| merkle::leaf(chunk)).collect();
+            let (range, proof) = entry.range(first, count).unwrap();
+            assert_eq!(range, &bytes().bytes[first * CHUNK..(first + count) * CHUNK]);
+            let leaves = merkle::leaves(range, CHUNK);
             assert!(proof.verify(&entry.root(), total, first, &leaves), "{first}+{count}");
             assert!(
                 !proof.verify(&entry.root(), total, (first + 1) % total, &leaves),
@@ -44,18 +50,20 @@ fn every_range_of_an_entry_stands_under_its_root() {
 
 #[test]
 fn a_range_of_changed_chunks_does_not_stand() {
-    let (mut chunks, proof) = entry().range(2, 3).unwrap();
-    chunks[1][0] ^= 1;
-    let leaves: Vec<Hash> = chunks.iter().map(|chunk| merkle::leaf(chunk)).collect();
-    assert!(!proof.verify(&entry().root(), 7, 2, &leaves));
+    let entry = entry();
+    let (range, proof) = entry.range(2, 3).unwrap();
+    let mut range = range.to_vec();
+    range[CHUNK] ^= 1;
+    assert!(!proof.verify(&entry.root(), 7, 2, &merkle::leaves(&range, CHUNK)));
 }
 
 #[test]
 fn a_held_range_is_found_by_author_and_start_only() {
     let (_dir, store) = opened();
-    let (chunks, proof) = entry().range(2, 3).unwrap();
-    store.put_held(EPOCH, Uid(4), 2, HeldRange { chunks: chunks.clone(), proof });
-    assert_eq!(store.held(EPOCH, Uid(4), 2).unwrap().chunks, chunks);
+    let entry = entry();
+    let (range, proof) = entry.range(2, 3).unwrap();
+    store.put_held(EPOCH, Uid(4), 2, HeldRange { count: 3, bytes: range.to_vec(), proof });
+    assert_eq!(store.held(EPOCH, Uid(4), 2).unwrap().bytes, range);
     assert!(store.held(EPOCH, Uid(4), 3).is_none());
     assert!(store.held(EPOCH, Uid(5), 2).is_none());
     assert!(store.held(EPOCH.next(), Uid(4), 2).is_none());
@@ -65,7 +73,7 @@ fn a_held_range_is_found_by_author_and_start_only() {
 fn what_was_committed_is_there_after_a_restart() {
     let (dir, store) = opened();
     begin(&store, EPOCH);
-    store.put_commit(EPOCH, vec![1, 2], vec![3], entry()).unwrap();
+    let root = store.put_commit(EPOCH, vec![1, 2], vec![3], bytes()).unwrap();
     store.put_merged(EPOCH, 6, vec![7; 9]).unwrap();
     for version in [0, 16, 32] {
         store.put_step(EPOCH, version, &version.to_le_bytes()).unwrap();
@@ -75,10 +83,10 @@ fn what_was_committed_is_there_after_a_restart() {
 
     let again = Store::open(dir.path()).unwrap();
     assert!(again.receipts(EPOCH).is_none(), "nothing is read before it is asked for");
-    again.load_commit(EPOCH);
+    again.load_commit(EPOCH, CHUNK);
     assert_eq!(*again.receipts(EPOCH).unwrap(), [1, 2]);
     assert_eq!(*again.log(EPOCH).unwrap(), [3]);
-    assert_eq!(again.entry(EPOCH).unwrap().root(), entry().root());
+    assert_eq!((again.entry(EPOCH).unwrap().root(), root), (entry().root(), entry().root()));
     assert_eq!(*again.merged(EPOCH, 6).unwrap(), [7; 9]);
     assert!(again.merged(EPOCH, 5).is_none());
     for (asked, kept) in [(0, 0u32), (15, 0), (16, 16), (100, 32)] {
@@ -118,13 +126,13 @@ fn three_epochs_are_kept_and_all_older_ones_go() {
 fn a_damaged_file_is_as_good_as_none() {
     let (dir, store) = opened();
     begin(&store, EPOCH);
-    store.put_commit(EPOCH, vec![1], vec![2], entry()).unwrap();
+    store.put_commit(EPOCH, vec![1], vec![2], bytes()).unwrap();
     let path = dir.path().join("epoch-5").join("entry");
     let bytes = std::fs::read(&path).unwrap();
     std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
     std::fs::write(dir.path().join("state-5"), [1, 2, 3]).unwrap();
     let again = Store::open(dir.path()).unwrap();
-    again.load_commit(EPOCH);
+    again.load_commit(EPOCH, CHUNK);
     assert!(again.entry(EPOCH).is_none());
     assert!(again.state(EPOCH).is_none());
     assert_eq!(*again.log(EPOCH).unwrap(), [2]);

@@ -9,7 +9,7 @@
 pub use iota_protocol::merge::{chunk_len, EXPONENT_STEPS};
 use iota_protocol::params::MergeParams;
 
-use crate::scale::{exponent_for, max_magnitude, power_of_two, quantize, CodeRange, BLOCK};
+use crate::scale::{exponent_for, max_magnitude, power_of_two, quantize, quantize_into, CodeRange, BLOCK};
 
 /// Why an entry was not made or not accepted.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -83,6 +83,46 @@ pub fn encode_entry(start: &[f32], local: &[f32], merge: &MergeParams) -> Result
     Ok(entry)
 }
 
+/// Canonical bytes of all chunks of `start − local`, one after the other: those of [`encode_entry`].
+///
+/// # Errors
+/// [`EntryError::Shape`] and [`EntryError::NotFinite`].
+pub fn encode_chunks(start: &[f32], local: &[f32], merge: &MergeParams) -> Result<Vec<u8>, EntryError> {
+    let chunk = merge.chunk as usize;
+    if start.len() != local.len() || chunk == 0 || !start.len().is_multiple_of(chunk) {
+        return Err(EntryError::Shape { start: start.len(), local: local.len(), chunk });
+    }
+    let mut bytes = vec![0; start.len() / chunk * chunk_len(merge)];
+    let values = start.chunks_exact(chunk).zip(local.chunks_exact(chunk));
+    for (index, (out, (start, local))) in bytes.chunks_exact_mut(chunk_len(merge)).zip(values).enumerate() {
+        let (exponents, codes) = out.split_at_mut(chunk / BLOCK);
+        let blocks = start.as_chunks::<BLOCK>().0.iter().zip(local.as_chunks::<BLOCK>().0);
+        let places = exponents.iter_mut().zip(codes.as_chunks_mut::<BLOCK>().0);
+        for (block, ((exponent, codes), (start, local))) in places.zip(blocks).enumerate() {
+            *exponent = encode_block(start, local, merge, codes)
+                .ok_or(EntryError::NotFinite { index: index * chunk + block * BLOCK })?;
+        }
+    }
+    Ok(bytes)
+}
+
+/// Codes of one block of `start − local`, and the step of their exponent; `None` if a value is not finite.
+fn encode_block(
+    start: &[f32; BLOCK],
+    local: &[f32; BLOCK],
+    merge: &MergeParams,
+    codes: &mut [u8; BLOCK],
+) -> Option<u8> {
+    let mut g = [0.0f32; BLOCK];
+    g.iter_mut().zip(start.iter().zip(local)).for_each(|(g, (start, local))| *g = start - local);
+    let lowest = i32::from(merge.exponent_min);
+    let e = exponent_for(max_magnitude(&g)?, CodeRange::Int8);
+    let step = u8::try_from(e.saturating_sub(lowest).max(0)).unwrap_or(u8::MAX).min(EXPONENT_STEPS - 1);
+    quantize_into(&g, lowest + i32::from(step), CodeRange::Int8, codes);
+    // A block of zeros has one spelling, whatever it was flushed from.
+    Some(if *codes == [0; BLOCK] { 0 } else { step })
+}
+
 /// Values of merged bytes: whole chunks in order, appended to `out`.
 ///
 /// # Errors
@@ -90,9 +130,9 @@ pub fn encode_entry(start: &[f32], local: &[f32], merge: &MergeParams) -> Result
 pub fn decode_merged(bytes: &[u8], merge: &MergeParams, out: &mut Vec<f32>) -> Result<(), EntryError> {
     for (index, chunk) in bytes.chunks(chunk_len(merge)).enumerate() {
         let (exponents, codes) = split_chunk(index, chunk, merge)?;
-        for (exponent, block) in exponents.iter().zip(codes.chunks(BLOCK)) {
+        for (exponent, block) in exponents.iter().zip(codes.as_chunks::<BLOCK>().0) {
             let scale = power_of_two(i32::from(merge.exponent_min) + i32::from(*exponent));
-            out.extend(block.iter().map(|code| f32::from(code.cast_signed()) * scale));
+            out.extend_from_slice(&block.map(|code| f32::from(code.cast_signed()) * scale));
         }
     }
     Ok(())
@@ -196,6 +236,7 @@ mod tests {
         let mut start = zeros.clone();
         start[0] = g;
         let entry = encode_entry(&start, &zeros, &merge).unwrap();
+        assert_eq!(encode_chunks(&start, &zeros, &merge).unwrap(), entry.chunk_bytes(0));
         let value = values(&entry, &merge)[0];
         (entry, value)
     }
@@ -227,7 +268,9 @@ mod tests {
         let mut broken = zeros.clone();
         broken[40] = f32::NAN;
         assert_eq!(encode_entry(&zeros, &broken, &merge), Err(EntryError::NotFinite { index: 32 }));
+        assert_eq!(encode_chunks(&zeros, &broken, &merge), Err(EntryError::NotFinite { index: 32 }));
         assert!(matches!(encode_entry(&zeros, &zeros[1..], &merge), Err(EntryError::Shape { .. })));
+        assert!(matches!(encode_chunks(&zeros, &zeros[1..], &merge), Err(EntryError::Shape { .. })));
         let mut bytes = encode_entry(&zeros, &zeros, &merge).unwrap().chunk_bytes(0);
         bytes[3] = 20;
         let refused = Entry::from_chunks([bytes.as_slice()], &merge);
@@ -248,6 +291,7 @@ mod tests {
             let (start, local) = (draw(), draw());
             let entry = encode_entry(&start, &local, &merge).unwrap();
             let chunks: Vec<_> = (0..entry.chunks()).map(|chunk| entry.chunk_bytes(chunk)).collect();
+            prop_assert_eq!(encode_chunks(&start, &local, &merge).unwrap(), chunks.concat());
             prop_assert_eq!(&Entry::from_chunks(chunks.iter().map(Vec::as_slice), &merge).unwrap(), &entry);
             for (block, ((s, l), v)) in start.chunks(BLOCK).zip(local.chunks(BLOCK)).zip(values(&entry, &merge).chunks(BLOCK)).enumerate() {
                 let step = 2f32.powi(i32::from(merge.exponent_min) + i32::from(entry.exponents[block]));

@@ -13,7 +13,7 @@ use crate::ids::{Epoch, Hash, Incarnation, RunId, Uid};
 use crate::receipt::{LogEvent, Receipt};
 
 /// Version of the format.
-pub const CASE_VERSION: u16 = 1;
+pub const CASE_VERSION: u16 = 2;
 
 /// What one accusation rests on.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]

@@ -32,6 +32,15 @@ fn parents(level: &[Hash]) -> Vec<Hash> {
         .collect()
 }
 
+/// Leaves of pieces of `len` bytes each, in order; the last may be shorter. None for a `len` of 0.
+#[must_use]
+pub fn leaves(bytes: &[u8], len: usize) -> Vec<Hash> {
+    if len == 0 {
+        return Vec::new();
+    }
+    bytes.chunks(len).map(leaf).collect()
+}
+
 /// Root over leaf hashes; `Hash::ZERO` for none.
 #[must_use]
 pub fn root(leaves: &[Hash]) -> Hash {
@@ -52,20 +61,67 @@ pub struct RangeProof {
 /// Proves leaves `first..first + count`; `None` for an empty range or one that passes the end.
 ///
 /// # Complexity
-/// Hashes the whole tree once.
+/// Hashes the whole tree once; who proves many ranges of one list keeps its [`Tree`].
 #[must_use]
 pub fn prove_range(leaves: &[Hash], first: usize, count: usize) -> Option<RangeProof> {
-    let mut walk = Walk::new(leaves.len(), first, count)?;
-    let mut level = leaves.to_vec();
-    let mut nodes = Vec::new();
-    while walk.total > 1 {
-        for position in [walk.left(), walk.right()].into_iter().flatten() {
-            nodes.push(*level.get(position)?);
+    Tree::new(leaves.to_vec()).prove_range(first, count)
+}
+
+/// A tree with all its levels: twice the memory of its leaves.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Tree {
+    /// Leaves first, the root last; one empty level for no leaves.
+    levels: Vec<Vec<Hash>>,
+}
+
+impl Tree {
+    /// The tree over these leaves.
+    ///
+    /// # Complexity
+    /// Hashes every inner node once.
+    #[must_use]
+    pub fn new(leaves: Vec<Hash>) -> Self {
+        let mut levels = Vec::new();
+        let mut level = leaves;
+        while level.len() > 1 {
+            let above = parents(&level);
+            levels.push(level);
+            level = above;
         }
-        level = parents(&level);
-        walk.climb();
+        levels.push(level);
+        Self { levels }
     }
-    Some(RangeProof { nodes })
+
+    /// Leaves of the tree.
+    #[must_use]
+    pub fn leaves(&self) -> &[Hash] {
+        self.levels.first().map_or(&[], Vec::as_slice)
+    }
+
+    /// Its root; `Hash::ZERO` for no leaves.
+    #[must_use]
+    pub fn root(&self) -> Hash {
+        self.levels.last().and_then(|level| level.first()).copied().unwrap_or(Hash::ZERO)
+    }
+
+    /// Proves leaves `first..first + count`; `None` for an empty range or one that passes the end.
+    ///
+    /// # Complexity
+    /// Hashes nothing: looks up two nodes of each level at most.
+    #[must_use]
+    pub fn prove_range(&self, first: usize, count: usize) -> Option<RangeProof> {
+        let mut walk = Walk::new(self.leaves().len(), first, count)?;
+        let mut nodes = Vec::new();
+        for level in &self.levels {
+            if walk.total > 1 {
+                for position in [walk.left(), walk.right()].into_iter().flatten() {
+                    nodes.push(*level.get(position)?);
+                }
+            }
+            walk.climb();
+        }
+        Some(RangeProof { nodes })
+    }
 }
 
 impl RangeProof {
@@ -154,8 +210,16 @@ mod tests {
     }
 
     #[test]
+    fn leaves_of_bytes_are_those_of_their_pieces() {
+        let bytes = [1, 2, 3, 4, 5];
+        assert_eq!(super::leaves(&bytes, 2), [leaf(&[1, 2]), leaf(&[3, 4]), leaf(&[5])]);
+        assert_eq!(super::leaves(&bytes, 0), []);
+        assert_eq!(super::leaves(&[], 4), []);
+    }
+
+    #[test]
     fn roots_of_none_and_one() {
-        assert_eq!(root(&[]), Hash::ZERO);
+        assert_eq!((root(&[]), Tree::new(Vec::new()).root()), (Hash::ZERO, Hash::ZERO));
         let one = leaves(1);
         assert_eq!(root(&one), one[0]);
         assert!(prove_range(&one, 0, 1).unwrap().verify(&one[0], 1, 0, &one));
@@ -188,6 +252,9 @@ mod tests {
             let count = 1 + b % (total - first);
             let top = root(&l);
             let proof = prove_range(&l, first, count).unwrap();
+            let tree = Tree::new(l.clone());
+            prop_assert_eq!((tree.root(), tree.leaves()), (top, &l[..]));
+            prop_assert_eq!(tree.prove_range(first, total - first + 1), None);
             let range = &l[first..first + count];
             prop_assert!(proof.verify(&top, total, first, range));
             if shift != first {

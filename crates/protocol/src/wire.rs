@@ -17,7 +17,7 @@ use crate::params::{RunParams, WireCodec, CODE_BLOCK};
 use crate::receipt::Direction;
 
 /// Version of the wire format; another version is refused.
-pub const WIRE_VERSION: u8 = 2;
+pub const WIRE_VERSION: u8 = 3;
 /// Room for header, signature and framing around the codes of one hop; they take at most 128 bytes.
 pub const HOP_OVERHEAD: usize = 512;
 /// Nothing in these messages nests deeper; bounds the decoder's stack.
@@ -252,8 +252,8 @@ pub enum FetchReply {
     /// Chunks of an entry with the proof that they stand under its root.
     #[codec(index = 3)]
     Chunks {
-        /// Chunk bytes in order.
-        chunks: Vec<Vec<u8>>,
+        /// Bytes of the chunks, one after the other: their length is the run's.
+        bytes: Vec<u8>,
         /// Proof of the range.
         proof: RangeProof,
     },

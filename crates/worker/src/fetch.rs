@@ -5,6 +5,8 @@ use std::ops::Range;
 use std::time::Duration;
 
 use codec::{Decode, Encode};
+use futures::future::FutureExt;
+use futures::stream::{self, StreamExt};
 use iota_compute::outer::{OuterState, StateManifest};
 use iota_network::Network;
 use iota_protocol::ids::{Epoch, Hash, RunId, Stage, Uid};
@@ -17,8 +19,11 @@ use iota_protocol::wire::{self, codes_hash, FetchReply, FetchRequest, STEP_STATE
 
 use crate::exchange;
 
-/// Wait for one answer. Answers are at most a few megabytes; a home link moves that in seconds.
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// Wait for a whole answer. A peer that says nothing is given up after the network's stall timeout; this is
+/// for answers that arrive slowly: all fetches at once, 4 MiB from each of eight others, at 10 Mbit/s.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Parts of one thing that are asked of one holder at once: one is checked while the next is on its way.
+pub const PARTS_AT_ONCE: usize = 2;
 /// Wait before asking the same holders again when none had the answer ready.
 const RETRY: Duration = Duration::from_millis(400);
 
@@ -185,10 +190,15 @@ pub async fn merged(
 
 async fn merged_from(network: &Network, from: &MemberView, wanted: MergedWanted) -> Result<Vec<u8>, String> {
     let MergedWanted { run, epoch, stage, shard, len, .. } = wanted;
-    let mut bytes = Vec::new();
-    for part in (0u32..).take(len.div_ceil(STEP_STATE_PART)) {
+    let part = |part: u32| {
         let request = FetchRequest::Merged { run, epoch, stage, shard, part };
-        bytes.extend(bytes_from(network, from, &request).await?);
+        async move { bytes_from(network, from, &request).await }.boxed()
+    };
+    let parts: Vec<_> = (0u32..).take(len.div_ceil(STEP_STATE_PART)).map(part).collect();
+    let mut parts = stream::iter(parts).buffered(PARTS_AT_ONCE);
+    let mut bytes = parts.next().await.unwrap_or_else(|| Ok(Vec::new()))?;
+    while let Some(part) = parts.next().await {
+        bytes.extend(part?);
     }
     Ok(bytes)
 }
@@ -217,9 +227,22 @@ pub struct EntryRange {
     pub first: u32,
     /// Number of chunks wanted.
     pub count: u32,
+    /// Bytes of one chunk.
+    pub chunk_len: usize,
 }
 
-/// Chunks of an entry and their proof, verified against the author's root; holders are asked in turn.
+impl EntryRange {
+    /// Whether these are the bytes of the range. Hashes them all.
+    fn holds(&self, bytes: &[u8], proof: &RangeProof) -> bool {
+        let (Ok(first), Ok(count)) = (usize::try_from(self.first), usize::try_from(self.count)) else {
+            return false;
+        };
+        let whole = count.checked_mul(self.chunk_len) == Some(bytes.len());
+        whole && proof.verify(&self.root, self.total, first, &merkle::leaves(bytes, self.chunk_len))
+    }
+}
+
+/// Bytes of an entry's chunks and their proof, verified against the author's root; holders are asked in turn.
 ///
 /// # Errors
 /// `Unavailable` when no holder has chunks that stand under the root.
@@ -229,18 +252,15 @@ pub async fn entry(
     run: RunId,
     epoch: Epoch,
     range: EntryRange,
-) -> Result<(Vec<Vec<u8>>, RangeProof), FetchError> {
-    let EntryRange { author, root, total, first, count } = range;
+) -> Result<(Vec<u8>, RangeProof), FetchError> {
+    let EntryRange { author, first, count, .. } = range;
     let request = FetchRequest::Entry { run, epoch, author, first, count };
     let mut last = String::from("nobody to ask");
     for holder in holders {
         last = match exchange::fetch(network, holder, &request, TIMEOUT).await {
-            Ok(FetchReply::Chunks { chunks, proof }) => {
-                let leaves: Vec<Hash> = chunks.iter().map(|chunk| merkle::leaf(chunk)).collect();
-                let whole = usize::try_from(count).is_ok_and(|count| count == leaves.len());
-                let from = usize::try_from(first).unwrap_or(usize::MAX);
-                if whole && proof.verify(&root, total, from, &leaves) {
-                    return Ok((chunks, proof));
+            Ok(FetchReply::Chunks { bytes, proof }) => {
+                if range.holds(&bytes, &proof) {
+                    return Ok((bytes, proof));
                 }
                 format!("uid {}: chunks do not stand under the committed root", holder.uid)
             }

@@ -210,7 +210,7 @@ fn entry_holder(edit: fn(&mut Vec<Vec<u8>>)) -> Answer {
         let mut range = chunks()[first..first + count].to_vec();
         edit(&mut range);
         let proof = merkle::prove_range(&leaves(), first, count).expect("a range of the entry");
-        FetchReply::Chunks { chunks: range, proof }
+        FetchReply::Chunks { bytes: range.concat(), proof }
     })
 }
 
@@ -221,7 +221,14 @@ async fn entry_chunks_that_do_not_stand_under_the_root_are_refused() {
     net.holder(entry_holder(|chunks| chunks.swap(0, 1))).await;
     net.holder(entry_holder(|chunks| drop(chunks.pop()))).await;
     net.holder(bytes(&[1])).await;
-    let wanted = EntryRange { author: Uid(9), root: merkle::root(&leaves()), total: 8, first: 2, count: 3 };
+    let wanted = EntryRange {
+        author: Uid(9),
+        root: merkle::root(&leaves()),
+        total: 8,
+        first: 2,
+        count: 3,
+        chunk_len: 12,
+    };
     for liar in 0..4 {
         let only = &net.holders[liar..=liar];
         let got = fetch::entry(&net.asker, only, RUN, EPOCH, wanted).await;
@@ -229,7 +236,7 @@ async fn entry_chunks_that_do_not_stand_under_the_root_are_refused() {
     }
     net.holder(entry_holder(|_| ())).await;
     let (got, proof) = fetch::entry(&net.asker, &net.holders, RUN, EPOCH, wanted).await.unwrap();
-    assert_eq!(got, chunks()[2..5]);
+    assert_eq!(got, chunks()[2..5].concat());
     assert!(proof.verify(&wanted.root, 8, 2, &leaves()[2..5]), "good enough to pass on");
 }
 

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use iota_compute::outer::OuterState;
@@ -27,6 +28,8 @@ use crate::made_up::{self, RUN};
 use crate::process::{hear, say};
 use crate::raw;
 
+/// Longest time for the entries of all others.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Requests that wait for the server, as in the miner.
 const QUEUE: usize = 256;
 
@@ -93,6 +96,7 @@ async fn work(folder: &Path, size: Size, uid: u16, rounds: u32) -> anyhow::Resul
         Tidy::after(30).look(&store, epoch, std::time::SystemTime::now());
         round(&EpochContext { epoch, ..ctx.clone() }, &start, &local).await?;
         raw::round(&ctx, size.chunks(&params), &seed_of(epoch)).await?;
+        raw::disk(&ctx, size.chunks(&params), &seed_of(epoch))?;
     }
     // The others may still be fetching from here.
     let _stop: String = hear()?;
@@ -118,16 +122,19 @@ async fn round(ctx: &EpochContext, start: &OuterState, local: &[f32]) -> anyhow:
     let view: MergeView = hear()?;
     let (seed, chunks) = (seed_of(ctx.epoch), commit::entry_chunks(&ctx.params, start));
     let owner = Owner::new(ctx, view, &seed, chunks)?.context("this member did not commit")?;
-    say(&owner.fetch_entries().await)?;
+    // What is not held by then is named by the parent.
+    drop(tokio::time::timeout(PATIENCE, owner.fetch_entries()).await);
+    say(&owner.held())?;
     let _merge: String = hear()?;
     say(&owner.merge_owned().await?.into_inner())?;
     let opened: MergeView = hear()?;
     let (mut outer, _) =
         root::outer_step(ctx, start, &opened, &seed).await?.context("a shard could not be had")?;
-    say(&(fetched(&ctx.network) - before))?;
+    say(&"applied")?;
     let _root: String = hear()?;
     outer.finish(1);
-    say(&outer.root())
+    // By now the others have what they fetch from here.
+    say(&(outer.root(), fetched(&ctx.network) - before))
 }
 
 /// Bytes of chunks in and out so far.

@@ -1,5 +1,5 @@
-//! The same bytes between the same members over the same transport, without any meaning: what a merge could
-//! take at best.
+//! The same bytes between the same members over the same transport, and onto the same disk, without any
+//! meaning: what a merge could take at best.
 
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ use iota_network::Lane;
 use iota_protocol::ids::{Hash, Stage};
 use iota_protocol::merge::chunk_len;
 use iota_protocol::shard::Shards;
+use iota_service::journal::atomic_write;
+use iota_worker::fetch::PARTS_AT_ONCE;
 
 use crate::process::{hear, say};
 
@@ -43,10 +45,8 @@ pub async fn round(ctx: &EpochContext, chunks: u32, seed: &Hash) -> anyhow::Resu
     try_join_all(others.map(|other| {
         let owned = shards.owned_by(position);
         async move {
-            for shard in owned {
-                zeros(ctx, other, bytes(shard)).await?;
-            }
-            anyhow::Ok(())
+            let fetches = stream::iter(owned.into_iter().map(|shard| zeros(ctx, other, bytes(shard))));
+            fetches.buffer_unordered(PARTS_AT_ONCE).try_collect::<Vec<()>>().await
         }
     }))
     .await?;
@@ -58,6 +58,26 @@ pub async fn round(ctx: &EpochContext, chunks: u32, seed: &Hash) -> anyhow::Resu
     let fetches = stream::iter(foreign.map(|(owner, shard)| zeros(ctx, owner, bytes(shard))));
     fetches.buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
     say(&"fetched")
+}
+
+/// Writes as many bytes to the disk as a merge does (the entry, and the shards that this member owns), when
+/// the parent says so.
+///
+/// # Errors
+/// When the disk is full.
+pub fn disk(ctx: &EpochContext, chunks: u32, seed: &Hash) -> anyhow::Result<()> {
+    let shards = Shards::new(seed, Stage(0), ctx.members.len(), chunks).context("no shards")?;
+    let owned =
+        shards.owned_by(usize::from(ctx.me.uid.0)).into_iter().map(|shard| shards.chunks(shard).len());
+    let lengths: Vec<usize> = std::iter::once(usize::try_from(chunks)?).chain(owned).collect();
+    let zeros = vec![0; usize::try_from(chunks)? * chunk_len(&ctx.params.merge)];
+    let _disk: String = hear()?;
+    for (number, len) in lengths.into_iter().enumerate() {
+        let bytes =
+            zeros.get(..len * chunk_len(&ctx.params.merge)).context("a shard longer than an entry")?;
+        atomic_write(&ctx.store.dir().join(format!("zeros-{number}")), bytes)?;
+    }
+    say(&"written")
 }
 
 async fn zeros(ctx: &EpochContext, from: usize, len: usize) -> anyhow::Result<()> {

@@ -74,7 +74,7 @@ impl Row {
     pub fn line(&self) -> anyhow::Result<String> {
         let of = |part: fn(&Merge) -> f64| format!("{:.3}", median(&self.ours, part));
         Ok(format!(
-            "| {} | {} | {} | {} | {} | {} | **{}** | {:.3} | {:.2} | {} | {:.2} | {:.3} | {} | {:.1} % |",
+            "| {} | {} | {} | {} | {} | {} | **{}** | {:.3} | {:.2} | {} | {:.2} | {} | {:.3} | {} | {:.1} % |",
             self.size.megabytes,
             self.size.members,
             of(|merge| merge.commit),
@@ -86,6 +86,7 @@ impl Row {
             self.ratio(),
             of(|merge| merge.raw),
             self.over_raw(),
+            of(|merge| merge.disk),
             median(&self.gloo, |seconds| *seconds),
             of(|merge| merge.root),
             deviation(self.size, &self.ours)? * 100.0,
@@ -107,15 +108,16 @@ pub fn render(setting: &Setting, rows: &[Row], counted: &[(Size, Vec<Merge>)]) -
          (*commit*), each shard gathered by two owners and checked against the roots (*gather*), clipped, trimmed and\n\
          averaged (*merge*), fetched from its owners, checked against the agreed hash and applied (*share*); libp2p with\n\
          encryption, no chain. Each step waits for the slowest member. Hivemind 1.1.12 averages with fp16, the search for\n\
-         its group not counted; *raw* moves our bytes between the same members without any meaning; gloo's all-reduce\n\
-         trusts everybody and encrypts nothing. Seconds, medians of {} rounds in turn; the first of {} is not counted. The\n\
+         its group not counted; *raw* moves our bytes between the same members without any meaning, *disk* writes and syncs\n\
+         as many bytes as commit and merge do, all members at once on the one disk that they share here and nowhere else;\n\
+         an averager writes nothing, and gloo's all-reduce trusts everybody and encrypts nothing. Seconds, medians of {} rounds in turn; the first of {} is not counted. The\n\
          root of the new state stands beside the sum: an averager has none. The last column is how far a member's bytes,\n\
          in and out, are at most from 6W − 8W/N, W being an entry.\n\n\
          * Command: `scripts/bench merge --rounds {}`\n\
          * Machine: {}, {} cores; load average {} at the end; beside it: {}\n\
          * Date: {}\n\n\
-         | MB | members | commit | gather | merge | share | sum | hivemind | ratio | raw | over raw | gloo | state root | bytes off |\n\
-         | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+         | MB | members | commit | gather | merge | share | sum | hivemind | ratio | raw | over raw | disk | gloo | state root | bytes off |\n\
+         | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
         setting.rounds - 1,
         setting.rounds,
         setting.rounds,

@@ -28,6 +28,8 @@ pub struct Merge {
     pub root: f64,
     /// As many bytes without meaning.
     pub raw: f64,
+    /// As many bytes onto the disk, of all members at once.
+    pub disk: f64,
     /// Bytes in and out of each member.
     pub bytes: Vec<u64>,
 }
@@ -81,14 +83,16 @@ fn one(members: &mut [Process], size: Size, epoch: Epoch) -> anyhow::Result<Merg
     let (merge, opened): (_, Vec<Opened>) = together(members, &"merge")?;
     let shards = Shards::new(&seed_of(epoch), Stage(0), members.len(), size.chunks(&params()?));
     view.shards = agreed(&shards.context("no shards")?, &opened)?;
-    let (share, bytes): (_, Vec<u64>) = together(members, &view)?;
-    let (root, roots): (_, Vec<Hash>) = together(members, &"root")?;
+    let (share, _): (_, Vec<String>) = together(members, &view)?;
+    let (root, ends): (_, Vec<(Hash, u64)>) = together(members, &"root")?;
+    let (roots, bytes): (Vec<Hash>, Vec<u64>) = ends.into_iter().unzip();
     anyhow::ensure!(
         roots.windows(2).all(|pair| pair[0] == pair[1]),
         "members end with other states: {roots:?}"
     );
     let (raw, _): (_, Vec<String>) = together(members, &"raw")?;
-    Ok(Merge { commit, gather, merge, share, root, raw, bytes })
+    let (disk, _): (_, Vec<String>) = together(members, &"disk")?;
+    Ok(Merge { commit, gather, merge, share, root, raw, disk, bytes })
 }
 
 /// Tells all members the same and waits for all answers.

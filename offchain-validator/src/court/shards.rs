@@ -11,9 +11,9 @@ use codec::{Decode, Encode};
 use iota_protocol::case::{Case, CASE_VERSION};
 use iota_protocol::court::{AccusationView, Accused};
 use iota_protocol::ids::{Epoch, Hash, RunId, Stage, Uid};
-use iota_protocol::merge::{merge_shard, shard_hash, EntryShard};
+use iota_protocol::merge::{chunk_len, merge_shard, shard_hash, EntryShard};
 use iota_protocol::merkle::{self, RangeProof};
-use iota_protocol::params::RunParams;
+use iota_protocol::params::{MergeParams, RunParams};
 use iota_protocol::seed::audit_choices;
 use iota_protocol::shard::Shards;
 use iota_protocol::view::{AgreementCell, AgreementView, CommitView, MemberView, MergeView};
@@ -36,8 +36,8 @@ const AGREED: u32 = 1;
 /// Time for one pass over the chosen shards: what the court has to say at this block waits for it.
 const PASS: Duration = Duration::from_secs(8);
 
-/// Chunks of one entry and the proof that they stand under its root.
-type Piece = (Vec<Vec<u8>>, RangeProof);
+/// Parts of one entry, as its holders cut them, each with the proof that it stands under the entry's root.
+type Piece = Vec<(Vec<u8>, RangeProof)>;
 
 /// One shard with what the chain says about it.
 struct Shard<'a> {
@@ -95,13 +95,29 @@ impl Shard<'_> {
     }
 }
 
+impl Place {
+    /// Parts in which holders give the range.
+    fn parts(&self, merge: &MergeParams) -> Vec<Range<u32>> {
+        fetch::entry_parts(&self.range, merge).collect()
+    }
+}
+
+/// Bytes of a piece.
+fn joined(piece: &Piece) -> Vec<u8> {
+    piece.iter().flat_map(|(bytes, _)| bytes).copied().collect()
+}
+
 /// A piece of a case, if it stands under the root.
-fn decode_piece(encoded: &[u8], root: Hash, place: &Place) -> Option<Piece> {
-    let (chunks, proof) = Piece::decode(&mut &*encoded).ok()?;
-    let leaves: Vec<Hash> = chunks.iter().map(|chunk| merkle::leaf(chunk)).collect();
-    let whole = u32::try_from(leaves.len()).ok()? == place.range.end.checked_sub(place.range.start)?;
-    let first = usize::try_from(place.range.start).ok()?;
-    (whole && proof.verify(&root, place.total, first, &leaves)).then_some((chunks, proof))
+fn decode_piece(encoded: &[u8], root: Hash, place: &Place, merge: &MergeParams) -> Option<Piece> {
+    let piece = Piece::decode(&mut &*encoded).ok()?;
+    let parts = place.parts(merge);
+    let stands = |(part, (bytes, proof)): (&Range<u32>, &(Vec<u8>, RangeProof))| {
+        let leaves = merkle::leaves(bytes, chunk_len(merge));
+        let whole = bytes.len() == part.len().saturating_mul(chunk_len(merge));
+        let first = usize::try_from(part.start).unwrap_or(usize::MAX);
+        whole && proof.verify(&root, place.total, first, &leaves)
+    };
+    (piece.len() == parts.len() && parts.iter().zip(&piece).all(stands)).then_some(piece)
 }
 
 impl Court {
@@ -179,7 +195,7 @@ impl Court {
         let (mut bytes, mut pieces) = (Vec::new(), Vec::new());
         for commit in shard.merged() {
             let root = commit.work.entry_root;
-            let known = given.iter().find_map(|piece| decode_piece(piece, root, &place));
+            let known = given.iter().find_map(|piece| decode_piece(piece, root, &place, &shard.params.merge));
             let piece = match known {
                 Some(piece) => piece,
                 // A stage with fewer chunks than pairs has shards of nothing, which have a hash all the same.
@@ -189,7 +205,7 @@ impl Court {
                 }
                 None => self.fetch_piece(epoch, witness, shard, commit, &place).await?,
             };
-            bytes.push(piece.0.concat());
+            bytes.push(joined(&piece));
             pieces.push(piece.encode());
         }
         let hash = tokio::task::block_in_place(|| shard.hash_of(self.session.run, epoch, &bytes));
@@ -209,11 +225,17 @@ impl Court {
             .into_iter()
             .filter_map(|uid| gather::latest(&self.session, witness, uid))
             .collect();
-        let (first, count) = (place.range.start, place.range.end.saturating_sub(place.range.start));
-        let (author, root) = (commit.uid, commit.work.entry_root);
-        let wanted = EntryRange { author, root, total: place.total, first, count };
-        let fetched = fetch::entry(&self.examiner.network, &holders, self.session.run, epoch, wanted).await;
-        fetched.map_err(|error| error.to_string())
+        let (author, root, total) = (commit.uid, commit.work.entry_root, place.total);
+        let merge = &shard.params.merge;
+        let mut piece = Piece::new();
+        for part in place.parts(merge) {
+            let (first, count) = (part.start, part.end.saturating_sub(part.start));
+            let wanted = EntryRange { author, root, total, first, count, chunk_len: chunk_len(merge) };
+            let fetched =
+                fetch::entry(&self.examiner.network, &holders, self.session.run, epoch, wanted).await;
+            piece.push(fetched.map_err(|error| error.to_string())?);
+        }
+        Ok(piece)
     }
 
     /// Judges each owner by what it opened. The evidence is on disk before a judgement that rests on it.
@@ -289,7 +311,6 @@ mod tests {
     use super::*;
     use iota_compute::presets::run_params;
     use iota_protocol::ids::Incarnation;
-    use iota_protocol::merge::chunk_len;
     use iota_protocol::params::DataParams;
     use iota_protocol::work::{Bitmap, WorkCommit};
 
@@ -366,14 +387,15 @@ mod tests {
         );
         let piece = |entry: &[Vec<u8>], chunks: Vec<Vec<u8>>| {
             let proof = merkle::prove_range(&leaves(entry), 0, entry.len()).unwrap();
-            (chunks, proof).encode()
+            vec![(chunks.concat(), proof)].encode()
         };
         let (own, other) = (&entries[0], &entries[1]);
         let root = merkle::root(&leaves(own));
-        assert!(decode_piece(&piece(own, own.clone()), root, &place).is_some());
-        assert!(decode_piece(&piece(other, other.clone()), root, &place).is_none(), "another's entry");
-        assert!(decode_piece(&piece(own, other.clone()), root, &place).is_none(), "other bytes");
-        assert!(decode_piece(&piece(own, own[1..].to_vec()), root, &place).is_none(), "a part");
-        assert!(decode_piece(&[1, 2, 3], root, &place).is_none());
+        let stands = |piece: &[u8]| decode_piece(piece, root, &place, &params.merge).is_some();
+        assert!(stands(&piece(own, own.clone())));
+        assert!(!stands(&piece(other, other.clone())), "another's entry");
+        assert!(!stands(&piece(own, other.clone())), "other bytes");
+        assert!(!stands(&piece(own, own[1..].to_vec())), "a part");
+        assert!(!stands(&[1, 2, 3]));
     }
 }

@@ -113,7 +113,7 @@ fn fetch_replies() -> Vec<FetchReply> {
         FetchReply::NotFound,
         FetchReply::Bytes(vec![1, 2, 3]),
         FetchReply::Chunks {
-            chunks: vec![vec![1; 33], vec![2; 33]],
+            bytes: [[1; 33], [2; 33]].concat(),
             proof: RangeProof { nodes: vec![bytes32(8), bytes32(9)] },
         },
     ]

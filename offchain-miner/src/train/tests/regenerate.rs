@@ -13,7 +13,7 @@ use tokio::sync::{watch, Semaphore};
 use super::world::World;
 use crate::answers::serves;
 use crate::serve::Server;
-use crate::store::EntryChunks;
+use crate::store::EntryBytes;
 
 async fn check_stage(stage: u16) {
     let world = World::new(stage, 1).await;
@@ -21,7 +21,7 @@ async fn check_stage(stage: u16) {
     let (mut life, _) = world.start(&folder).await.unwrap();
     life.finish(&world).await;
     let (ctx, log) = (&life.training.ctx, life.training.log.clone());
-    let entry = EntryChunks::new(Vec::new());
+    let entry = EntryBytes { bytes: Vec::new(), chunk_len: 33 };
     ctx.store.put_commit(ctx.epoch, life.training.receipts.encode(), log.encode(), entry).unwrap();
     let past = ctx.past();
     let (_keep, past) = watch::channel(vec![past]);
