@@ -102,6 +102,12 @@ impl Process {
         &self.name
     }
 
+    /// Its number in `/proc`. A program in a namespace has it too: `ip` becomes the program.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Where its output goes.
     #[must_use]
     pub fn log(&self) -> &Path {

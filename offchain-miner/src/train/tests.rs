@@ -3,7 +3,6 @@
 
 mod arrivals;
 mod leaving;
-mod memory;
 mod regenerate;
 mod restart;
 mod world;

@@ -70,11 +70,6 @@ pub struct Life {
 impl World {
     /// A nano run of three stages, seen from the first miner of `stage`.
     pub async fn new(stage: u16, samples_per_step: u16) -> Self {
-        Self::with_samples(stage, samples_per_step, SAMPLES).await
-    }
-
-    /// The same with another number of samples in an epoch.
-    pub async fn with_samples(stage: u16, samples_per_step: u16, samples: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let text: String = (0..20_000).map(|n| format!("{} ", n * 7 % 1_013)).collect();
         std::fs::write(folder.path().join("text"), text).unwrap();
@@ -82,7 +77,7 @@ impl World {
         data::prepare(&folder.path().join("text"), &out, 32, "made up", |_, _| {}).unwrap();
         let dataset = Arc::new(Dataset::open(&out, None).unwrap());
         let mut params = run_params("nano", 3, 1, 5, 2, dataset.data_params()).unwrap();
-        params.train.max_samples = samples;
+        params.train.max_samples = SAMPLES;
         params.train.samples_per_step = samples_per_step;
         let stage = Stage(stage);
         let state = OuterState::initial(&params, &StageLayout::new(&params, stage).unwrap());
@@ -121,16 +116,7 @@ impl World {
     /// A process starts on a data folder and reads its journal.
     pub async fn start(&self, folder: &TempDir) -> anyhow::Result<(Life, Vec<Record>)> {
         let store = Store::open(folder.path())?;
-        let trainer = Trainer::start(1, Arc::clone(&store), std::time::Duration::ZERO)?;
-        self.go_on(store, trainer).await
-    }
-
-    /// The same process begins the epoch, with the store and the trainer that it has.
-    pub async fn go_on(
-        &self,
-        store: Arc<Store>,
-        mut trainer: Trainer,
-    ) -> anyhow::Result<(Life, Vec<Record>)> {
+        let mut trainer = Trainer::start(1, Arc::clone(&store), std::time::Duration::ZERO)?;
         let (journal, records) = EpochJournal::open(&store, self.epoch)?;
         let mut training = TrainEpoch::new(self.context(store), journal);
         training.begin(&self.state, &records, &mut trainer).await?;
