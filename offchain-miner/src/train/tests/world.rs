@@ -70,6 +70,11 @@ pub struct Life {
 impl World {
     /// A nano run of three stages, seen from the first miner of `stage`.
     pub async fn new(stage: u16, samples_per_step: u16) -> Self {
+        Self::with_samples(stage, samples_per_step, SAMPLES).await
+    }
+
+    /// The same with another number of samples in an epoch.
+    pub async fn with_samples(stage: u16, samples_per_step: u16, samples: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let text: String = (0..20_000).map(|n| format!("{} ", n * 7 % 1_013)).collect();
         std::fs::write(folder.path().join("text"), text).unwrap();
@@ -77,7 +82,7 @@ impl World {
         data::prepare(&folder.path().join("text"), &out, 32, "made up", |_, _| {}).unwrap();
         let dataset = Arc::new(Dataset::open(&out, None).unwrap());
         let mut params = run_params("nano", 3, 1, 5, 2, dataset.data_params()).unwrap();
-        params.train.max_samples = SAMPLES;
+        params.train.max_samples = samples;
         params.train.samples_per_step = samples_per_step;
         let stage = Stage(stage);
         let state = OuterState::initial(&params, &StageLayout::new(&params, stage).unwrap());
