@@ -24,7 +24,7 @@ use crate::store::{EpochRow, EventRow, Reader, StoreError};
 use crate::votes::REACH;
 
 /// Version of the file.
-pub const BUNDLE_VERSION: u16 = 3;
+pub const BUNDLE_VERSION: u16 = 4;
 
 /// An epoch with everything that decided its emission.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

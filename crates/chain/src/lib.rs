@@ -22,7 +22,7 @@ pub use block::{Block, ChainEvent, Content, StorageProof};
 pub use calls::Call;
 pub use client::{endpoints, At, Chain, ChainError, Head};
 pub use faucet::FaucetError;
-pub use storage::{entry_key, item_key, Funds};
+pub use storage::{entry_key, item_key, Funds, Owed};
 pub use submit::{Included, KeySigner, SubmitError, Submitter};
 pub use upgrade::{code_hash, UpgradeError};
 pub use vesting::Vesting;

@@ -13,9 +13,9 @@ use crate::client::{At, ChainError};
 
 /// Keys of one page: the node's own limit.
 const PAGE: u32 = 1_000;
-/// Accounts that are summed. More would keep the node busy for seconds at every epoch; the sum is
+/// Entries of a map that are summed. More would keep the node busy for seconds at every epoch; the sum is
 /// then left out and said to be unchecked.
-const MAX_ACCOUNTS: usize = 20_000;
+const MAX_ENTRIES: usize = 20_000;
 /// Bytes of an `AccountInfo` before its balances: nonce and three reference counts.
 const BALANCES_AT: usize = 16;
 
@@ -30,6 +30,19 @@ pub struct Funds {
     pub pot: u128,
     /// What the chain says it owes to all members together.
     pub owed: u128,
+    /// Sums over the records of what may be claimed and of what vests; `None` if there are too many to sum.
+    pub records: Option<Owed>,
+    /// Pay that waits for evidence, which lies in the same account beside what is owed.
+    pub waiting: u128,
+}
+
+/// What is owed, summed record by record over all runs; smallest units.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Owed {
+    /// By account: may be claimed.
+    pub claimable: u128,
+    /// By member: vests, or has vested and was not released yet.
+    pub vesting: u128,
 }
 
 fn twox_128(text: &str) -> [u8; 16] {
@@ -72,29 +85,63 @@ impl At {
     /// # Errors
     /// See [`ChainError`].
     pub async fn funds(&self, pot: AccountKey) -> Result<Funds, ChainError> {
-        let owed = self.storage(&item_key("Iota", "TotalOwed")).await?;
-        let owed = owed.map_or(Ok(0), |bytes| decode("Iota.TotalOwed", &bytes))?;
-        let prefix = item_key("System", "Account");
-        let (mut accounts, mut sum, mut held, mut last) = (0usize, 0u128, 0u128, None::<Vec<u8>>);
-        loop {
+        let (mut accounts, mut sum, mut held) = (0u64, 0u128, 0u128);
+        let all = self.each("System", "Account", |key, value| {
+            let balances = value.get(BALANCES_AT..).unwrap_or_default();
+            let (free, reserved): (u128, u128) = decode("System.Account", balances)?;
+            sum = sum.saturating_add(free).saturating_add(reserved);
+            accounts = accounts.saturating_add(1);
+            if key.ends_with(&pot.0) {
+                held = free;
+            }
+            Ok(())
+        });
+        let balances = all.await?.then_some(sum);
+        let owed = self.number("TotalOwed").await?;
+        let waiting = self.number("TotalHeld").await?;
+        Ok(Funds { accounts, balances, pot: held, owed, records: self.records().await?, waiting })
+    }
+
+    /// Sums over the records that [`Funds::owed`] stands for; `None` if there are too many.
+    async fn records(&self) -> Result<Option<Owed>, ChainError> {
+        let mut owed = Owed::default();
+        let claims = self.each("Iota", "Rewards", |_, value| {
+            owed.claimable = owed.claimable.saturating_add(decode("Iota.Rewards", value)?);
+            Ok(())
+        });
+        let has_claims = claims.await?;
+        let vestings = self.each("Iota", "Vestings", |_, value| {
+            let what = || ChainError::Decode { what: "Iota.Vestings".into(), len: value.len() };
+            owed.vesting = owed.vesting.saturating_add(crate::vesting::unreleased(value).ok_or_else(what)?);
+            Ok(())
+        });
+        let has_vestings = vestings.await?;
+        Ok((has_claims && has_vestings).then_some(owed))
+    }
+
+    /// A number of our pallet; zero where nothing is stored.
+    async fn number(&self, item: &str) -> Result<u128, ChainError> {
+        let stored = self.storage(&item_key("Iota", item)).await?;
+        stored.map_or(Ok(0), |bytes| decode(&format!("Iota.{item}"), &bytes))
+    }
+
+    /// Looks at all entries of a map, page by page; false if it gave up because there are too many.
+    async fn each(
+        &self,
+        pallet: &str,
+        item: &str,
+        mut look: impl FnMut(&[u8], &[u8]) -> Result<(), ChainError>,
+    ) -> Result<bool, ChainError> {
+        let prefix = item_key(pallet, item);
+        let (mut seen, mut last) = (0usize, None::<Vec<u8>>);
+        while seen <= MAX_ENTRIES {
             let page = self.page(&prefix, last.as_deref()).await?;
-            let Some(end) = page.last().map(|(key, _)| key.clone()) else { break };
-            for (key, value) in &page {
-                let balances = value.get(BALANCES_AT..).unwrap_or_default();
-                let (free, reserved): (u128, u128) = decode("System.Account", balances)?;
-                sum = sum.saturating_add(free).saturating_add(reserved);
-                if key.ends_with(&pot.0) {
-                    held = free;
-                }
-            }
-            accounts += page.len();
-            last = Some(end);
-            if accounts > MAX_ACCOUNTS {
-                break;
-            }
+            let Some((end, _)) = page.last() else { return Ok(true) };
+            last = Some(end.clone());
+            seen = seen.saturating_add(page.len());
+            page.iter().try_for_each(|(key, value)| look(key, value))?;
         }
-        let balances = (accounts <= MAX_ACCOUNTS).then_some(sum);
-        Ok(Funds { accounts: u64::try_from(accounts).unwrap_or(u64::MAX), balances, pot: held, owed })
+        Ok(false)
     }
 
     /// Entries below a prefix after a key, at most a page.
@@ -114,7 +161,7 @@ impl At {
             let changes = values.map_err(|e| e.to_string())?.into_iter().flat_map(|set| set.changes);
             Ok(changes.filter_map(|(key, value)| Some((key.0, value?.0))).collect())
         };
-        timed("reading all accounts".into(), read).await
+        timed("reading all entries of a map".into(), read).await
     }
 }
 

@@ -53,6 +53,13 @@ fn record(key: &[u8], value: &[u8]) -> Option<Vesting> {
     })
 }
 
+/// What a record still owes, smallest units; the hold of a newcomer is its own and is not owed.
+pub(crate) fn unreleased(value: &[u8]) -> Option<u128> {
+    let mut rest = value;
+    let stored = Stored::decode(&mut rest).ok().filter(|_| rest.is_empty())?;
+    stored.parts.iter().try_fold(0u128, |sum, part| sum.checked_add(*part))
+}
+
 impl At {
     /// What the members of a run have to lose, those that left included, in no order.
     ///
@@ -95,6 +102,10 @@ mod tests {
         assert_eq!(vesting.parts, [(Epoch(5), 3), (Epoch(6), 3), (Epoch(7), 4)]);
         assert_eq!(vesting.parts.iter().map(|(_, part)| part).sum::<u128>(), tranches.total());
         assert_eq!(vesting.entry_until, Some(Epoch(20)));
+        assert_eq!(unreleased(&value), Some(10), "without the hold");
+        assert_eq!(unreleased(&value[1..]), None);
+        let beyond = (owner, Epoch(1), vec![u128::MAX, 1], 0u128, None::<Epoch>).encode();
+        assert_eq!(unreleased(&beyond), None, "more than there can be");
         assert!(record(&key, &value[..value.len() - 1]).is_none());
         assert!(record(&key, &[value, vec![0]].concat()).is_none(), "another layout");
         assert!(record(&[1; 6], &[]).is_none());

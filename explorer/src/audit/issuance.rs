@@ -128,15 +128,27 @@ pub(super) fn split(bundle: &Bundle) -> Finding {
         .judged(sum == Some(split.minted) && paid.is_some() && paid == to_members)
 }
 
-/// I7: what is owed can be paid.
+/// I7: what is owed can be paid, and is what the members' records say.
 pub(super) fn owed(bundle: &Bundle) -> Finding {
-    let claim = "The account that holds rewards holds at least what members are owed";
+    let claim = "What members are owed is the sum of their records, and is held for them";
     let finding = Finding::new("I7", claim).at(paid_at(bundle));
-    match &bundle.funds {
-        Some(funds) => finding
-            .side("owed to members", funds.owed)
-            .side("held for them", funds.pot)
-            .judged(funds.owed <= funds.pot),
-        None => finding.note("not read in the block that paid: the indexer came later"),
+    let Some(funds) = &bundle.funds else {
+        return finding.note("not read in the block that paid: the indexer came later");
+    };
+    let needed = funds.owed.checked_add(funds.waiting);
+    let covered = needed.is_some_and(|sum| sum <= funds.pot);
+    let finding = finding
+        .side("owed to members", funds.owed)
+        .side("held for them", funds.pot)
+        .note(format!("{} more wait for evidence in the same account", funds.waiting));
+    match funds.records {
+        Some(records) => {
+            let sum = records.claimable.checked_add(records.vesting);
+            finding
+                .note(format!("{} may be claimed, {} vest", records.claimable, records.vesting))
+                .judged(covered && sum == Some(funds.owed))
+        }
+        None if !covered => finding.judged(false),
+        None => finding.note("there are too many records to sum"),
     }
 }

@@ -1,8 +1,8 @@
 //! Tables. Amounts are decimal text: SQLite's integers end at 2^63, ours at 2^128.
 
-/// Raised with every change of the tables; a file of another layout is refused, not converted, since
+/// Raised with every change of the tables and of what is kept in them; a file of another layout is refused, not converted, since
 /// everything in it can be read from the chain again.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 
 pub(super) const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;

@@ -153,6 +153,16 @@ async fn sealed_lies_break_the_invariant_that_they_are_about() {
     votes(&mut judged);
     assert!(!failing(&judged).contains(&"I10".to_owned()), "a gate with its votes");
     check("I7", &|b| b.funds.as_mut().unwrap().owed = u128::MAX);
+    check("I7", &|b| b.funds.as_mut().unwrap().records.as_mut().unwrap().claimable += 1);
+    check("I7", &|b| b.funds.as_mut().unwrap().records.as_mut().unwrap().vesting -= 1);
+    check("I7", &|b| b.funds.as_mut().unwrap().waiting += 101);
+    // Without the records a lack still shows, and nothing more is claimed.
+    let status = |bundle: &Bundle| audit(bundle).into_iter().find(|f| f.id == "I7").unwrap().status;
+    let mut crowded = honest.clone();
+    crowded.funds.as_mut().unwrap().records = None;
+    assert_eq!(status(&crowded), Status::NotChecked);
+    crowded.funds.as_mut().unwrap().pot = 0;
+    assert_eq!(status(&crowded), Status::Fail);
     check("I8", &|b| b.proof.as_mut().unwrap().hash.0[0] ^= 1);
     check("I8", &|b| b.report.as_mut().unwrap().payouts[0].amount += 1);
     check("I8", &|b| b.proof.as_mut().unwrap().nodes.clear());

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use codec::{Compact, Encode};
-use iota_chain::{entry_key, Block, ChainError, ChainEvent, Content, Funds, Head, Vesting};
+use iota_chain::{entry_key, Block, ChainError, ChainEvent, Content, Funds, Head, Owed, Vesting};
 use iota_protocol::clasp::{mean_z, MinerEffect, Observation};
 use iota_protocol::consensus::bonds::BondRow;
 use iota_protocol::court::{AccusationView, Accused, CourtView, RequestView};
@@ -728,7 +728,17 @@ impl Source for World {
 
     async fn funds(&self, at: Head) -> Read<Funds> {
         let state = &self.read(at)?.state;
-        Ok(Funds { accounts: 12, balances: Some(state.issuance), pot: state.owed + 1_000, owed: state.owed })
+        let claimable = state.owed / 3;
+        let records = Some(Owed { claimable, vesting: state.owed - claimable });
+        let pot = state.owed + 1_000;
+        Ok(Funds {
+            accounts: 12,
+            balances: Some(state.issuance),
+            pot,
+            owed: state.owed,
+            records,
+            waiting: 900,
+        })
     }
 
     async fn justification(&self, at: Head) -> Read<Option<Vec<u8>>> {
