@@ -141,7 +141,8 @@ async fn publish_script(devnet: &Devnet, dir: &Path) -> AccountKey {
 fn steer(shell: &mut Shell) {
     let until = |command: &str| format!("until {command} --coldkey admin.json --run 0; do sleep 1; done\n");
     let text = [
-        format!("printf %s {ADMIN} > admin.seed\n"),
+        // Keys belong into the reader's home, not into the checkout.
+        format!("cd ~\nprintf %s {ADMIN} > admin.seed\n"),
         "iota-miner keys import --from seed --file admin.seed --out admin.json\n".into(),
         until("iota-run pause"),
         until("iota-run resume"),
