@@ -89,7 +89,7 @@ impl Shell {
     /// What stands on the terminal in which a miner runs.
     fn picture(&self) -> Option<String> {
         let terminal = self.terminal.as_ref()?;
-        let tmux = Command::new("tmux").arg("-S").arg(terminal).args(["capture-pane", "-p"]).output().ok()?;
+        let tmux = Command::new("tmux").arg("-uS").arg(terminal).args(["capture-pane", "-p"]).output().ok()?;
         tmux.status.success().then(|| String::from_utf8_lossy(&tmux.stdout).trim_end().to_owned())
     }
 
@@ -97,7 +97,7 @@ impl Shell {
     fn start_in_terminal(&mut self, block: &Block, inner: &Path) {
         let socket = self.scratch.path().join("terminal");
         let open = format!(
-            "tmux -S {} -f /dev/null new-session -d -x 110 -y 34 \\; set-option -g remain-on-exit on\\; \\\n  \
+            "tmux -uS {} -f /dev/null new-session -d -x 110 -y 34 \\; set-option -g remain-on-exit on\\; \\\n  \
              respawn-pane -k -c \"$PWD\" \"bash {}\"\n",
             socket.display(),
             inner.display()
