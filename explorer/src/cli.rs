@@ -18,6 +18,7 @@ use crate::audit::{audit, verdict, Finding, Status};
 use crate::bundle::{Bundle, BUNDLE_VERSION};
 use crate::config::ExplorerConfig;
 use crate::follow::Indexer;
+use crate::gauges::Gauges;
 use crate::source::Node;
 use crate::store::Store;
 use crate::{reports, votes, web};
@@ -69,6 +70,9 @@ struct RunArgs {
     /// Address to serve on.
     #[arg(long)]
     listen: Option<String>,
+    /// Port on this machine for Prometheus (`/metrics`), JSON (`/status`) and `/health`; 0 takes a free one.
+    #[arg(long)]
+    metrics_port: Option<u16>,
     /// Print the configuration with the source of each value, and end.
     #[arg(long)]
     print_config: bool,
@@ -82,6 +86,9 @@ struct VerifyArgs {
     /// The digest that you were told by somebody you trust.
     #[arg(long)]
     digest: Option<String>,
+    /// The hash of the chain's first block: without it, a chain that somebody made up for the purpose passes.
+    #[arg(long)]
+    genesis: Option<String>,
     /// The hash of the block that paid the epoch, from a node that you trust.
     #[arg(long)]
     block_hash: Option<String>,
@@ -133,6 +140,9 @@ fn flags(args: &RunArgs) -> config::Table {
     if let Some(from) = args.from {
         flags.insert("from".into(), i64::from(from).into());
     }
+    if let Some(port) = args.metrics_port {
+        flags.insert("metrics_port".into(), i64::from(port).into());
+    }
     flags
 }
 
@@ -153,6 +163,12 @@ async fn run(config: ExplorerConfig) -> anyhow::Result<ExitCode> {
         format!("cannot serve on {}; choose another address with --listen", config.listen)
     })?;
     tracing::info!(genesis = %chain.genesis(), address = %listener.local_addr()?, "explorer started");
+    if let Some(port) = config.metrics_port {
+        let gauges = Gauges::default();
+        let endpoint = gauges.open(port).await?;
+        supervisor.spawn("metrics", endpoint.serve(supervisor.shutdown()));
+        supervisor.spawn("gauges", gauges.follow(indexer.newest(), supervisor.shutdown()));
+    }
     supervisor.spawn_critical("indexer", indexer.run(heads, supervisor.shutdown()));
     supervisor.spawn_critical("pages", web::serve(listener, served, supervisor.shutdown()));
     supervisor.spawn("votes", votes::fetch(store.clone(), node, supervisor.shutdown()));
@@ -200,6 +216,7 @@ fn verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
         anyhow::ensure!(Some(told) == found, "the bundle has {what} {found:?}, you were told {told}");
         Ok(())
     };
+    told(&args.genesis, "genesis", Some(bundle.genesis))?;
     told(&args.digest, "digest", Some(bundle.digest))?;
     told(&args.block_hash, "block hash", bundle.proof.as_ref().map(|proof| proof.hash))?;
     let findings = audit(&bundle);

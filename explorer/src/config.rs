@@ -24,6 +24,8 @@ pub struct ExplorerConfig {
     pub reports: bool,
     /// Requests that one address may make per second, after a burst of ten times as many.
     pub requests_per_second: u32,
+    /// Port on this machine for `/metrics`, `/status` and `/health`; none when absent.
+    pub metrics_port: Option<u16>,
 }
 
 impl Default for ExplorerConfig {
@@ -38,6 +40,7 @@ impl Default for ExplorerConfig {
             reports: true,
             // A page is four requests; somebody who clicks every half second stays below.
             requests_per_second: 20,
+            metrics_port: None,
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod bundle;
 pub mod cli;
 pub mod config;
 pub mod follow;
+pub mod gauges;
 pub mod look;
 pub mod member;
 pub mod reports;

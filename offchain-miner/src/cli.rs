@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::{bail, Context};
 use clap::{Args, Parser, Subcommand};
-use iota_chain::Chain;
 use iota_compute::layout::StageLayout;
 use iota_compute::outer::OuterState;
 use iota_compute::{checkpoint, data, generate};
@@ -382,7 +381,7 @@ async fn change(file: Option<&Path>, change: Change, answer: Answer) -> anyhow::
 async fn register(file: Option<&Path>, args: Register, answer: Answer) -> anyhow::Result<()> {
     let config = configured(file, &args.target)?;
     let (hotkey, coldkey) = (Hotkey::load(&config.hotkey)?, coldkey_signer(Hotkey::load(&args.coldkey)?));
-    let chain = Chain::connect(&config.node, None).await?;
+    let chain = config.connect().await?;
     let identity = Identity::new(hotkey, chain.genesis(), RunId(config.run));
     let run = RunId(config.run);
     let registering = onboard::register(&chain, &identity, run, Role::Miner, coldkey, args.max_price);

@@ -2,10 +2,13 @@
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use iota_chain::Chain;
 use iota_protocol::ids::Epoch;
 use iota_service::quantity::{BitRate, ByteSize};
 use iota_service::retention::KEEP_DAYS;
+use iota_worker::onboard;
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
@@ -54,6 +57,14 @@ pub struct MinerConfig {
 }
 
 impl MinerConfig {
+    /// Connects to the configured nodes, to no other chain than the configured one.
+    ///
+    /// # Errors
+    /// When the genesis is no hash, or no node with it answers.
+    pub async fn connect(&self) -> anyhow::Result<Arc<Chain>> {
+        onboard::connect(&self.node, self.genesis.as_deref()).await
+    }
+
     /// What this miner does wrong in an epoch.
     #[must_use]
     pub fn fault_in(&self, epoch: Epoch) -> Option<Fault> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{bail, Context};
 use clap::Args;
-use iota_chain::{At, Call, Chain, Submitter};
+use iota_chain::{At, Call, Submitter};
 use iota_protocol::ids::{AccountKey, Epoch, RunId};
 use iota_protocol::view::{OwedView, VestingView};
 use iota_service::keys::Hotkey;
@@ -67,7 +67,7 @@ impl Claim {
     /// When there is nothing to take, or the chain refuses.
     pub async fn run(&self, config: &MinerConfig, answer: Answer) -> anyhow::Result<()> {
         let coldkey = Hotkey::load(&self.coldkey)?;
-        let chain = Chain::connect(&config.node, None).await?;
+        let chain = config.connect().await?;
         let account = AccountKey(coldkey.public());
         let submitter = Submitter::new(Arc::clone(&chain), coldkey_signer(coldkey));
         let sign = Sign::show(if self.wait { "waiting for pay" } else { "looking for pay" });
@@ -133,7 +133,7 @@ impl Faucet {
     /// When the chain has no faucet, or it gives nothing now.
     pub async fn run(&self, config: &MinerConfig, answer: Answer) -> anyhow::Result<()> {
         let account = AccountKey(Hotkey::load(&self.coldkey)?.public());
-        let chain = Chain::connect(&config.node, None).await?;
+        let chain = config.connect().await?;
         let asking = chain.request_drip(account);
         let amount =
             waiting("working for the faucet, then waiting until its tokens are final", asking).await?;
@@ -158,7 +158,7 @@ impl Status {
     /// When the hotkey is not registered, or the node does not answer.
     pub async fn run(&self, config: &MinerConfig, answer: Answer) -> anyhow::Result<()> {
         let hotkey = Hotkey::load(&config.hotkey)?;
-        let chain = Chain::connect(&config.node, None).await?;
+        let chain = config.connect().await?;
         let run = RunId(config.run);
         let at = chain.at_finalized().await?;
         let missing = || format!("run {run} does not exist on this chain");

@@ -94,7 +94,7 @@ impl Change {
         let coldkey = Hotkey::load(&self.owned().coldkey)?;
         let owner = AccountKey(coldkey.public());
         let hotkey = AccountKey(Hotkey::load(&config.hotkey)?.public());
-        let chain = Chain::connect(&config.node, None).await?;
+        let chain = config.connect().await?;
         let member = onboard::find_member(&chain, run, hotkey).await?;
         let member = member.with_context(|| format!("hotkey {hotkey} is not registered in run {run}"))?;
         let (call, done) = self.call(&chain, run, &member, owner)?;

@@ -14,10 +14,10 @@ pub const KEPT_EPOCHS: u32 = 3;
 /// Between two looks at the folder within an epoch. What is deleted by age is days old.
 const LOOK: Duration = Duration::from_secs(60 * 60);
 
-/// Folders hold text, activations and receipts; the current epoch's journal also says what was signed and stays
-/// while the run may go on. States are weights: they go by count, and the newest stays.
+/// Folders hold text, activations and receipts; the current epoch's journal also says what was signed, the
+/// one before is audited: a pause of the run must not make an honest miner one that withholds. States are weights: they go by count, and the newest stays.
 pub(crate) const RULES: [Rule; 2] = [
-    Rule { prefix: "epoch-", epochs: Some(KEPT_EPOCHS), ageless: Some(1) },
+    Rule { prefix: "epoch-", epochs: Some(KEPT_EPOCHS), ageless: Some(2) },
     Rule { prefix: "state-", epochs: Some(KEPT_EPOCHS), ageless: None },
 ];
 

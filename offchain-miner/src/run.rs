@@ -6,12 +6,13 @@ use std::time::SystemTime;
 
 use anyhow::Context;
 use codec::Encode;
-use iota_chain::{Chain, Submitter};
+use iota_chain::Submitter;
 use iota_compute::data::Dataset;
 use iota_compute::outer::OuterState;
 use iota_network::{Inbound, Lane, Network, PeerKey};
 use iota_protocol::equivocation::Equivocation;
-use iota_protocol::ids::{parse_hex32, Epoch, Hash, RunId, Stage};
+use iota_protocol::ids::{Epoch, Hash, RunId, Stage};
+use iota_protocol::params::RunParams;
 use iota_protocol::phase::Phase;
 use iota_protocol::view::{MemberView, RunState};
 use iota_protocol::wire::{self, TrainReply, TrainRequest};
@@ -160,10 +161,9 @@ fn assigned(view: &RunSnapshot, member: &MemberView) -> Option<Stage> {
 
 async fn start(config: MinerConfig, gauges: Gauges, stop: Shutdown) -> anyhow::Result<Miner> {
     let run = RunId(config.run);
-    let genesis = config.genesis.as_deref().map(parse_genesis).transpose()?;
     // Before the network: what is wrong on this machine shows at once, node or no node.
     let hotkey = Hotkey::load(&config.hotkey)?;
-    let chain = Chain::connect(&config.node, genesis).await?;
+    let chain = config.connect().await?;
     let identity = Identity::new(hotkey, chain.genesis(), run);
     bind_folder(&config.data_dir, &identity)?;
     let store = Store::open(&config.data_dir)?;
@@ -175,11 +175,7 @@ async fn start(config: MinerConfig, gauges: Gauges, stop: Shutdown) -> anyhow::R
     if config.max_memory.is_some() {
         store.spare_memory();
     }
-    let grant = listen::Grant {
-        upload_bytes_per_second: config.max_upload.map(BitRate::bytes_per_second),
-        inbound_bytes: memory::network(config.max_memory, &params)
-            .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
-    };
+    let grant = grant(&config, &params);
     let (network, inbound) = listen::for_run(&config.data_dir, &peer, &params, &config.listen, grant).await?;
     let submitter = Arc::new(Submitter::new(Arc::clone(&chain), identity.signer()));
     let endpoint = onboard::endpoint(&network, &peer, &config.announce).await?;
@@ -194,10 +190,7 @@ async fn start(config: MinerConfig, gauges: Gauges, stop: Shutdown) -> anyhow::R
         device: iota_compute::init_runtime(config.threads),
         past: past_reader,
         regenerations: Arc::new(Semaphore::new(1)),
-        withholds_from: config
-            .fault
-            .filter(|fault| *fault == Fault::RefusesEvidence)
-            .map(|_| Epoch(config.fault_from)),
+        withholds_from: withholds_from(&config),
     };
     let answers = Answers {
         session: session.clone(),
@@ -209,11 +202,8 @@ async fn start(config: MinerConfig, gauges: Gauges, stop: Shutdown) -> anyhow::R
     let (proofs, found) = mpsc::channel(signed::PROOFS);
     tokio::spawn(signed::report(found, Arc::clone(&submitter)));
     let inbox = dispatch(inbound, server);
-    let trainer = Trainer::start(
-        config.threads,
-        Arc::clone(&store),
-        std::time::Duration::from_millis(config.pace_ms.into()),
-    )?;
+    let pace = std::time::Duration::from_millis(config.pace_ms.into());
+    let trainer = Trainer::start(config.threads, Arc::clone(&store), pace)?;
     tracing::info!(uid = %member.uid, hotkey = %member.hotkey, "miner ready");
     let meter = WireMeter::open(&config.data_dir);
     serve_metrics(config.metrics_port, &gauges).await?;
@@ -247,8 +237,18 @@ async fn start(config: MinerConfig, gauges: Gauges, stop: Shutdown) -> anyhow::R
     })
 }
 
-fn parse_genesis(text: &str) -> anyhow::Result<Hash> {
-    parse_hex32(text).map(Hash).with_context(|| format!("genesis {text:?} is not 64 hex digits"))
+/// What the operator grants the network.
+fn grant(config: &MinerConfig, params: &RunParams) -> listen::Grant {
+    listen::Grant {
+        upload_bytes_per_second: config.max_upload.map(BitRate::bytes_per_second),
+        inbound_bytes: memory::network(config.max_memory, params)
+            .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+    }
+}
+
+/// The epoch from which on a miner with that fault withholds its evidence.
+fn withholds_from(config: &MinerConfig) -> Option<Epoch> {
+    (config.fault == Some(Fault::RefusesEvidence)).then_some(Epoch(config.fault_from))
 }
 
 /// Opens the data set where there is one; a middle stage does without.

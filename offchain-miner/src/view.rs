@@ -114,6 +114,12 @@ impl View {
         self.status["metrics"][name].as_f64().unwrap_or_default()
     }
 
+    /// Mean milliseconds of a finished sample that went into that part.
+    fn each(&self, part: &str) -> f64 {
+        let total = self.metric(&format!("iota_sample_microseconds_total{{part=\"{part}\"}}"));
+        total / self.metric("iota_backward_passes_total").max(1.0) / 1_000.0
+    }
+
     fn draw(&self, frame: &mut Frame<'_>) {
         let rows = Layout::vertical([
             Constraint::Length(1),
@@ -225,6 +231,8 @@ impl View {
             format!("forward passes     {:.0}", self.metric("iota_forward_passes_total")),
             format!("backward passes    {:.0}", self.metric("iota_backward_passes_total")),
             format!("local steps        {:.0}", self.metric("iota_local_steps_total")),
+            format!("computes           {:.1} ms a sample", self.each("compute")),
+            format!("waits for others   {:.1} ms a sample", self.each("away")),
             format!("next stage takes   {:.2} s", self.metric("iota_downstream_seconds")),
             format!("started elsewhere  {:.0}", self.metric("iota_reroutes_total")),
             format!("sent               {:.1} MB", sent / 1e6),
@@ -303,6 +311,8 @@ mod tests {
         let paid = json!([{ "epoch": 0, "void": false, "paid": "1500000000", "samples": 77, "scores": [65535, 60000] }]);
         gauges.fact("history", paid);
         (0..40).for_each(|sample| gauges.loss(3.0 - f64::from(sample) / 40.0));
+        let part = Some(("part", "compute"));
+        gauges.registry().counter("iota_sample_microseconds_total", "", part).add(4_500);
         let mut view = View::default();
         view.update(gauges.status());
         let picture = picture(&view, 110, 34);
@@ -316,6 +326,7 @@ mod tests {
             "77",
             "65535, 60000",
             "loss 2.",
+            "computes           4.5 ms a sample",
         ] {
             assert!(picture.contains(expected), "{expected:?} is missing in\n{picture}");
         }

@@ -247,7 +247,7 @@ fn resolve(file: Option<&Path>, args: &RunArgs) -> anyhow::Result<(ValidatorConf
 
 async fn connect(file: Option<&Path>, target: &Target) -> anyhow::Result<(Arc<Chain>, ValidatorConfig)> {
     let (config, _): (ValidatorConfig, _) = config::resolve(file, "IOTA_VALIDATOR_", target.flags())?;
-    Ok((Chain::connect(&config.node, None).await?, config))
+    Ok((config.connect().await?, config))
 }
 
 async fn register(file: Option<&Path>, args: Funded, answer: Answer) -> anyhow::Result<()> {

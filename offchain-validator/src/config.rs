@@ -2,8 +2,11 @@
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use iota_chain::Chain;
 use iota_service::retention::KEEP_DAYS;
+use iota_worker::onboard;
 use serde::{Deserialize, Serialize};
 
 /// Everything an operator can set.
@@ -36,6 +39,16 @@ pub struct ValidatorConfig {
     pub keep_days: NonZeroU32,
     /// Port on this machine for `/metrics`, `/status` and `/health`; none when absent.
     pub metrics_port: Option<u16>,
+}
+
+impl ValidatorConfig {
+    /// Connects to the configured nodes, to no other chain than the configured one.
+    ///
+    /// # Errors
+    /// When the genesis is no hash, or no node with it answers.
+    pub async fn connect(&self) -> anyhow::Result<Arc<Chain>> {
+        onboard::connect(&self.node, self.genesis.as_deref()).await
+    }
 }
 
 impl Default for ValidatorConfig {

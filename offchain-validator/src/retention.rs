@@ -12,17 +12,20 @@ use crate::config::ValidatorConfig;
 /// Epochs of which rows and witnesses are kept, the current one included: the chain keeps rows for three epochs
 /// and judges for two, and one more serves those who look late.
 const KEPT_EPOCHS: u32 = 5;
+/// Epochs that may still be judged, the current one included: what was said and shown about them stays whatever
+/// its age, also over a pause that is longer than files are kept.
+const JUDGED_EPOCHS: u32 = 3;
 /// Between two looks at the folder within an epoch.
 const LOOK: Duration = Duration::from_secs(60 * 60);
 
 /// Witnesses, rows with their salts, transcripts and dockets are what a restart needs to say the same again; they
-/// hold nobody's text, and the newest two stay whatever their age. A case holds a miner's inputs.
+/// hold nobody's text. A case holds a miner's inputs, and the accusation is nothing without it.
 const WORKING: [Rule; 5] = [
-    Rule { prefix: "witness-", epochs: Some(KEPT_EPOCHS), ageless: Some(2) },
+    Rule { prefix: "witness-", epochs: Some(KEPT_EPOCHS), ageless: Some(JUDGED_EPOCHS) },
     Rule { prefix: "scores-", epochs: Some(KEPT_EPOCHS), ageless: Some(2) },
-    Rule { prefix: "transcripts-", epochs: Some(KEPT_EPOCHS), ageless: Some(2) },
-    Rule { prefix: "docket-", epochs: Some(KEPT_EPOCHS), ageless: Some(2) },
-    Rule { prefix: "case-", epochs: Some(KEPT_EPOCHS), ageless: Some(1) },
+    Rule { prefix: "transcripts-", epochs: Some(KEPT_EPOCHS), ageless: Some(JUDGED_EPOCHS) },
+    Rule { prefix: "docket-", epochs: Some(KEPT_EPOCHS), ageless: Some(JUDGED_EPOCHS) },
+    Rule { prefix: "case-", epochs: Some(KEPT_EPOCHS), ageless: Some(JUDGED_EPOCHS) },
 ];
 /// What is published stays for those who ask about an old payment.
 const PUBLISHED: [Rule; 2] = [

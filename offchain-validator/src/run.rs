@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{bail, Context};
 use codec::Encode;
-use iota_chain::{Chain, Submitter};
+use iota_chain::Submitter;
 use iota_compute::data::Dataset;
 use iota_compute::outer::OuterState;
 use iota_compute::Device;
@@ -14,7 +14,7 @@ use iota_protocol::clasp::{self, Observation};
 use iota_protocol::deterrence::{audits_needed, LEAST_AUDIT_PPM};
 use iota_protocol::evidence::{self, Pathways};
 use iota_protocol::hash::{hash, Domain};
-use iota_protocol::ids::{parse_hex32, Epoch, Hash, RunId, Stage, Uid};
+use iota_protocol::ids::{Epoch, Hash, RunId, Stage, Uid};
 use iota_protocol::report::{Report, REPORT_VERSION};
 use iota_protocol::seed::audit_choices;
 use iota_protocol::view::{MemberView, RunState};
@@ -133,12 +133,8 @@ async fn start(config: ValidatorConfig) -> anyhow::Result<Validator> {
     let run = RunId(config.run);
     std::fs::create_dir_all(&config.data_dir)
         .with_context(|| format!("creating {}", config.data_dir.display()))?;
-    let genesis = config
-        .genesis
-        .as_deref()
-        .map(|text| parse_hex32(text).map(Hash).context("genesis is not 64 hex digits"));
     let hotkey = Hotkey::load(&config.hotkey)?;
-    let chain = Chain::connect(&config.node, genesis.transpose()?).await?;
+    let chain = config.connect().await?;
     let hotkey_secret = hash(Domain::Audit, &hotkey.expose_secret());
     let identity = Identity::new(hotkey, chain.genesis(), run);
     bind_folder(&config.data_dir, &identity)?;

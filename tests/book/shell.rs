@@ -89,7 +89,8 @@ impl Shell {
     /// What stands on the terminal in which a miner runs.
     fn picture(&self) -> Option<String> {
         let terminal = self.terminal.as_ref()?;
-        let tmux = Command::new("tmux").arg("-uS").arg(terminal).args(["capture-pane", "-p"]).output().ok()?;
+        let tmux =
+            Command::new("tmux").arg("-uS").arg(terminal).args(["capture-pane", "-p"]).output().ok()?;
         tmux.status.success().then(|| String::from_utf8_lossy(&tmux.stdout).trim_end().to_owned())
     }
 

@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use blake2::digest::consts::{U16, U32};
 use blake2::{Blake2b, Digest};
-use codec::{Compact, Decode, Encode};
+use codec::{Decode, Encode};
 use iota_protocol::ids::{AccountKey, Hash};
-use subxt::transactions::TransactionStatus;
 
 use crate::calls::Call;
 use crate::client::{Chain, ChainError};
@@ -84,14 +83,9 @@ fn work(genesis: &Hash, to: &AccountKey, last: u32, difficulty: u32) -> u64 {
     (0..u64::MAX).find(enough).unwrap_or(u64::MAX)
 }
 
-/// The whole extrinsic around a call.
-fn unsigned(call: &[u8]) -> Vec<u8> {
-    let mut body = vec![GENERAL];
-    body.extend_from_slice(&EXTENSIONS);
-    body.extend_from_slice(call);
-    let mut bytes = Compact(u32::try_from(body.len()).unwrap_or(u32::MAX)).encode();
-    bytes.append(&mut body);
-    bytes
+/// What stands before the call of a general transaction: its version, and extensions that say nothing.
+fn general() -> Vec<u8> {
+    [&[GENERAL][..], &EXTENSIONS].concat()
 }
 
 fn last_drip_key(account: &AccountKey) -> Vec<u8> {
@@ -134,28 +128,14 @@ impl Chain {
     }
 
     async fn send_drip(&self, to: AccountKey, nonce: u64) -> Result<(), String> {
-        let connection = self.connection().await;
-        let transactions = connection.client.tx().await.map_err(|error| error.to_string())?;
-        let call = Call::of("Faucet", "drip", &(to, nonce));
-        let data = transactions.call_data(&call).map_err(|error| error.to_string())?;
-        let request = transactions.from_bytes(unsigned(&data));
-        let mut progress = request.submit_and_watch().await.map_err(|error| error.to_string())?;
-        while let Some(status) = progress.next().await {
-            match status.map_err(|error| error.to_string())? {
-                TransactionStatus::InFinalizedBlock(_) => return Ok(()),
-                TransactionStatus::Error { message }
-                | TransactionStatus::Invalid { message }
-                | TransactionStatus::Dropped { message } => return Err(message),
-                _ => {}
-            }
-        }
-        Err("the node closed the subscription".into())
+        self.send_unsigned(&Call::of("Faucet", "drip", &(to, nonce)), &general()).await
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::unsigned::framed;
 
     /// Printed by `iota-node faucet-request` for Alice, the zero genesis and 4 bits.
     const REQUEST: &str =
@@ -167,7 +147,7 @@ mod tests {
         hex::decode_to_slice(&REQUEST[18..82], &mut alice.0).unwrap();
         let nonce = work(&Hash::ZERO, &alice, 0, 4);
         let call = [&[0x19, 0x00][..], &(alice, nonce).encode()].concat();
-        assert_eq!(hex::encode(unsigned(&call)), REQUEST);
+        assert_eq!(hex::encode(framed(&general(), &call)), REQUEST);
     }
 
     #[test]

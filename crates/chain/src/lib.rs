@@ -15,6 +15,7 @@ mod node;
 mod owed;
 mod storage;
 mod submit;
+mod unsigned;
 mod upgrade;
 mod vesting;
 

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use blake2::digest::consts::U32;
 use blake2::{Blake2b, Digest};
-use codec::{Compact, Decode, Encode};
+use codec::{Compact, Decode};
 use iota_protocol::ids::Hash;
-use subxt::transactions::TransactionStatus;
 
 use crate::calls::Call;
 use crate::client::{At, Chain, ChainError};
@@ -60,24 +59,8 @@ impl Chain {
     }
 
     async fn send_runtime(&self, code: &[u8]) -> Result<(), String> {
-        let connection = self.connection().await;
-        let transactions = connection.client.tx().await.map_err(|error| error.to_string())?;
         let call = Call::of("System", "apply_authorized_upgrade", &code.to_vec());
-        let data = transactions.call_data(&call).map_err(|error| error.to_string())?;
-        let body = [&[BARE][..], &data].concat();
-        let length = Compact(u32::try_from(body.len()).map_err(|error| error.to_string())?).encode();
-        let request = transactions.from_bytes([length, body].concat());
-        let mut progress = request.submit_and_watch().await.map_err(|error| error.to_string())?;
-        while let Some(status) = progress.next().await {
-            match status.map_err(|error| error.to_string())? {
-                TransactionStatus::InFinalizedBlock(_) => return Ok(()),
-                TransactionStatus::Error { message }
-                | TransactionStatus::Invalid { message }
-                | TransactionStatus::Dropped { message } => return Err(message),
-                _ => {}
-            }
-        }
-        Err("the node closed the subscription".into())
+        self.send_unsigned(&call, &[BARE]).await
     }
 }
 

@@ -17,6 +17,8 @@ use crate::upload::Pace;
 /// Bytes read under one stall deadline, and the first reservation. 64 KiB is one default stream window
 /// quarter: small against the budget, large against the cost of a timer.
 const STEP: usize = 64 << 10;
+/// A receiver that takes not one piece of a paced frame in this time has gone, or means to hold a turn for nothing.
+const UNREAD: Duration = Duration::from_secs(10);
 
 /// Charges are counted in KiB, and every frame costs at least one, so that empty frames are bounded too.
 const CHARGE_UNIT: usize = 1 << 10;
@@ -110,7 +112,7 @@ pub enum FrameError {
         limit: usize,
     },
     /// No progress.
-    #[error("frame stalled: {got} of {expected} bytes, then no 64 KiB within {stall:?}")]
+    #[error("frame stalled: {got} of {expected} bytes, then nothing that counts within {stall:?}")]
     Stalled {
         /// Bytes that arrived for certain.
         got: usize,
@@ -171,7 +173,8 @@ where
 /// byte hears it; the payload leaves at the lane's pace.
 ///
 /// # Errors
-/// [`FrameError::TooLarge`] before a single byte is written; otherwise the stream's failure.
+/// [`FrameError::TooLarge`] before a single byte is written, [`FrameError::Stalled`] if nobody reads a paced frame;
+/// otherwise the stream's failure.
 pub async fn write_frame<T>(
     io: &mut T,
     bytes: &[u8],
@@ -194,8 +197,16 @@ where
     let _turn = pace.turn(bytes.len()).await;
     for piece in bytes.chunks(step) {
         pace.take(piece.len(), bytes.len()).await;
-        io.write_all(piece).await?;
-        io.flush().await?;
+        let written = async {
+            io.write_all(piece).await?;
+            io.flush().await
+        };
+        if step < bytes.len() {
+            let stalled = FrameError::Stalled { got: piece.len(), expected: bytes.len(), stall: UNREAD };
+            timeout(UNREAD, written).await.map_err(|_| stalled)??;
+        } else {
+            written.await?;
+        }
     }
     io.flush().await?;
     Ok(())

@@ -7,7 +7,7 @@ use anyhow::{bail, Context};
 use iota_chain::{Call, Chain, KeySigner, Submitter};
 use iota_network::{Network, PeerKey};
 use iota_protocol::hash::{register_payload, serve_payload};
-use iota_protocol::ids::{AccountKey, RunId};
+use iota_protocol::ids::{parse_hex32, AccountKey, Hash, RunId};
 use iota_protocol::params::RunParams;
 use iota_protocol::view::MemberView;
 use iota_protocol::work::{Endpoint, Role};
@@ -15,6 +15,16 @@ use serde_json::json;
 
 use crate::answer::Answer;
 use crate::identity::Identity;
+
+/// Connects to one of the nodes, to no other chain than that of `genesis` (64 hex digits), if one is told.
+///
+/// # Errors
+/// When the genesis is no hash, or no node with it answers.
+pub async fn connect(nodes: &str, genesis: Option<&str>) -> anyhow::Result<Arc<Chain>> {
+    let hash =
+        |text| parse_hex32(text).map(Hash).with_context(|| format!("genesis {text:?} is not 64 hex digits"));
+    Ok(Chain::connect(nodes, genesis.map(hash).transpose()?).await?)
+}
 
 /// Parameters of a run.
 ///

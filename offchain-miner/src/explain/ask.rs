@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use codec::Decode;
-use iota_chain::Chain;
 use iota_network::{Network, NetworkConfig, PeerKey};
 use iota_protocol::ids::{AccountKey, Epoch, Hash, RunId, Uid};
 use iota_protocol::report::Report;
@@ -28,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// When the hotkey is no member, the epoch is not settled, or the node does not answer.
 pub(super) async fn facts(config: &MinerConfig, epoch: Epoch) -> anyhow::Result<Facts> {
     let hotkey = AccountKey(Hotkey::load(&config.hotkey)?.public());
-    let chain = Chain::connect(&config.node, None).await?;
+    let chain = config.connect().await?;
     let run = RunId(config.run);
     let params = onboard::run_params(&chain, run).await?;
     let at = chain.at_finalized().await?;
