@@ -101,7 +101,7 @@ mod tests {
         // Within the hour nobody looks; after it somebody does.
         tidy.look(&store, Epoch(4), now + days(29) + LOOK / 2);
         tidy.look(&store, Epoch(4), now + days(31));
-        assert_eq!(names(&dir), ["epoch-4", "state-2", "state-3", "state-4"]);
+        assert_eq!(names(&dir), ["epoch-3", "epoch-4", "state-2", "state-3", "state-4"]);
     }
 
     #[test]

@@ -2,9 +2,10 @@
 //! reads the chain first and does only what is missing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{bail, Context};
-use iota_chain::{Call, Chain, KeySigner, Submitter};
+use iota_chain::{Call, Chain, KeySigner, SubmitError, Submitter};
 use iota_network::{Network, PeerKey};
 use iota_protocol::hash::{register_payload, serve_payload};
 use iota_protocol::ids::{parse_hex32, AccountKey, Hash, RunId};
@@ -15,6 +16,11 @@ use serde_json::json;
 
 use crate::answer::Answer;
 use crate::identity::Identity;
+
+/// Times that a registration is handed to a node.
+const ATTEMPTS: u32 = 3;
+/// Between two of them; two blocks of one second.
+const BETWEEN: Duration = Duration::from_secs(2);
 
 /// Connects to one of the nodes, to no other chain than that of `genesis` (64 hex digits), if one is told.
 ///
@@ -69,6 +75,19 @@ pub async fn own_member(
     Ok(member)
 }
 
+/// Submits and waits for finality. A node that has just started refuses what is right for a moment, so that a
+/// refusal counts only when it is repeated; what the chain itself refuses is final at once.
+async fn hand_over(submitter: &Submitter, call: &Call) -> Result<(), SubmitError> {
+    for attempt in 1..ATTEMPTS {
+        match submitter.submit_finalized(call).await {
+            Err(SubmitError::NotAccepted { reason, .. }) => tracing::debug!(attempt, reason, "trying again"),
+            result => return result.map(drop),
+        }
+        tokio::time::sleep(BETWEEN).await;
+    }
+    submitter.submit_finalized(call).await.map(drop)
+}
+
 /// Registers the hotkey under a coldkey unless it is registered already; returns the member.
 ///
 /// # Errors
@@ -95,7 +114,7 @@ pub async fn register(
     }
     let payload = register_payload(&chain.genesis(), run, &submitter.account(), &identity.public());
     let call = Call::register(run, identity.public(), role, identity.sign_raw(&payload), max_price);
-    submitter.submit_finalized(&call).await?;
+    hand_over(&submitter, &call).await?;
     find_member(chain, run, identity.public())
         .await?
         .context("registered, but without a seat yet: the run is full, and a member makes room when its epoch closes; run again then")

@@ -34,13 +34,17 @@ mod tests {
     fn sleeping_takes_no_time_and_computing_does() {
         let from = computed();
         std::thread::sleep(Duration::from_millis(30));
+        // Before the reading that the loop counts from, so that it never takes longer than its wall time.
+        let wall = std::time::Instant::now();
         let slept = computed() - from;
         assert!(slept < Duration::from_millis(15), "{slept:?}");
-        let wall = std::time::Instant::now();
         let mut x = 1u64;
         while computed() - from < slept + Duration::from_millis(5) {
             x = std::hint::black_box(x.wrapping_mul(3));
         }
-        assert!(wall.elapsed() >= Duration::from_millis(5));
+        assert!(
+            wall.elapsed() >= Duration::from_millis(4),
+            "two clocks, and the kernel's grain between them"
+        );
     }
 }
