@@ -17,8 +17,6 @@ use crate::upload::Pace;
 /// Bytes read under one stall deadline, and the first reservation. 64 KiB is one default stream window
 /// quarter: small against the budget, large against the cost of a timer.
 const STEP: usize = 64 << 10;
-/// A receiver that takes not one piece of a paced frame in this time has gone, or means to hold a turn for nothing.
-const UNREAD: Duration = Duration::from_secs(10);
 
 /// Charges are counted in KiB, and every frame costs at least one, so that empty frames are bounded too.
 const CHARGE_UNIT: usize = 1 << 10;
@@ -202,8 +200,9 @@ where
             io.flush().await
         };
         if step < bytes.len() {
-            let stalled = FrameError::Stalled { got: piece.len(), expected: bytes.len(), stall: UNREAD };
-            timeout(UNREAD, written).await.map_err(|_| stalled)??;
+            let stalled =
+                FrameError::Stalled { got: piece.len(), expected: bytes.len(), stall: pace.unread() };
+            timeout(pace.unread(), written).await.map_err(|_| stalled)??;
         } else {
             written.await?;
         }

@@ -23,6 +23,8 @@ const PIECE: usize = 8 << 10;
 /// Large answers on the wire at once. Two, so that one slow receiver does not block the others; more would
 /// divide the rate so far that receivers give up on a stalled stream.
 const LARGE_AT_ONCE: usize = 2;
+/// A receiver that takes not one piece in this time has gone, or means to hold a turn for nothing.
+const UNREAD: Duration = Duration::from_secs(10);
 /// How often the bucket is filled.
 const REFILL: Duration = Duration::from_millis(50);
 /// Refills in a second.
@@ -73,19 +75,25 @@ fn cost(bytes: usize) -> usize {
 pub struct Pace {
     upload: Option<Arc<Upload>>,
     lane: Lane,
+    unread: Duration,
 }
 
 impl Pace {
     /// As fast as the connection takes it.
     #[must_use]
     pub fn free(lane: Lane) -> Self {
-        Self { upload: None, lane }
+        Self::of(None, lane)
     }
 
     /// Through a bucket.
     #[must_use]
     pub fn of(upload: Option<Arc<Upload>>, lane: Lane) -> Self {
-        Self { upload, lane }
+        Self { upload, lane, unread: UNREAD }
+    }
+
+    /// How long a receiver may take nothing of a frame that goes out in pieces.
+    pub(crate) fn unread(&self) -> Duration {
+        self.unread
     }
 
     /// The pieces in which a payload goes out.
@@ -117,12 +125,16 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
     use std::time::Instant;
 
     use futures::future::join_all;
+    use futures::{AsyncWrite, FutureExt};
 
     use super::*;
-    use crate::frame::write_frame;
+    use crate::frame::{write_frame, FrameError};
 
     const RATE: u64 = 256_000;
 
@@ -163,9 +175,7 @@ mod tests {
     #[test]
     fn without_a_limit_nothing_waits() {
         run(async {
-            let started = Instant::now();
-            send(&Pace::free(Lane::Fetch), 1 << 20).await;
-            assert!(started.elapsed().as_secs_f64() < 0.5);
+            assert_eq!(send(&Pace::free(Lane::Fetch), 1 << 20).now_or_never(), Some((1 << 20) + 4));
         });
     }
 
@@ -180,19 +190,57 @@ mod tests {
             };
             let small = async {
                 tokio::time::sleep(Duration::from_millis(100)).await;
-                let asked = Instant::now();
-                for _ in 0..100 {
-                    send(&pace, 1_000).await;
+                for number in 0..100 {
+                    assert_eq!(send(&pace, 1_000).now_or_never(), Some(1_004), "small frame {number} waited");
                 }
-                (asked.elapsed(), Instant::now())
+                Instant::now()
             };
             let started = Instant::now();
-            let (large_done, (waited, small_done)) = tokio::join!(large, small);
+            let (large_done, small_done) = tokio::join!(large, small);
             assert!(small_done < large_done, "the small ones stood behind the large one");
-            assert!(waited < Duration::from_millis(50), "{waited:?}");
             let took = large_done.duration_since(started).as_secs_f64();
             let both = least(300_000);
             assert!(took > 0.9 * both, "{took} s, but both together take {both} s at the rate");
+        });
+    }
+
+    /// Takes so many bytes and then nothing.
+    struct Deaf(usize);
+
+    impl AsyncWrite for Deaf {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            if self.0 == 0 {
+                return Poll::Pending;
+            }
+            let taken = bytes.len().min(self.0);
+            self.0 -= taken;
+            Poll::Ready(Ok(taken))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn readers_that_take_nothing_lose_their_turns_to_those_that_do() {
+        run(async {
+            let upload = Some(Arc::new(Upload::new(RATE)));
+            let pace = Pace { upload, lane: Lane::Fetch, unread: Duration::from_millis(20) };
+            let deaf = async || write_frame(&mut Deaf(5_000), &[7; 20_000], 1 << 20, &pace).await;
+            let (one, other, sent) = tokio::join!(deaf(), deaf(), send(&pace, 20_000));
+            assert_eq!(sent, 20_004, "both turns were taken when it came");
+            for ended in [one, other] {
+                assert!(matches!(ended, Err(FrameError::Stalled { expected: 20_000, .. })), "{ended:?}");
+            }
         });
     }
 }
