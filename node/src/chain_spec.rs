@@ -1,6 +1,10 @@
 //! Chain specs: the runtime's presets by name, anything else from a file.
 
-use iota_runtime::{ceremony::Ceremony, genesis::TESTNET_RUNTIME_PRESET, WASM_BINARY};
+use iota_runtime::{
+    ceremony::Ceremony,
+    genesis::{PRODUCTION_RUNTIME_PRESET, TESTNET_RUNTIME_PRESET},
+    TOKEN_DECIMALS, TOKEN_SYMBOL, WASM_BINARY,
+};
 use polkadot_sdk::{
     sc_chain_spec::{GenericChainSpec, Properties},
     sc_service::ChainType,
@@ -20,8 +24,8 @@ fn wasm() -> Result<&'static [u8], String> {
 
 fn properties() -> Properties {
     let mut properties = Properties::new();
-    properties.insert("tokenSymbol".into(), "IOTA".into());
-    properties.insert("tokenDecimals".into(), 9.into());
+    properties.insert("tokenSymbol".into(), TOKEN_SYMBOL.into());
+    properties.insert("tokenDecimals".into(), TOKEN_DECIMALS.into());
     properties.insert("ss58Format".into(), 42.into());
     properties
 }
@@ -43,8 +47,8 @@ fn preset(name: &str, id: &str, kind: ChainType, preset: &str) -> Result<ChainSp
 pub fn load(id: &str) -> Result<ChainSpec, String> {
     match id {
         "dev" => preset("IOTA development", "iota_dev", ChainType::Development, DEV_RUNTIME_PRESET),
-        TESTNET_RUNTIME_PRESET => {
-            Err("a test network has keys of its own, which no preset holds: make its spec with \
+        TESTNET_RUNTIME_PRESET | PRODUCTION_RUNTIME_PRESET => {
+            Err("a public network has keys of its own, which no preset holds: make its spec with \
              `iota-node testnet-spec` and give the file"
                 .into())
         }
@@ -54,7 +58,7 @@ pub fn load(id: &str) -> Result<ChainSpec, String> {
     }
 }
 
-/// The spec of a test network.
+/// The spec of a public network.
 ///
 /// # Errors
 /// What is wrong with the ceremony, or that this node holds no runtime blob.
@@ -88,9 +92,11 @@ mod tests {
     }
 
     #[test]
-    fn a_test_network_is_not_a_preset() {
-        let error = load("testnet").err().unwrap();
-        assert!(error.contains("testnet-spec"), "{error}");
+    fn a_public_network_is_not_a_preset() {
+        for name in ["testnet", "production"] {
+            let error = load(name).err().unwrap();
+            assert!(error.contains("testnet-spec"), "{error}");
+        }
     }
 
     #[test]

@@ -76,6 +76,11 @@ pub type SignedBlock = generic::SignedBlock<Block>;
 
 /// Smallest units of one token: 9 decimals, as the emission schedule counts.
 pub const UNIT: Balance = iota_protocol::emission::UNIT;
+/// Name of the token, and decimals of its unit. Clients show amounts by them, and the hash of the metadata, which
+/// devices that sign offline vouch for, covers them.
+pub const TOKEN_SYMBOL: &str = "IOTA";
+/// See [`TOKEN_SYMBOL`].
+pub const TOKEN_DECIMALS: u8 = 9;
 /// Milliseconds of a slot. Fixed at genesis: another value stops an existing chain.
 pub const SLOT_DURATION: u64 = 1_000;
 
@@ -122,7 +127,7 @@ pub const VERSION: RuntimeVersion = RuntimeVersion {
     spec_name: alloc::borrow::Cow::Borrowed("iota"),
     impl_name: alloc::borrow::Cow::Borrowed("iota-node"),
     authoring_version: 1,
-    spec_version: 6,
+    spec_version: 7,
     impl_version: 1,
     apis: apis::RUNTIME_API_VERSIONS,
     transaction_version: 3,

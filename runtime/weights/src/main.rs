@@ -7,6 +7,8 @@
 //! another feature, natively and in wasm, a second test runtime, an older subxt and the parachain crates.
 
 mod bench;
+#[cfg(test)]
+mod blob;
 mod clock;
 mod factor;
 mod fit;
