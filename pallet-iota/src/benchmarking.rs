@@ -172,6 +172,24 @@ mod benchmarks {
     }
 
     #[benchmark]
+    fn register_now() {
+        let run = full::<T>(Phase::Train);
+        Clocks::<T>::insert(run, Clock::waiting());
+        let owner = rich::<T>(1_000);
+        MeanPay::<T>::insert(run, 1_000_000);
+        // A validator goes: its bond unbonds.
+        let (uid, incarnation) = ids(JUDGE);
+        Members::<T>::mutate(run, uid, |own| own.as_mut().map(|own| own.standing = None));
+        Vestings::<T>::insert(run, incarnation, Vesting::new(key(&coldkey(JUDGE))));
+        Handovers::<T>::insert(run, uid, Handover { to: key(&coldkey(0)), ready_at: 1 });
+        let (hot, proof) = consent::<T>(run, &owner, b"//newcomer");
+        #[extrinsic_call]
+        register(by(owner), run, hot.clone(), Role::Miner, proof, u128::MAX);
+        assert_eq!(UidOf::<T>::get(run, hot), Some(uid));
+        assert!(Unbondings::<T>::contains_key((run, incarnation), coldkey(JUDGE)));
+    }
+
+    #[benchmark]
     fn bond() {
         let run = full::<T>(Phase::Train);
         #[extrinsic_call]
@@ -194,13 +212,17 @@ mod benchmarks {
     #[benchmark]
     fn leave() {
         let run = full::<T>(Phase::Train);
-        // Before the start a member leaves at once, with all that it has.
-        Clocks::<T>::insert(run, Clock::waiting());
+        // Between two epochs a member leaves at once, with all that it has, and its key is kept among those of
+        // everybody else.
+        Clocks::<T>::mutate(run, |clock| clock.as_mut().map(|clock| clock.state = State::Paused));
+        world::former::<T>(run, SCORED, 0..MAX_MEMBERS);
+        FormerSigners::<T>::mutate((run, SCORED), |all| all.retain(|own| own.uid != ids(JUDGE).0));
         Vestings::<T>::insert(run, Incarnation(JUDGE), Vesting::new(key(&coldkey(JUDGE))));
         Handovers::<T>::insert(run, ids(JUDGE).0, Handover { to: key(&coldkey(0)), ready_at: 1 });
         #[extrinsic_call]
         _(by(coldkey(JUDGE)), run, ids(JUDGE).0);
         assert!(!Members::<T>::contains_key(run, ids(JUDGE).0));
+        assert_eq!(FormerSigners::<T>::get((run, SCORED)).len() as u32, MAX_MEMBERS);
     }
 
     #[benchmark]

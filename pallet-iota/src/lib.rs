@@ -134,7 +134,8 @@
 //! below says. `runtime/src/tests/worst_case.rs` counts them.
 //!
 //! **Weights.** Calls are charged by the lengths of their arguments and otherwise at their worst, but that a
-//! registration gets back the search of a full run where a seat was free; hooks are charged for what they
+//! registration gets back the search of a full run where a seat was free, and an accusation the search of those
+//! that are not there; hooks are charged for what they
 //! did, both by functions that `scripts/weights` measures over a runtime ([`weights`]). On the
 //! machine that the runtime's weights name, at their largest and of the 500 ms of a block: settling 192
 //! miners from the full rows of 64 validators takes 67 ms, 48 of them the database's prices; recording
@@ -169,7 +170,7 @@
 //! **Storage versions.** 4: keys that members gave up are kept. 3: the states that a run can go back to are
 //! recorded. 2: ended runs are queued, requests for evidence name what is wanted ([`migrations`]). 1: they were
 //! kept, and did not. The first version of the chain had other members and merges under version 1: a run that
-//! holds such members is paused and left as it is; no chain is known that has one.
+//! holds such members ends, and its members take their bonds; no chain is known that has one.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(
     not(test),
@@ -292,14 +293,14 @@ pub mod pallet {
         keys::SwapBound,
         rollback::{Ballot, Checkpoint},
         runs::Control,
-        seats::MAX_ARRIVALS,
+        seats::{most_for_a_seat, weight_of_seat, MAX_ARRIVALS},
         signers::Signers,
         transcripts::AuditWork,
         types::{
             Arrival, Clock, Handover, Member, Merge, Payment, Payouts as PayoutTable, Report, Score,
             Shards as ShardTable, Snapshot, Support, Swap, Unbonding, Vesting,
         },
-        verdicts::Accusation,
+        verdicts::{Accusation, MAX_ACCUSATIONS},
         weights::{count, WeightInfo},
     };
 

@@ -3,7 +3,7 @@
 use iota_protocol::{
     hash::{register_payload, serve_payload},
     ids::{Epoch, Hash, RunId, Uid},
-    params::{RunParams, MAX_MEMBERS},
+    params::RunParams,
     work::{Endpoint, Role},
 };
 use polkadot_sdk::{
@@ -77,7 +77,7 @@ impl<T: Config> Pallet<T> {
         Ok(run)
     }
 
-    /// Returns how many members were looked at for a seat.
+    /// Returns where the newcomer sits, on which the weight depends.
     pub(crate) fn do_register(
         run: RunId,
         coldkey: AccountId32,
@@ -85,7 +85,7 @@ impl<T: Config> Pallet<T> {
         role: Role,
         proof: &[u8; 64],
         max_price: u128,
-    ) -> Result<u32, DispatchError> {
+    ) -> Result<Place, DispatchError> {
         let clock = Clocks::<T>::get(run).ok_or(Error::<T>::UnknownRun)?;
         ensure!(clock.state != State::Ended, Error::<T>::NotRunning);
         ensure!(!Self::is_taken(run, &hotkey), Error::<T>::AlreadyRegistered);
@@ -100,7 +100,7 @@ impl<T: Config> Pallet<T> {
         let newcomer = Arrival { uid, incarnation, hotkey: key(&hotkey), coldkey: key(&coldkey), role };
         Self::deposit_event(Event::Registered { run, uid, incarnation, hotkey, coldkey, role, price });
         Self::place(run, place, newcomer);
-        Ok(if matches!(place, Place::Free(_)) { 0 } else { MAX_MEMBERS })
+        Ok(place)
     }
 
     /// What a registration burns in this block.

@@ -5,20 +5,22 @@
 //! Version 3 knows the states that a run can go back to; those of its last epochs follow from the merges
 //! that version 2 kept. Version 4 knows the keys that members gave up; those given up before are lost.
 //!
-//! The first version of the chain stored other members under version 1. A run that holds such members cannot be
-//! carried over: it is paused, an event and the log say so, and what it stored stays as it is.
+//! The first version of the chain stored other members under version 1. They are carried over, so that their
+//! bonds come back; their run ends, wherever it stood, because its work is of another protocol.
 
-use alloc::vec::Vec;
 #[cfg(feature = "try-runtime")]
-use codec::{Decode, Encode};
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+use codec::{Decode, DecodeAll, Encode};
 use iota_protocol::{
-    ids::{Epoch, RunId, Stage},
+    ids::{AccountKey, Epoch, Incarnation, RunId, Stage, Uid},
     params::{RunParams, MAX_MEMBERS},
-    work::counted_tokens,
+    work::{counted_tokens, Role},
 };
 use polkadot_sdk::{
     frame_support::{
         migrations::VersionedMigration,
+        storage::unhashed,
         traits::{Get, UncheckedOnRuntimeUpgrade},
         weights::Weight,
         BoundedVec,
@@ -33,7 +35,7 @@ use crate::{
         Runs,
     },
     rollback::{Checkpoint, CHECKPOINT_EPOCHS},
-    types::{Clock, State},
+    types::{Clock, Member, State},
     verdicts::VERDICT_EPOCHS,
     weights::count,
 };
@@ -50,45 +52,126 @@ fn ended_runs<T: Config>() -> Vec<RunId> {
     all.filter(|run| Clocks::<T>::get(run).is_some_and(|clock| clock.state == State::Ended)).collect()
 }
 
-/// Members of a run, and how many of them this version cannot read.
-fn members_of<T: Config>(run: RunId) -> (u32, u32) {
-    let all = count(Members::<T>::iter_key_prefix(run).count());
-    let read = count(Members::<T>::iter_prefix_values(run).count());
-    (all, all.saturating_sub(read))
+/// A member as the first version of the chain stored it: without standing, missed reveals and changes of keys.
+#[derive(Encode, Decode)]
+pub struct FirstMember {
+    /// As in [`Member`], all of them.
+    pub incarnation: Incarnation,
+    /// Signs work.
+    pub hotkey: AccountKey,
+    /// Owns and receives.
+    pub coldkey: AccountKey,
+    /// Miner or validator.
+    pub role: Role,
+    /// The stage of a miner.
+    pub stage: Option<Stage>,
+    /// The epoch in which it first held a stage.
+    pub since: Option<Epoch>,
+    /// Its part of its stage's pay.
+    pub weight: u32,
+    /// On hold on its coldkey, smallest units.
+    pub bond: u128,
+    /// Block of registration.
+    pub registered_at: u32,
+    /// The epoch of its last `serve`.
+    pub served_in: Option<Epoch>,
+    /// Block from which it could be reached without a break.
+    pub reachable_since: u32,
+    /// Epochs in a row without a commit.
+    pub missed: u8,
+    /// It asked to leave.
+    pub leaving: bool,
 }
 
-/// Runs that hold members which this version cannot read, with how many.
-fn unreadable<T: Config>() -> Vec<(RunId, u32)> {
-    let all = (0..NextRun::<T>::get().0).map(RunId);
-    all.map(|run| (run, members_of::<T>(run).1)).filter(|(_, members)| *members > 0).collect()
+impl From<FirstMember> for Member {
+    fn from(first: FirstMember) -> Self {
+        Self {
+            incarnation: first.incarnation,
+            hotkey: first.hotkey,
+            coldkey: first.coldkey,
+            role: first.role,
+            stage: first.stage,
+            since: first.since,
+            weight: first.weight,
+            bond: first.bond,
+            registered_at: first.registered_at,
+            served_in: first.served_in,
+            reachable_since: first.reachable_since,
+            missed: first.missed,
+            leaving: first.leaving,
+            standing: None,
+            missed_reveals: 0,
+            swapped_at: None,
+        }
+    }
 }
 
-/// Stops runs whose members cannot be read; the weight of looking.
-fn pause_unreadable<T: Config>() -> Weight {
-    let unreadable = unreadable::<T>();
-    for (run, members) in &unreadable {
-        log::error!(
-            "run {}: {members} members are stored in a form that storage version 2 cannot read; the run is \
-             paused and its storage left as it is; end it, or resume it after a migration of its members",
+/// How many members a run has, and those of them that this version cannot read.
+fn unread_of<T: Config>(run: RunId) -> (u32, Vec<Uid>) {
+    let all: Vec<Uid> = Members::<T>::iter_key_prefix(run).collect();
+    let unread = all.iter().copied().filter(|uid| Members::<T>::get(run, uid).is_none()).collect();
+    (count(all.len()), unread)
+}
+
+/// Brings members of a run into the form of this version; how many were in neither form and stay as they are.
+fn carry_members<T: Config>(run: RunId, unread: &[Uid]) -> u32 {
+    let mut lost = 0u32;
+    for uid in unread {
+        let bytes = unhashed::get_raw(&Members::<T>::hashed_key_for(run, uid)).unwrap_or_default();
+        match FirstMember::decode_all(&mut bytes.as_slice()) {
+            Ok(first) => Members::<T>::insert(run, uid, Member::from(first)),
+            Err(_) => lost = lost.saturating_add(1),
+        }
+    }
+    lost
+}
+
+/// Ends a run whose work this version cannot continue, wherever it stands: it is queued with the others that
+/// ended. Its members leave when they like, or with its state, and their bonds unbond.
+fn end_first<T: Config>(run: RunId) {
+    let Some(mut clock) = Clocks::<T>::get(run).filter(|clock| clock.state != State::Ended) else { return };
+    clock.state = State::Ended;
+    Clocks::<T>::insert(run, clock);
+    ActiveRuns::<T>::mutate(|active| active.retain(|other| *other != run));
+    Pallet::<T>::release_run(run);
+    Pallet::<T>::deposit_event(Event::RunEnded { run });
+}
+
+/// Carries over members of the chain's first version, and ends their runs: what such a run trains and merges in
+/// is of another protocol. The weight of looking and writing.
+fn end_runs_of_first_version<T: Config>() -> Weight {
+    // The ends of both lists.
+    let (mut reads, mut writes) = (u64::from(NextRun::<T>::get().0).saturating_mul(2), 0u64);
+    for run in (0..NextRun::<T>::get().0).map(RunId) {
+        let (members, unread) = unread_of::<T>(run);
+        let carried = u64::from(count(unread.len()));
+        reads = reads.saturating_add(u64::from(members).saturating_mul(2)).saturating_add(carried);
+        if unread.is_empty() {
+            continue;
+        }
+        let lost = carry_members::<T>(run, &unread);
+        log::warn!(
+            "run {}: {carried} members are of the chain's first version, whose work this version cannot \
+             continue; the run ends, and its members may leave and withdraw their bonds",
             run.0
         );
-        Clocks::<T>::mutate(*run, |clock| {
-            if let Some(clock) = clock.as_mut().filter(|clock| clock.state != State::Ended) {
-                clock.state = State::Paused;
-                Pallet::<T>::deposit_event(Event::RunPaused { run: *run, epoch: clock.epoch });
-            }
-        });
+        if lost > 0 {
+            log::error!(
+                "run {}: {lost} members are stored in no known form and stay as they are; their bonds stay on \
+                 hold until a later version reads them",
+                run.0
+            );
+        }
+        end_first::<T>(run);
+        // Clock, list of active runs, control, what is pending, and the hold of a deposit.
+        (reads, writes) = (reads.saturating_add(6), writes.saturating_add(carried).saturating_add(6));
     }
-    let runs = NextRun::<T>::get().0;
-    let members = (0..runs).map(|run| u64::from(members_of::<T>(RunId(run)).0)).fold(0, u64::saturating_add);
-    // Key and value of each member of each run, and the ends of both lists.
-    let reads = members.saturating_add(u64::from(runs)).saturating_mul(2);
-    T::DbWeight::get().reads_writes(reads, u64::from(count(unreadable.len())))
+    T::DbWeight::get().reads_writes(reads, writes)
 }
 
 impl<T: Config> UncheckedOnRuntimeUpgrade for EnqueueEnded<T> {
     fn on_runtime_upgrade() -> Weight {
-        let looked = pause_unreadable::<T>();
+        let looked = end_runs_of_first_version::<T>();
         let ended = ended_runs::<T>();
         ended.iter().for_each(|run| Pallet::<T>::enqueue_ended(*run, Pallet::<T>::now()));
         // All that can stand: about each member of each run, for as many epochs as are judged.
@@ -104,9 +187,10 @@ impl<T: Config> UncheckedOnRuntimeUpgrade for EnqueueEnded<T> {
 
     #[cfg(feature = "try-runtime")]
     fn pre_upgrade() -> Result<Vec<u8>, polkadot_sdk::sp_runtime::TryRuntimeError> {
-        let readable = unreadable::<T>().is_empty();
-        polkadot_sdk::frame_support::ensure!(readable, "a run holds members of the chain's first version");
-        Ok(ended_runs::<T>().encode())
+        let all = (0..NextRun::<T>::get().0).map(RunId);
+        let first = all.filter(|run| !unread_of::<T>(*run).1.is_empty());
+        let expected: BTreeSet<RunId> = first.chain(ended_runs::<T>()).collect();
+        Ok(expected.into_iter().collect::<Vec<_>>().encode())
     }
 
     #[cfg(feature = "try-runtime")]
@@ -117,6 +201,8 @@ impl<T: Config> UncheckedOnRuntimeUpgrade for EnqueueEnded<T> {
         let mut queued: Vec<RunId> = EndedRuns::<T>::iter_values().map(|ended| ended.run).collect();
         queued.sort_unstable();
         polkadot_sdk::frame_support::ensure!(queued == expected, "the queue is not the runs that ended");
+        let unread = queued.iter().any(|run| !unread_of::<T>(*run).1.is_empty());
+        polkadot_sdk::frame_support::ensure!(!unread, "a member is stored in no known form");
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ use iota_protocol::{
     seat::{self, Seat},
 };
 use polkadot_sdk::{
-    frame_support::{ensure, traits::Get},
+    frame_support::{ensure, traits::Get, weights::Weight},
     frame_system,
     sp_runtime::AccountId32,
 };
@@ -50,6 +50,21 @@ impl Place {
         match self {
             Self::Free(uid) | Self::Now(uid) | Self::Later(uid) => uid,
         }
+    }
+}
+
+/// What a registration is charged before anybody knows which seat it gets.
+pub(crate) fn most_for_a_seat<T: Config>() -> Weight {
+    T::WeightInfo::register().max(T::WeightInfo::register_now())
+}
+
+/// What a registration weighed: where a seat was free, nobody searched the members of a full run.
+pub(crate) fn weight_of_seat<T: Config>(place: Place) -> Weight {
+    let unread = T::DbWeight::get().reads(u64::from(MAX_MEMBERS));
+    match place {
+        Place::Free(_) => T::WeightInfo::register().saturating_sub(unread),
+        Place::Now(_) => T::WeightInfo::register_now(),
+        Place::Later(_) => T::WeightInfo::register(),
     }
 }
 

@@ -28,7 +28,7 @@ use polkadot_sdk::{
     },
     sp_core::sr25519,
     sp_io,
-    sp_runtime::AccountId32,
+    sp_runtime::{AccountId32, DispatchError},
 };
 use scale_info::TypeInfo;
 
@@ -124,14 +124,15 @@ impl<T: Config> Pallet<T> {
         Ok((uid, member))
     }
 
-    /// Who accuses, with its bond less the deposit, and the snapshot of the accused epoch.
+    /// Who accuses, with its bond less the deposit, the snapshot of the accused epoch, and how many accusations
+    /// of it there are.
     pub(crate) fn check_accuse(
         who: &AccountId32,
         run: RunId,
         epoch: Epoch,
         accused: (Uid, Incarnation),
         segment: u32,
-    ) -> Result<(Snapshot, Uid, Member), Error<T>> {
+    ) -> Result<(Snapshot, Uid, Member, u32), Error<T>> {
         let (uid, incarnation) = accused;
         let snapshot = Self::judged(run, epoch)?;
         let (accuser, mut member) = Self::judge(who, run, &snapshot)?;
@@ -144,9 +145,10 @@ impl<T: Config> Pallet<T> {
         let rest = member.bond.checked_sub(T::AccusationDeposit::get()).ok_or(Error::<T>::BondTooLow)?;
         ensure!(rest >= T::MinValidatorBond::get(), Error::<T>::BondTooLow);
         member.bond = rest;
-        Ok((snapshot, accuser, member))
+        Ok((snapshot, accuser, member, count))
     }
 
+    /// Returns how many other accusations were looked at.
     pub(crate) fn do_accuse(
         who: &AccountId32,
         run: RunId,
@@ -154,8 +156,8 @@ impl<T: Config> Pallet<T> {
         accused: (Uid, Incarnation),
         segment: u32,
         evidence: Hash,
-    ) -> DispatchResult {
-        let (snapshot, accuser, member) = Self::check_accuse(who, run, epoch, accused, segment)?;
+    ) -> Result<u32, DispatchError> {
+        let (snapshot, accuser, member, others) = Self::check_accuse(who, run, epoch, accused, segment)?;
         let (uid, incarnation) = accused;
         let deposit = T::AccusationDeposit::get();
         let coldkey = account(&member.coldkey);
@@ -173,7 +175,8 @@ impl<T: Config> Pallet<T> {
         };
         Members::<T>::insert(run, accuser, member);
         Self::deposit_event(Event::Accused { run, epoch, uid, incarnation, segment, accuser, evidence });
-        Self::count_vote(run, epoch, &snapshot, (uid, segment), accusation, (accuser, true))
+        Self::count_vote(run, epoch, &snapshot, (uid, segment), accusation, (accuser, true))?;
+        Ok(others)
     }
 
     /// Who votes on what, and the snapshot of the accused epoch.

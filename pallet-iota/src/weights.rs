@@ -14,11 +14,14 @@ use iota_protocol::params::{MAX_MEMBERS, MAX_STAGES};
 pub trait WeightInfo {
     /// With `s` stages.
     fn create_run(s: u32) -> Weight;
-    /// In a full run: the lowest earner is searched.
+    /// In a full run: the lowest earner is searched, and its seat waits.
     fn register() -> Weight;
+    /// In a full run that has not started: the lowest earner leaves at once.
+    fn register_now() -> Weight;
     fn bond() -> Weight;
     /// With `a` addresses of full length.
     fn serve(a: u32) -> Weight;
+    /// From a run that pauses, in whose last epoch everybody else gave a key up.
     fn leave() -> Weight;
     fn commit_work() -> Weight;
     fn attest() -> Weight;
@@ -110,7 +113,10 @@ impl WeightInfo for () {
         rough(&[s])
     }
     fn register() -> Weight {
-        rough(&[])
+        rough(&[MAX_MEMBERS])
+    }
+    fn register_now() -> Weight {
+        rough(&[MAX_MEMBERS, 1])
     }
     fn bond() -> Weight {
         rough(&[])
@@ -170,7 +176,7 @@ impl WeightInfo for () {
         rough(&[])
     }
     fn accuse() -> Weight {
-        rough(&[])
+        rough(&[MAX_VALIDATORS])
     }
     fn vote() -> Weight {
         rough(&[])

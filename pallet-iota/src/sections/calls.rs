@@ -28,7 +28,7 @@ mod calls {
         /// `UnknownRun`, `NotRunning` (ended), `AlreadyRegistered`, `RunFull`, `PriceTooHigh`,
         /// `BadProof`, or what the token answers when the price cannot be paid.
         #[pallet::call_index(1)]
-        #[pallet::weight(T::WeightInfo::register())]
+        #[pallet::weight(most_for_a_seat::<T>())]
         pub fn register(
             origin: OriginFor<T>,
             run: RunId,
@@ -38,10 +38,8 @@ mod calls {
             max_price: u128,
         ) -> DispatchResultWithPostInfo {
             let coldkey = ensure_signed(origin)?;
-            let searched = Self::do_register(run, coldkey, hotkey, role, &proof, max_price)?;
-            // Charged as in a full run, whose members are all looked at; given back where a seat was free.
-            let unread = T::DbWeight::get().reads(u64::from(MAX_MEMBERS.saturating_sub(searched)));
-            Ok(Some(T::WeightInfo::register().saturating_sub(unread)).into())
+            let place = Self::do_register(run, coldkey, hotkey, role, &proof, max_price)?;
+            Ok(Some(weight_of_seat::<T>(place)).into())
         }
 
         /// Adds to the bond of a validator; `amount` goes on hold on the sender, its coldkey.
@@ -370,9 +368,13 @@ mod calls {
             incarnation: Incarnation,
             segment: u32,
             evidence: Hash,
-        ) -> DispatchResult {
+        ) -> DispatchResultWithPostInfo {
             let hotkey = ensure_signed(origin)?;
-            Self::do_accuse(&hotkey, run, epoch, (uid, incarnation), segment, evidence)
+            let others = Self::do_accuse(&hotkey, run, epoch, (uid, incarnation), segment, evidence)?;
+            // Charged as the last of an epoch that may be, which looks at all others.
+            let most = MAX_ACCUSATIONS.saturating_sub(1);
+            let unread = T::DbWeight::get().reads(u64::from(most.saturating_sub(others)));
+            Ok(Some(T::WeightInfo::accuse().saturating_sub(unread)).into())
         }
 
         /// Votes on an accusation; sent by a validator that had a permit in the accused epoch. Free once.

@@ -7,7 +7,7 @@ use iota_protocol::{
     work::{Role, ScoreEntry},
 };
 use polkadot_sdk::{
-    frame_support::{assert_noop, assert_ok, traits::fungible::Inspect},
+    frame_support::{assert_noop, assert_ok, dispatch::GetDispatchInfo, traits::fungible::Inspect},
     frame_system,
     sp_runtime::TokenError,
 };
@@ -51,13 +51,36 @@ fn only_who_comes_to_a_full_run_is_charged_for_the_search_of_a_seat() {
         done.unwrap().actual_weight.unwrap()
     };
     with_run(params(), || {
-        let all = <() as WeightInfo>::register();
+        // The seat of somebody who goes at once costs most.
+        let all = <() as WeightInfo>::register_now();
+        let free = <() as WeightInfo>::register();
         let search = <Test as frame_system::Config>::DbWeight::get().reads(256);
-        assert_eq!(register(20), all.saturating_sub(search));
+        assert_eq!(register(20), free.saturating_sub(search));
         assert_ne!(register(21), all);
         fill_run();
         run_to(31);
         assert_eq!(register(22), all);
+    });
+}
+
+#[test]
+fn who_takes_a_seat_before_the_start_is_charged_for_the_leaving() {
+    with_run(params(), || {
+        fill_run();
+        run_to(31);
+        let (owner, most) = (coldkey(22), u128::MAX);
+        let proof = proof(&owner, 22);
+        let call = Call::<Test>::register {
+            run: RUN,
+            hotkey: hotkey(22),
+            role: Role::Miner,
+            proof,
+            max_price: most,
+        };
+        let charged = call.get_dispatch_info().call_weight;
+        let done = Iota::register(signed(owner), RUN, hotkey(22), Role::Miner, proof, most).unwrap();
+        assert_eq!(done.actual_weight, Some(<() as WeightInfo>::register_now()));
+        assert!(charged.all_gte(done.actual_weight.unwrap()));
     });
 }
 

@@ -14,10 +14,11 @@ use polkadot_sdk::{
         dispatch::{DispatchResult, Pays},
         traits::fungible::InspectHold,
     },
+    frame_system,
     sp_core::Pair,
 };
 
-use crate::{mock::*, pallet::*, verdicts::MAX_ACCUSATIONS};
+use crate::{mock::*, pallet::*, verdicts::MAX_ACCUSATIONS, weights::WeightInfo};
 
 type E = Error<Test>;
 
@@ -73,6 +74,22 @@ fn two_thirds_for_gate_the_miner_and_return_the_deposit() {
         assert_eq!(owed(0), 0);
         // The others get what they would have got: a quarter of half of the emission each.
         (1..4).for_each(|index| assert_eq!(owed(index), report.split.minted / 8, "{index}"));
+    });
+}
+
+#[test]
+fn an_accusation_is_charged_for_the_others_that_there_are() {
+    with_judges(3, || {
+        let accused = (uid(0), member(0).incarnation);
+        let accuse = |segment| {
+            let sent = Iota::accuse(signed(hotkey(4)), RUN, ACCUSED, accused.0, accused.1, segment, EVIDENCE);
+            sent.unwrap().actual_weight.unwrap()
+        };
+        let read = |count| <Test as frame_system::Config>::DbWeight::get().reads(count);
+        let (all, others) = (<() as WeightInfo>::accuse(), u64::from(MAX_ACCUSATIONS) - 1);
+        assert!(all.ref_time() > read(others).ref_time());
+        assert_eq!(accuse(0), all - read(others));
+        assert_eq!(accuse(1), all - read(others - 1));
     });
 }
 

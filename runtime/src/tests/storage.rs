@@ -5,7 +5,7 @@
 //! second run waits. It was written by that version and is never written anew.
 
 use iota_protocol::{
-    ids::{Epoch, Incarnation, RunId, Uid},
+    ids::{AccountKey, Epoch, Incarnation, RunId, Uid},
     work::Role,
 };
 use pallet_iota::{
@@ -15,7 +15,10 @@ use pallet_iota::{
 };
 use polkadot_sdk::{
     frame_support::{
-        traits::{GetStorageVersion, Hooks, OnRuntimeUpgrade, StorageVersion},
+        traits::{
+            fungible::{InspectHold, Mutate, MutateHold},
+            GetStorageVersion, Hooks, OnRuntimeUpgrade, StorageVersion,
+        },
         weights::Weight,
     },
     sp_core::storage::Storage,
@@ -110,43 +113,100 @@ fn an_upgraded_chain_drops_what_ended_and_pays_what_is_owed() {
     });
 }
 
-/// A member of the second run as the chain's first version stored it, which had neither standing nor misses nor
-/// changes of keys; its raw key.
-fn member_of_the_first_version() -> Vec<u8> {
+/// What a member of [`first_version`] has put up.
+const BOND: Balance = 3_000 * UNIT;
+
+/// A validator of the second run as the chain's first version stored it, which had neither standing nor misses
+/// nor changes of keys; Alice owns it, and the run stands in that state.
+fn first_version(state: State) {
     let run = RunId(1);
-    let (hotkey, coldkey) = ([1u8; 32], [2u8; 32]);
+    let (hotkey, coldkey) = (hot(1).public().0, Sr25519Keyring::Alice.to_account_id());
     let (stage, since): (Option<u16>, Option<u32>) = (None, None);
-    let (incarnation, role, weight, bond) = (0u32, Role::Miner, 0u32, 0u128);
+    let (incarnation, role, weight) = (0u32, Role::Validator, 0u32);
     let (registered_at, served_in, reachable_since, missed, leaving) = (9u32, Some(0u32), 9u32, 0u8, false);
-    let first = (incarnation, hotkey, coldkey, role, stage, since, weight, bond);
+    let first = (incarnation, hotkey, AccountKey(*coldkey.as_ref()), role, stage, since, weight, BOND);
     let rest = (registered_at, served_in, reachable_since, missed, leaving);
     let key = Members::<Runtime>::hashed_key_for(run, Uid(0));
     polkadot_sdk::sp_io::storage::set(&key, &(first, rest).encode());
+    assert_eq!(Members::<Runtime>::get(run, Uid(0)), None, "this version reads it as it is");
+    assert_ok!(Balances::mint_into(&coldkey, BOND));
+    assert_ok!(Balances::hold(&pallet_iota::HoldReason::Bond.into(), &coldkey, BOND));
+    System::inc_providers(&AccountId::new(hotkey));
     pallet_iota::UidOf::<Runtime>::insert(run, AccountId::new(hotkey), Uid(0));
     pallet_iota::NextUid::<Runtime>::insert(run, 1);
     pallet_iota::NextIncarnation::<Runtime>::insert(run, Incarnation(1));
-    key
+    Clocks::<Runtime>::mutate(run, |clock| {
+        clock.as_mut().map(|clock| (clock.state, clock.epoch, clock.start) = (state, Epoch(2), 5))
+    });
+    if state == State::Ended {
+        ActiveRuns::<Runtime>::kill();
+    }
+}
+
+/// What of Alice's is bonded or unbonds.
+fn bonded() -> Balance {
+    Balances::balance_on_hold(&pallet_iota::HoldReason::Bond.into(), &Sr25519Keyring::Alice.to_account_id())
 }
 
 #[test]
-fn a_run_with_members_of_the_first_version_is_paused_and_left_as_it_is() {
+fn a_run_of_the_first_version_ends_wherever_it_stood_and_gives_its_bonds_back() {
+    for state in [State::Waiting, State::Running, State::Ended] {
+        on_version_1(|block| {
+            let before = bonded();
+            first_version(state);
+            System::set_block_number(block + 1);
+            SingleBlock::on_runtime_upgrade();
+            assert_eq!(Clocks::<Runtime>::get(RunId(1)).unwrap().state, State::Ended);
+            let ended = pallet_iota::Event::RunEnded { run: RunId(1) };
+            let said = System::events().iter().any(|record| record.event == ended.clone().into());
+            assert_eq!(said, state != State::Ended);
+            assert!(ActiveRuns::<Runtime>::get().is_empty());
+            assert_eq!(EndedQueue::<Runtime>::get(), (0, 2));
+            Iota::check_invariants().unwrap();
+            assert_eq!(bonded(), before + BOND);
+            // Its owner leaves and withdraws, as after any run.
+            assert_ok!(Iota::leave(by(Sr25519Keyring::Alice), RunId(1), Uid(0)));
+            let unbonding = pallet_iota::Unbondings::<Runtime>::get(
+                (RunId(1), Incarnation(0)),
+                Sr25519Keyring::Alice.to_account_id(),
+            );
+            System::set_block_number(unbonding.unwrap().free_at);
+            let owner = Sr25519Keyring::Alice.to_account_id();
+            assert_ok!(Iota::withdraw(by(Sr25519Keyring::Bob), RunId(1), Incarnation(0), owner));
+            assert_eq!(bonded(), before);
+            Iota::check_invariants().unwrap();
+        });
+    }
+}
+
+#[test]
+fn who_does_not_leave_a_run_of_the_first_version_is_sent_away_with_its_bond() {
     on_version_1(|block| {
-        let key = member_of_the_first_version();
-        let before = polkadot_sdk::sp_io::storage::get(&key);
-        System::set_block_number(block + 1);
+        first_version(State::Running);
         SingleBlock::on_runtime_upgrade();
-        assert_eq!(Clocks::<Runtime>::get(RunId(1)).unwrap().state, State::Paused);
-        let paused = pallet_iota::Event::RunPaused { run: RunId(1), epoch: Epoch(0) };
-        assert!(System::events().iter().any(|record| record.event == paused.clone().into()));
-        let clock = Clocks::<Runtime>::get(RunId(1));
-        for ahead in 2..200 {
-            System::set_block_number(block + ahead);
-            Iota::on_initialize(block + ahead);
+        let due = block + 604_800;
+        System::set_block_number(due);
+        for _ in 0..30 {
+            Iota::on_idle(due, Weight::MAX);
         }
-        assert_eq!(Clocks::<Runtime>::get(RunId(1)), clock, "its clock stands still");
-        assert_eq!(polkadot_sdk::sp_io::storage::get(&key), before, "what it stored waits for a migration");
-        assert_eq!(Clocks::<Runtime>::get(RUN).unwrap().state, State::Ended, "the other run is not touched");
-        assert_eq!(EndedQueue::<Runtime>::get(), (0, 1));
+        assert_eq!(EndedQueue::<Runtime>::get(), (2, 2), "both runs are gone");
+        assert_eq!(Members::<Runtime>::iter().count(), 0);
+        let owner = Sr25519Keyring::Alice.to_account_id();
+        let unbonding = pallet_iota::Unbondings::<Runtime>::get((RunId(1), Incarnation(0)), owner).unwrap();
+        assert_eq!(unbonding.amount, BOND);
+        Iota::check_invariants().unwrap();
+    });
+}
+
+#[test]
+fn a_member_in_no_known_form_is_left_as_it_is() {
+    on_version_1(|_| {
+        first_version(State::Running);
+        let key = Members::<Runtime>::hashed_key_for(RunId(1), Uid(0));
+        polkadot_sdk::sp_io::storage::set(&key, &[7; 20]);
+        SingleBlock::on_runtime_upgrade();
+        assert_eq!(polkadot_sdk::sp_io::storage::get(&key).unwrap().to_vec(), [7; 20]);
+        assert_eq!(Clocks::<Runtime>::get(RunId(1)).unwrap().state, State::Ended);
     });
 }
 
@@ -171,11 +231,10 @@ fn every_stored_version_is_carried_over_to_this_one() {
 
 #[cfg(feature = "try-runtime")]
 #[test]
-fn a_dry_run_of_the_upgrade_names_members_of_the_first_version() {
+fn a_dry_run_of_the_upgrade_carries_members_of_the_first_version() {
     on_version_1(|_| {
-        member_of_the_first_version();
-        let refused = V1ToV2::<Runtime>::try_on_runtime_upgrade(true).unwrap_err();
-        assert_eq!(format!("{refused:?}"), "Other(\"a run holds members of the chain's first version\")");
+        first_version(State::Running);
+        V1ToV2::<Runtime>::try_on_runtime_upgrade(true).unwrap();
     });
 }
 
