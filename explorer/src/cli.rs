@@ -173,7 +173,11 @@ async fn run(config: ExplorerConfig) -> anyhow::Result<ExitCode> {
     supervisor.spawn_critical("pages", web::serve(listener, served, supervisor.shutdown()));
     supervisor.spawn("votes", votes::fetch(store.clone(), node, supervisor.shutdown()));
     if config.reports {
-        supervisor.spawn("reports", reports::fetch(store, supervisor.shutdown()));
+        let private = match config.allow_private_addresses {
+            Some(told) => told,
+            None => chain.is_of_one_house().await?,
+        };
+        supervisor.spawn("reports", reports::fetch(store, private, supervisor.shutdown()));
     }
     let report = supervisor.run(GRACE).await?;
     if let Exit::Failed { .. } | Exit::Panicked { .. } = report.exit {

@@ -22,6 +22,9 @@ pub struct ExplorerConfig {
     pub listen: SocketAddr,
     /// Whether to ask validators for their reports.
     pub reports: bool,
+    /// Whether validators' addresses that point inwards (loopback, private) are dialled for them; when absent, on
+    /// chains for development and local tests only.
+    pub allow_private_addresses: Option<bool>,
     /// Requests that one address may make per second, after a burst of ten times as many.
     pub requests_per_second: u32,
     /// Port on this machine for `/metrics`, `/status` and `/health`; none when absent.
@@ -38,6 +41,7 @@ impl Default for ExplorerConfig {
             // The own machine only: putting it in front of others is a decision.
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             reports: true,
+            allow_private_addresses: None,
             // A page is four requests; somebody who clicks every half second stays below.
             requests_per_second: 20,
             metrics_port: None,

@@ -37,15 +37,16 @@ struct Wanted {
     peer: PeerInfo,
 }
 
-/// Asks for reports until shutdown.
+/// Asks for reports until shutdown; validators' addresses that point inwards are dialled if `private_addresses`.
 ///
 /// # Errors
 /// When the network cannot start or the database fails. A validator that does not answer is asked
 /// again in the next round.
-pub async fn fetch(store: Store, stop: Shutdown) -> anyhow::Result<()> {
+pub async fn fetch(store: Store, private_addresses: bool, stop: Shutdown) -> anyhow::Result<()> {
     // A fresh identity at each start: nothing needs to recognise the explorer.
     let seed: [u8; 32] = std::array::from_fn(|_| rand::random());
-    let config = NetworkConfig::new(PeerKey::from_seed(seed), Vec::new());
+    let mut config = NetworkConfig::new(PeerKey::from_seed(seed), Vec::new());
+    config.private_addresses = private_addresses;
     let (network, _inbound) = Network::start(config).await.context("starting the network for reports")?;
     loop {
         let reading = store.clone();

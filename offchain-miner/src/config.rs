@@ -34,6 +34,9 @@ pub struct MinerConfig {
     pub listen: Vec<String>,
     /// Addresses to publish instead of those listened on, such as a forwarded port of a router; none when empty.
     pub announce: Vec<String>,
+    /// Whether members' addresses that point inwards (loopback, private) are dialled; when absent, on chains for
+    /// development and local tests only.
+    pub allow_private_addresses: Option<bool>,
     /// libtorch threads.
     pub threads: u32,
     /// Hours of the day (UTC) in which to work, such as `22-07`; all when absent.
@@ -83,6 +86,7 @@ impl Default for MinerConfig {
             dataset: PathBuf::from("dataset"),
             listen: vec!["/ip4/0.0.0.0/tcp/0".into(), "/ip4/0.0.0.0/udp/0/quic-v1".into()],
             announce: Vec::new(),
+            allow_private_addresses: None,
             threads: 1,
             hours: None,
             max_upload: None,

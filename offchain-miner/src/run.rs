@@ -175,7 +175,8 @@ async fn start(config: MinerConfig, gauges: Gauges, stop: Shutdown) -> anyhow::R
     if config.max_memory.is_some() {
         store.spare_memory();
     }
-    let grant = grant(&config, &params);
+    let private = onboard::private_addresses(&chain, config.allow_private_addresses).await?;
+    let grant = listen::Grant { private_addresses: private, ..grant(&config, &params) };
     let (network, inbound) = listen::for_run(&config.data_dir, &peer, &params, &config.listen, grant).await?;
     let submitter = Arc::new(Submitter::new(Arc::clone(&chain), identity.signer()));
     let endpoint = onboard::endpoint(&network, &peer, &config.announce).await?;
@@ -243,6 +244,7 @@ fn grant(config: &MinerConfig, params: &RunParams) -> listen::Grant {
         upload_bytes_per_second: config.max_upload.map(BitRate::bytes_per_second),
         inbound_bytes: memory::network(config.max_memory, params)
             .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+        ..listen::Grant::default()
     }
 }
 

@@ -29,6 +29,9 @@ pub struct ValidatorConfig {
     pub listen: Vec<String>,
     /// Addresses to publish instead of those listened on, such as a forwarded port of a router; none when empty.
     pub announce: Vec<String>,
+    /// Whether members' addresses that point inwards (loopback, private) are dialled; when absent, on chains for
+    /// development and local tests only.
+    pub allow_private_addresses: Option<bool>,
     /// libtorch threads.
     pub threads: u32,
     /// Miners that seed and secret choose for an audit in each epoch, beside the one that CLASP flags; when
@@ -62,6 +65,7 @@ impl Default for ValidatorConfig {
             dataset: PathBuf::from("dataset"),
             listen: vec!["/ip4/0.0.0.0/tcp/0".into(), "/ip4/0.0.0.0/udp/0/quic-v1".into()],
             announce: Vec::new(),
+            allow_private_addresses: None,
             threads: 1,
             audits: None,
             keep_days: KEEP_DAYS,

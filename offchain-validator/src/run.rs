@@ -142,7 +142,8 @@ async fn start(config: ValidatorConfig) -> anyhow::Result<Validator> {
     let dataset = Dataset::open(&config.dataset, Some(params.data.manifest_root))
         .with_context(|| format!("opening data set {}", config.dataset.display()))?;
     let peer = peer_key(&config.data_dir)?;
-    let grant = listen::Grant::default();
+    let private = onboard::private_addresses(&chain, config.allow_private_addresses).await?;
+    let grant = listen::Grant { private_addresses: private, ..listen::Grant::default() };
     let (network, inbound) = listen::for_run(&config.data_dir, &peer, &params, &config.listen, grant).await?;
     let member = onboard::own_member(&chain, run, identity.public(), Role::Validator).await?;
     let submitter = Arc::new(Submitter::new(Arc::clone(&chain), identity.signer()));

@@ -48,6 +48,21 @@ impl Chain {
         timed(format!("reading the votes on block {block}"), read).await
     }
 
+    /// Whether the chain's spec says that it is for development or for local tests, and so for machines of one
+    /// owner. The word of the connected node.
+    ///
+    /// # Errors
+    /// When the node does not answer.
+    pub async fn is_of_one_house(&self) -> Result<bool, ChainError> {
+        let raw = self.connection().await.raw;
+        let read = async {
+            let kind = raw.request("system_chainType", rpc_params![]).await;
+            kind.map_err(|error| error.to_string())
+        };
+        let kind: serde_json::Value = timed("reading the chain's type".into(), read).await?;
+        Ok(matches!(kind.as_str(), Some("Development" | "Local")))
+    }
+
     /// Whether the chain gives first tokens to whoever asks.
     ///
     /// # Errors

@@ -72,6 +72,9 @@ pub struct NetworkConfig {
     pub inbound_queue: usize,
     /// Bytes of unanswered requests held at any moment, all peers together.
     pub inbound_memory_bytes: usize,
+    /// Whether listed addresses that point inwards (loopback, private, link-local) are dialled: on the network of one
+    /// machine or house. Anywhere else they would make this node knock at its neighbours' doors.
+    pub private_addresses: bool,
     /// Bytes a second that all lanes and peers together are sent at most; no limit when absent.
     pub max_upload_bytes_per_second: Option<u64>,
     /// Connected peers that the chain does not list.
@@ -111,6 +114,7 @@ impl NetworkConfig {
             max_outbound_fetch: 32,
             inbound_queue: 512,
             inbound_memory_bytes: 256 << 20,
+            private_addresses: false,
             max_upload_bytes_per_second: None,
             stranger_connections: 16,
             stranger_requests_per_second: 8,

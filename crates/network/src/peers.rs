@@ -7,6 +7,8 @@ use libp2p::{
     PeerId,
 };
 
+use iota_protocol::reach::is_public;
+
 use crate::key::{libp2p_id_of, PeerPublic, Short};
 
 /// Addresses kept for one peer; all are dialled at once, and nobody needs more.
@@ -32,8 +34,9 @@ pub struct PeerInfo {
 pub(crate) struct PeerBook(HashMap<PeerId, Vec<Multiaddr>>);
 
 impl PeerBook {
-    /// Reads the chain's list. Entries are written by strangers, so what cannot be read is skipped and logged.
-    pub(crate) fn read(infos: Vec<PeerInfo>, own: &PeerId) -> Self {
+    /// Reads the chain's list. Entries are written by strangers, so what cannot be read is skipped and logged, and
+    /// so is what points inwards where `private` addresses are not dialled.
+    pub(crate) fn read(infos: Vec<PeerInfo>, own: &PeerId, private: bool) -> Self {
         let mut book = HashMap::with_capacity(infos.len());
         for info in infos {
             let Some(peer) = libp2p_id_of(&info.public) else {
@@ -45,6 +48,10 @@ impl PeerBook {
             }
             let addresses: &mut Vec<Multiaddr> = book.entry(peer).or_default();
             for text in &info.addresses {
+                if !private && !is_public(text.as_bytes()) {
+                    tracing::debug!(%peer, text, "listed address points inwards, skipped");
+                    continue;
+                }
                 match read_address(text, &peer) {
                     Some(address) if addresses.len() < MAX_ADDRESSES => addresses.push(address),
                     Some(_) => {}
@@ -88,10 +95,14 @@ mod tests {
     use crate::key::PeerKey;
 
     fn book_of(addresses: &[&str]) -> Vec<String> {
+        read(addresses, true)
+    }
+
+    fn read(addresses: &[&str], private: bool) -> Vec<String> {
         let key = PeerKey::from_seed([3; 32]);
         let info =
             PeerInfo { public: key.public(), addresses: addresses.iter().map(ToString::to_string).collect() };
-        let book = PeerBook::read(vec![info], &PeerId::random());
+        let book = PeerBook::read(vec![info], &PeerId::random(), private);
         let read = book.addresses(&key.libp2p_id()).expect("listed");
         read.iter().map(ToString::to_string).collect()
     }
@@ -105,6 +116,16 @@ mod tests {
     }
 
     #[test]
+    fn row_30_what_points_inwards_is_dialled_on_networks_of_one_house_only() {
+        let listed =
+            ["/ip4/127.0.0.1/tcp/22", "/dns/localhost/tcp/1", "/ip6/::1/tcp/1", "/ip4/8.8.8.8/tcp/1"];
+        assert_eq!(read(&listed, false), ["/ip4/8.8.8.8/tcp/1"]);
+        assert_eq!(read(&listed, true), listed);
+        // A peer that lists nothing else stays a peer: it may call, and is not called.
+        assert!(read(&listed[..3], false).is_empty());
+    }
+
+    #[test]
     fn addresses_of_one_peer_are_bounded() {
         let many: Vec<String> = (1..100).map(|port| format!("/ip4/10.0.0.1/tcp/{port}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
@@ -115,6 +136,6 @@ mod tests {
     fn own_key_is_not_a_peer() {
         let key = PeerKey::from_seed([3; 32]);
         let info = PeerInfo { public: key.public(), addresses: Vec::new() };
-        assert_eq!(PeerBook::read(vec![info], &key.libp2p_id()).addresses(&key.libp2p_id()), None);
+        assert_eq!(PeerBook::read(vec![info], &key.libp2p_id(), true).addresses(&key.libp2p_id()), None);
     }
 }

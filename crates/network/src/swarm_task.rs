@@ -207,7 +207,7 @@ impl SwarmTask {
     }
 
     fn set_peers(&mut self, infos: Vec<PeerInfo>) {
-        let book = PeerBook::read(infos, self.swarm.local_peer_id());
+        let book = PeerBook::read(infos, self.swarm.local_peer_id(), self.config.private_addresses);
         let listed: HashSet<PeerId> = book.peers().copied().collect();
         let (gone, new) = self.swarm.behaviour_mut().gate.set_listed(listed);
         for peer in gone {

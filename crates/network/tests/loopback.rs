@@ -24,6 +24,7 @@ impl Node {
     async fn start_with(seed: u8, listen: &str, edit: impl FnOnce(&mut NetworkConfig)) -> Self {
         let key = PeerKey::from_seed([seed; 32]);
         let mut config = NetworkConfig::new(key.clone(), vec![listen.to_owned()]);
+        config.private_addresses = true;
         edit(&mut config);
         let (network, inbound) = Network::start(config).await.expect("loopback can be opened");
         Self { key, network, inbound }

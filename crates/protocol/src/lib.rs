@@ -44,6 +44,7 @@ pub mod pathway;
 pub mod phase;
 pub mod position;
 pub mod price;
+pub mod reach;
 pub mod receipt;
 #[cfg(feature = "std")]
 pub mod report;

@@ -49,6 +49,8 @@ pub struct Grant {
     pub upload_bytes_per_second: Option<u64>,
     /// Bytes of unanswered requests in memory.
     pub inbound_bytes: Option<usize>,
+    /// Members' addresses that point inwards may be dialled.
+    pub private_addresses: bool,
 }
 
 /// As [`start`], with the message limits of a run.
@@ -66,6 +68,7 @@ pub async fn for_run(
         let mut config = NetworkConfig::new(peer.clone(), listen);
         config.train_limit_bytes = wire::train_limit(params);
         config.fetch_limit_bytes = exchange::FETCH_LIMIT;
+        config.private_addresses = grant.private_addresses;
         config.max_upload_bytes_per_second = grant.upload_bytes_per_second;
         config.inbound_memory_bytes = grant.inbound_bytes.unwrap_or(config.inbound_memory_bytes);
         config

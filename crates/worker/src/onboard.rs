@@ -32,6 +32,18 @@ pub async fn connect(nodes: &str, genesis: Option<&str>) -> anyhow::Result<Arc<C
     Ok(Chain::connect(nodes, genesis.map(hash).transpose()?).await?)
 }
 
+/// Whether members' addresses that point inwards are dialled: as the operator says, and otherwise on chains that
+/// are for one machine or house, by what their spec says of them.
+///
+/// # Errors
+/// When the node does not answer.
+pub async fn private_addresses(chain: &Chain, told: Option<bool>) -> anyhow::Result<bool> {
+    match told {
+        Some(told) => Ok(told),
+        None => Ok(chain.is_of_one_house().await?),
+    }
+}
+
 /// Parameters of a run.
 ///
 /// # Errors

@@ -42,6 +42,7 @@ async fn start(seed: u8) -> (PeerKey, Network, tokio::sync::mpsc::Receiver<iota_
     let key = PeerKey::from_seed([seed; 32]);
     let mut config = NetworkConfig::new(key.clone(), vec!["/ip4/127.0.0.1/tcp/0".into()]);
     config.fetch_limit_bytes = FETCH_LIMIT;
+    config.private_addresses = true;
     let (network, inbound) = Network::start(config).await.expect("loopback can be opened");
     (key, network, inbound)
 }

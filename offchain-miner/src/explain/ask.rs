@@ -30,6 +30,7 @@ pub(super) async fn facts(config: &MinerConfig, epoch: Epoch) -> anyhow::Result<
     let chain = config.connect().await?;
     let run = RunId(config.run);
     let params = onboard::run_params(&chain, run).await?;
+    let private = onboard::private_addresses(&chain, config.allow_private_addresses).await?;
     let at = chain.at_finalized().await?;
     let members = at.members(run).await?;
     let me = members.iter().find(|member| member.hotkey == hotkey);
@@ -48,7 +49,7 @@ pub(super) async fn facts(config: &MinerConfig, epoch: Epoch) -> anyhow::Result<
         incarnation: me.incarnation,
         epoch,
         snapshot: at.snapshot(run, epoch).await?,
-        reports: reports(&members, &scores, run, report.terms.scored_by).await?,
+        reports: reports(&members, &scores, (run, report.terms.scored_by), private).await?,
         params,
         report,
         scores,
@@ -61,11 +62,12 @@ pub(super) async fn facts(config: &MinerConfig, epoch: Epoch) -> anyhow::Result<
 async fn reports(
     members: &[MemberView],
     scores: &[ScoreView],
-    run: RunId,
-    epoch: Epoch,
+    (run, epoch): (RunId, Epoch),
+    private_addresses: bool,
 ) -> anyhow::Result<Vec<(Uid, Report)>> {
     let seed: [u8; 32] = std::array::from_fn(|_| rand::random());
-    let config = NetworkConfig::new(PeerKey::from_seed(seed), Vec::new());
+    let mut config = NetworkConfig::new(PeerKey::from_seed(seed), Vec::new());
+    config.private_addresses = private_addresses;
     let (network, _inbound) = Network::start(config).await.context("starting the network for reports")?;
     network.set_peers(peers(members)).await;
     let mut found = Vec::new();
