@@ -27,7 +27,8 @@ pub enum Subcommand {
     /// Write the chain spec of a preset (`dev`, `local`) or of a file, plain or raw.
     ExportChainSpec(sc_cli::ExportChainSpecCmd),
 
-    /// Write the plain chain spec of a test network from what its founders bring together.
+    /// Write the plain chain spec of a public network, for tests or production, from what its founders bring
+    /// together.
     TestnetSpec(TestnetSpec),
 
     /// Do the work for a drip of a test network's faucet and print the transaction.
@@ -43,7 +44,7 @@ pub enum Subcommand {
 /// Arguments of `testnet-spec`.
 #[derive(Debug, clap::Args)]
 pub struct TestnetSpec {
-    /// Keys, admin, balances and runs as JSON; chain-spec/README.md shows one.
+    /// Kind, keys, admin, balances and runs as JSON; chain-spec/README.md shows one.
     #[arg(long, value_name = "FILE")]
     pub ceremony: PathBuf,
 

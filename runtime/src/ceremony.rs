@@ -19,7 +19,7 @@ use serde::Deserialize;
 use serde_json::{json, Value};
 
 use crate::{
-    genesis::{self, multisig, TESTNET_LEAST_EPOCH, TESTNET_RUNTIME_PRESET},
+    genesis::{self, multisig, PRODUCTION_RUNTIME_PRESET, TESTNET_LEAST_EPOCH, TESTNET_RUNTIME_PRESET},
     AccountId, SessionKeys,
 };
 
@@ -35,7 +35,35 @@ pub struct Authority {
     pub grandpa: GrandpaId,
 }
 
-/// Everything that a test network needs and no preset can hold.
+/// What a network is for.
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// To try things: a faucet gives tokens to whoever asks.
+    #[default]
+    Testnet,
+    /// Its token is worth something: no faucet, and one authority may fail.
+    Production,
+}
+
+impl Kind {
+    fn preset(self) -> &'static str {
+        match self {
+            Self::Testnet => TESTNET_RUNTIME_PRESET,
+            Self::Production => PRODUCTION_RUNTIME_PRESET,
+        }
+    }
+
+    /// Fewest authorities. Finality takes more than two thirds of them: four bear the loss of one, three of none.
+    fn least_authorities(self) -> usize {
+        match self {
+            Self::Testnet => 1,
+            Self::Production => 4,
+        }
+    }
+}
+
+/// Everything that a public network needs and no preset can hold.
 #[derive(Deserialize, Clone, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Ceremony {
@@ -43,6 +71,9 @@ pub struct Ceremony {
     pub name: String,
     /// Name for folders and network protocols; no two networks share one.
     pub id: String,
+    /// What the network is for; a test network if it is not said.
+    #[serde(default)]
+    pub kind: Kind,
     /// Who authors and finalizes from the first block on.
     pub authorities: Vec<Authority>,
     /// Who together are the admin.
@@ -63,8 +94,13 @@ pub struct Ceremony {
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CeremonyError {
-    /// Nobody would author blocks.
-    NoAuthority,
+    /// Nobody would author blocks, or the loss of one authority would halt a network of that kind.
+    TooFewAuthorities {
+        /// How many there are.
+        authorities: usize,
+        /// Fewest that the network's kind takes.
+        least: usize,
+    },
     /// An account or a key stands twice where it may stand once.
     Duplicate(String),
     /// The secret of this key is known to everybody.
@@ -83,7 +119,7 @@ pub enum CeremonyError {
         /// What is wrong.
         reason: ParamsError,
     },
-    /// The run's epochs are shorter than a test network takes.
+    /// The run's epochs are shorter than a public network takes.
     ShortEpoch {
         /// Its place in the list.
         index: usize,
@@ -95,7 +131,9 @@ pub enum CeremonyError {
 impl fmt::Display for CeremonyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoAuthority => write!(f, "no authority is named; a chain needs at least one"),
+            Self::TooFewAuthorities { authorities, least } => {
+                write!(f, "{authorities} authorities are named; expected at least {least}")
+            }
             Self::Duplicate(key) => {
                 write!(f, "{key} stands twice; give each authority and signatory its own")
             }
@@ -120,7 +158,7 @@ impl fmt::Display for CeremonyError {
 impl std::error::Error for CeremonyError {}
 
 impl Ceremony {
-    /// The genesis of a test network, as a patch of the default configuration.
+    /// The genesis of the network, as a patch of the default configuration.
     ///
     /// # Errors
     /// See [`CeremonyError`].
@@ -131,7 +169,7 @@ impl Ceremony {
             unknown(account)?;
         }
         self.check_runs()?;
-        let mut patch = preset();
+        let mut patch = preset(self.kind);
         let keys = |authority: &Authority| {
             let keys = SessionKeys { aura: authority.aura.clone(), grandpa: authority.grandpa.clone() };
             (authority.account.clone(), authority.account.clone(), keys)
@@ -140,16 +178,17 @@ impl Ceremony {
         patch["session"] = json!({ "keys": self.authorities.iter().map(keys).collect::<Vec<_>>() });
         patch["governance"]["authorities"] = json!(self.authorities.iter().map(accounts).collect::<Vec<_>>());
         patch["governance"]["admin"] = json!(multisig(&self.signatories, self.threshold));
-        if let Some(balances) = patch["balances"]["balances"].as_array_mut() {
-            balances.extend(self.balances.iter().map(|entry| json!(entry)));
-        }
+        let mut balances = patch["balances"]["balances"].as_array().cloned().unwrap_or_default();
+        balances.extend(self.balances.iter().map(|entry| json!(entry)));
+        patch["balances"]["balances"] = json!(balances);
         patch["iota"] = json!({ "runs": self.runs });
         Ok(patch)
     }
 
     fn check_authorities(&self) -> Result<(), CeremonyError> {
-        if self.authorities.is_empty() {
-            return Err(CeremonyError::NoAuthority);
+        let (authorities, least) = (self.authorities.len(), self.kind.least_authorities());
+        if authorities < least {
+            return Err(CeremonyError::TooFewAuthorities { authorities, least });
         }
         let mut seen = BTreeSet::new();
         for authority in &self.authorities {
@@ -189,9 +228,9 @@ impl Ceremony {
     }
 }
 
-/// The preset of test networks; the runtime wrote it itself.
-fn preset() -> Value {
-    let bytes = genesis::get(&TESTNET_RUNTIME_PRESET.into()).unwrap_or_default();
+/// The preset of such networks; the runtime wrote it itself.
+fn preset(kind: Kind) -> Value {
+    let bytes = genesis::get(&kind.preset().into()).unwrap_or_default();
     serde_json::from_slice(&bytes).unwrap_or_else(|_| json!({}))
 }
 

@@ -1,7 +1,8 @@
 //! Genesis presets: what a chain begins with.
 //!
-//! `dev` and `local` use keys that everybody knows and belong on a developer's machine only. `testnet`
-//! holds no key at all: whoever starts a network adds its own (`iota-node testnet-spec`).
+//! `dev` and `local` use keys that everybody knows and belong on a developer's machine only. `testnet` and
+//! `production` hold no key at all: whoever starts a network adds its own (`iota-node testnet-spec`). `production` is
+//! `testnet` without a faucet: nobody is given anything.
 
 use alloc::{vec, vec::Vec};
 use polkadot_sdk::{
@@ -18,7 +19,9 @@ use crate::{
 
 /// Name of the preset for public test networks.
 pub const TESTNET_RUNTIME_PRESET: &str = "testnet";
-/// Fewest blocks of an epoch on a test network: 30 minutes at one block a second. Shorter ones measure
+/// Name of the preset for networks whose token is worth something.
+pub const PRODUCTION_RUNTIME_PRESET: &str = "production";
+/// Fewest blocks of an epoch on a public network: 30 minutes at one block a second. Shorter ones measure
 /// the latency of members, not their work.
 pub const TESTNET_LEAST_EPOCH: BlockNumber = 1_800;
 /// Tokens of each development account: enough for ten thousand registrations.
@@ -79,6 +82,13 @@ fn testnet() -> Value {
     })
 }
 
+fn production() -> Value {
+    build_struct_json_patch!(RuntimeGenesisConfig {
+        governance: GovernanceConfig { least_epoch_blocks: TESTNET_LEAST_EPOCH },
+        faucet: FaucetConfig { terms: None },
+    })
+}
+
 /// The account of `threshold` of these signatories, in any order.
 #[must_use]
 pub fn multisig(signatories: &[AccountId], threshold: u16) -> AccountId {
@@ -94,6 +104,7 @@ pub fn get(id: &PresetId) -> Option<Vec<u8>> {
         DEV_RUNTIME_PRESET => development(),
         LOCAL_TESTNET_RUNTIME_PRESET => local_testnet(),
         TESTNET_RUNTIME_PRESET => testnet(),
+        PRODUCTION_RUNTIME_PRESET => production(),
         _ => return None,
     };
     serde_json::to_vec(&value).ok()
@@ -102,5 +113,7 @@ pub fn get(id: &PresetId) -> Option<Vec<u8>> {
 /// Names of all presets.
 #[must_use]
 pub fn names() -> Vec<PresetId> {
-    [DEV_RUNTIME_PRESET, LOCAL_TESTNET_RUNTIME_PRESET, TESTNET_RUNTIME_PRESET].map(PresetId::from).to_vec()
+    [DEV_RUNTIME_PRESET, LOCAL_TESTNET_RUNTIME_PRESET, TESTNET_RUNTIME_PRESET, PRODUCTION_RUNTIME_PRESET]
+        .map(PresetId::from)
+        .to_vec()
 }

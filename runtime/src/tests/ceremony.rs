@@ -1,11 +1,14 @@
 //! Ceremonies: a sound one makes a network, each unsound one is refused for its reason.
 
-use polkadot_sdk::{pallet_session, sp_core::crypto::Ss58Codec, sp_keyring::Ed25519Keyring};
+use polkadot_sdk::{
+    frame_support::traits::fungible::Inspect, pallet_session, sp_core::crypto::Ss58Codec,
+    sp_keyring::Ed25519Keyring,
+};
 
 use super::*;
 use crate::{
     ceremony::{Ceremony, CeremonyError},
-    genesis::{multisig, TESTNET_LEAST_EPOCH, TESTNET_RUNTIME_PRESET},
+    genesis::{multisig, PRODUCTION_RUNTIME_PRESET, TESTNET_LEAST_EPOCH, TESTNET_RUNTIME_PRESET},
 };
 
 fn sr(index: u8) -> String {
@@ -31,6 +34,13 @@ fn sound() -> Value {
         "balances": [[sr(21), 1_000_000_000_000u64], [sr(1), 10_000_000_000u64]],
         "runs": [long_run()]
     })
+}
+
+/// The same for a network whose token is worth something.
+fn production() -> Value {
+    let mut ceremony = sound();
+    ceremony["kind"] = json!("production");
+    ceremony
 }
 
 fn genesis(ceremony: Value) -> Result<Value, CeremonyError> {
@@ -60,7 +70,29 @@ fn a_sound_ceremony_makes_a_network_that_its_signatories_govern() {
 }
 
 #[test]
-fn row_23_the_whole_state_of_a_test_network_holds_no_key_that_everybody_knows() {
+fn a_production_network_has_no_faucet_and_bears_the_loss_of_an_authority() {
+    on_patched(PRODUCTION_RUNTIME_PRESET, genesis(production()).unwrap(), || {
+        let signatories: Vec<_> = (21..=23).map(|index| account(&hot(index))).collect();
+        assert_eq!(governance::Admin::<Runtime>::get(), Some(multisig(&signatories, 2)));
+        assert_eq!(Grandpa::grandpa_authorities().len(), 4);
+        assert_eq!(governance::LeastEpoch::<Runtime>::get(), TESTNET_LEAST_EPOCH);
+        assert_eq!(crate::faucet::CurrentTerms::<Runtime>::get(), None);
+        // What exists is what the ceremony names, beside what pot and treasury need to exist.
+        let named = 1_000 * UNIT + 10 * UNIT;
+        assert_eq!(Balances::free_balance(Faucet::account()), 0);
+        assert_eq!(Balances::total_issuance(), named + 2 * Balances::minimum_balance());
+        open_block();
+    });
+    let mut three = production();
+    three["authorities"].as_array_mut().unwrap().pop();
+    let refused = CeremonyError::TooFewAuthorities { authorities: 3, least: 4 };
+    assert_eq!(genesis(three.clone()).unwrap_err(), refused);
+    three["kind"] = json!("testnet");
+    assert!(genesis(three).is_ok(), "a test network may halt");
+}
+
+#[test]
+fn row_23_the_whole_state_of_a_public_network_holds_no_key_that_everybody_knows() {
     let sr = Sr25519Keyring::iter().map(|key| (key.to_string(), key.public().0));
     let known: Vec<_> =
         sr.chain(Ed25519Keyring::iter().map(|key| (key.to_string(), key.public().0))).collect();
@@ -77,11 +109,13 @@ fn row_23_the_whole_state_of_a_test_network_holds_no_key_that_everybody_knows() 
         }
         (items, holds)
     };
-    on_patched(TESTNET_RUNTIME_PRESET, genesis(sound()).unwrap(), || {
-        let (items, known) = holds();
-        assert!(items > 40, "{items} items of storage");
-        assert!(known.is_empty(), "{known:?}");
-    });
+    for (preset, ceremony) in [(TESTNET_RUNTIME_PRESET, sound()), (PRODUCTION_RUNTIME_PRESET, production())] {
+        on_patched(preset, genesis(ceremony).unwrap(), || {
+            let (items, known) = holds();
+            assert!(items > 40, "{items} items of storage");
+            assert!(known.is_empty(), "{known:?}");
+        });
+    }
     on_chain(polkadot_sdk::sp_genesis_builder::DEV_RUNTIME_PRESET, json!([]), || {
         assert!(holds().1.contains(&"Alice".to_string()), "a key that is there is not seen");
     });
@@ -126,7 +160,8 @@ fn an_admin_is_more_than_half_of_at_least_two() {
 
 #[test]
 fn chains_without_authorities_and_unsound_runs_are_refused() {
-    assert_eq!(refused("/authorities", json!([])), CeremonyError::NoAuthority);
+    let none = CeremonyError::TooFewAuthorities { authorities: 0, least: 1 };
+    assert_eq!(refused("/authorities", json!([])), none);
     let error = refused("/runs/0/epochs", json!(0));
     assert!(matches!(error, CeremonyError::Run { index: 0, .. }), "{error}");
     let error = refused("/runs/0/phases/train", json!(48));

@@ -11,12 +11,17 @@ use polkadot_sdk::{
 use super::*;
 use crate::{
     filters::LongEpochs,
-    genesis::{multisig, TESTNET_LEAST_EPOCH, TESTNET_RUNTIME_PRESET},
+    genesis::{multisig, PRODUCTION_RUNTIME_PRESET, TESTNET_LEAST_EPOCH, TESTNET_RUNTIME_PRESET},
 };
 
 #[test]
 fn every_preset_builds_and_issues_what_it_endows() {
-    let presets = [(DEV_RUNTIME_PRESET, 1), (LOCAL_TESTNET_RUNTIME_PRESET, 3), (TESTNET_RUNTIME_PRESET, 0)];
+    let presets = [
+        (DEV_RUNTIME_PRESET, 1),
+        (LOCAL_TESTNET_RUNTIME_PRESET, 3),
+        (TESTNET_RUNTIME_PRESET, 0),
+        (PRODUCTION_RUNTIME_PRESET, 0),
+    ];
     assert_eq!(Runtime::preset_names(), presets.map(|(name, _)| PresetId::from(name)));
     for (name, authorities) in presets {
         on_chain(name, json!([]), || {
@@ -33,7 +38,7 @@ fn every_preset_builds_and_issues_what_it_endows() {
             assert!(Balances::balance(&Iota::treasury()) >= Balances::minimum_balance());
         });
     }
-    assert_eq!(Runtime::get_preset(&Some(PresetId::from("production"))), None);
+    assert_eq!(Runtime::get_preset(&Some(PresetId::from("no such"))), None);
 }
 
 #[test]
