@@ -156,6 +156,20 @@ fn a_body_that_writes_before_it_refuses_is_seen() {
     });
 }
 
+#[test]
+fn row_06_a_list_beyond_its_bound_does_not_decode() {
+    // By hand: the call's index, run, epoch and salt, the length of the list, then entries of shard and no hash.
+    let open = |length: u32, entries: usize| {
+        let head = (8u8, RUN, Epoch(0), [0u8; 32], codec::Compact(length)).encode();
+        let body = (0..entries).flat_map(|shard| (u16::try_from(shard).unwrap(), None::<Hash>).encode());
+        Call::<Test>::decode_all(&mut head.into_iter().chain(body).collect::<Vec<_>>().as_slice())
+    };
+    assert!(matches!(open(64, 64), Ok(Call::open_merge { hashes, .. }) if hashes.len() == 64));
+    assert!(open(65, 65).is_err(), "one beyond");
+    // A length that promises gigabytes is refused by what is there, and reserves nothing for it.
+    assert!(open(u32::MAX, 63).is_err());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 

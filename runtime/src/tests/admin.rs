@@ -221,3 +221,56 @@ fn in_safe_mode_work_goes_on_and_money_stands_still() {
         assert_ok!(Executive::apply_extrinsic(signed(&Bob.pair(), 1, transfer.into())).unwrap());
     });
 }
+
+/// Calls by which somebody with root's rights would move what is another's, or put another runtime in place.
+fn of_root() -> Vec<RuntimeCall> {
+    let (alice, eve) = (MultiAddress::Id(Alice.to_account_id()), MultiAddress::Id(Eve.to_account_id()));
+    vec![
+        RuntimeCall::System(frame_system::Call::set_code { code: vec![1] }),
+        RuntimeCall::System(frame_system::Call::set_code_without_checks { code: vec![1] }),
+        RuntimeCall::System(frame_system::Call::set_storage { items: vec![(vec![1], vec![1])] }),
+        RuntimeCall::System(frame_system::Call::kill_storage { keys: vec![vec![1]] }),
+        RuntimeCall::System(frame_system::Call::kill_prefix { prefix: vec![], subkeys: 9 }),
+        RuntimeCall::System(frame_system::Call::authorize_upgrade_without_checks { code_hash: Hash::zero() }),
+        RuntimeCall::Balances(pallet_balances::Call::force_set_balance { who: eve.clone(), new_free: 1 }),
+        RuntimeCall::Balances(pallet_balances::Call::force_transfer { source: alice, dest: eve, value: 1 }),
+        RuntimeCall::Balances(pallet_balances::Call::force_adjust_total_issuance {
+            direction: pallet_balances::AdjustmentDirection::Increase,
+            delta: 1,
+        }),
+    ]
+}
+
+/// There is no orchestrator: nobody assigns, scores or pays by a key. The nearest to one is the admin, and this
+/// is what whoever steals its key cannot do, and how late what it can do takes effect; parameters of runs wait for
+/// the edge of an epoch (`row_13_row_32` of the pallet).
+#[test]
+fn row_32_the_admins_key_is_no_orchestrators() {
+    use polkadot_sdk::{frame_support::traits::GetCallName, sp_runtime::traits::Dispatchable};
+    on_local_network(|| {
+        for call in of_root() {
+            let answer = || call.clone().dispatch(RuntimeOrigin::signed(admin())).unwrap_err().error;
+            assert_storage_noop!(assert_eq!(answer(), DispatchError::BadOrigin, "{call:?}"));
+        }
+        // No call of the pallet gives a stage, a score or a payment.
+        let names = pallet_iota::Call::<Runtime>::get_call_names();
+        let words = ["assign", "set_weight", "set_score", "set_stage", "mint", "pay_", "slash", "gate"];
+        assert!(names.iter().all(|name| words.iter().all(|word| !name.contains(word))), "{names:?}");
+        // Other authorities author two sessions later, and everybody sees it coming.
+        System::reset_events();
+        let before = authors();
+        assert_ok!(set_authorities(RuntimeOrigin::signed(admin()), &[Alice]));
+        let announced = |event: &RuntimeEvent| {
+            matches!(event, RuntimeEvent::Governance(governance::Event::AuthoritiesSet { .. }))
+        };
+        assert!(System::events().iter().any(|record| announced(&record.event)));
+        open_block();
+        assert_eq!(authors(), before);
+        // Another runtime is announced by its hash before anybody can put it in place.
+        let call = governance::Call::authorize_upgrade { code_hash: Hash::repeat_byte(1) };
+        assert_ok!(RuntimeCall::Governance(call).dispatch(RuntimeOrigin::signed(admin())));
+        let early = RuntimeCall::System(frame_system::Call::apply_authorized_upgrade { code: vec![1, 2] });
+        assert!(early.dispatch(RuntimeOrigin::signed(admin())).is_err());
+        assert!(System::authorized_upgrade().is_some());
+    });
+}

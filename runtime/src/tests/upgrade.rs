@@ -73,6 +73,26 @@ fn row_24_a_second_run_of_the_migrations_changes_nothing() {
 }
 
 #[test]
+fn the_invariants_hold_after_the_upgrade_and_after_the_blocks_that_follow() {
+    on_version_1(|block| {
+        SingleBlock::on_runtime_upgrade();
+        Iota::check_invariants().unwrap();
+        for parent in block..block + 20 {
+            open_after(parent);
+            Grandpa::on_finalize(parent + 1);
+            Iota::check_invariants().unwrap();
+        }
+        // What the checks of the other pallets would say: authorities are those of the session, and have keys.
+        let authorities = governance::Authorities::<Runtime>::get().to_vec();
+        assert_eq!(pallet_session::Validators::<Runtime>::get(), authorities);
+        assert!(authorities.iter().all(pallet_session::NextKeys::<Runtime>::contains_key));
+        let accounts = frame_system::Account::<Runtime>::iter_values();
+        let sum: Balance = accounts.map(|account| account.data.free + account.data.reserved).sum();
+        assert_eq!(Balances::total_issuance(), sum);
+    });
+}
+
+#[test]
 fn the_migrations_change_no_chain_that_began_with_this_version() {
     on_chain(polkadot_sdk::sp_genesis_builder::LOCAL_TESTNET_RUNTIME_PRESET, json!([]), || {
         let before = root();

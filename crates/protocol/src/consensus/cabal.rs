@@ -5,6 +5,8 @@
 
 use std::println;
 
+use proptest::prelude::*;
+
 use super::bonds::{dividends, renew, Bond, Holder};
 use super::*;
 use crate::emission::SHARES;
@@ -162,5 +164,56 @@ fn noise_among_the_honest_gives_a_cabal_little() {
             let most = 1.0 + 2.5 * noise as f64 / 1e3;
             assert!(worst <= most, "stake {s}, noise {noise}: {worst}");
         }
+    }
+}
+
+/// A validator's stake and its scores of six miners.
+type Told = (u64, Vec<u16>);
+
+fn told() -> impl Strategy<Value = Vec<Told>> {
+    let score = prop_oneof![Just(0u16), Just(u16::MAX), 0u16..=u16::MAX];
+    prop::collection::vec((1u64..1_000_000, prop::collection::vec(score, 6)), 1..6)
+}
+
+/// A row's part of each miner.
+fn parts_of(row: &[u16]) -> Vec<f64> {
+    let sum = row.iter().map(|score| f64::from(*score)).sum::<f64>();
+    row.iter().map(|score| if sum > 0.0 { f64::from(*score) / sum } else { 0.0 }).collect()
+}
+
+proptest! {
+    /// Any rows of a minority, against any rows and stakes of the honest. A miner's consensus lies between the
+    /// least and the greatest that an honest row gives it, because neither side has half of the stake without the
+    /// other. So a cabal's miners have ranks of C at most, the sum of their greatest honest parts, and the others of
+    /// (1 - s) D at least, the sum of their least: the share is C / (C + (1 - s) D) at most. Where the honest agree
+    /// C is c and D is 1 - c, and this is the curve.
+    #[test]
+    fn no_rows_of_a_minority_get_more_than_the_curve(mut honest in told(), cabal in told(), own in 1usize..6) {
+        let stake = |side: &[Told]| side.iter().map(|(stake, _)| u128::from(*stake)).sum::<u128>();
+        let lacking = (stake(&cabal) + 1).saturating_sub(stake(&honest));
+        honest[0].0 += u64::try_from(lacking).unwrap();
+        let table: Vec<&Told> = honest.iter().chain(&cabal).collect();
+        let entries: Vec<Vec<ScoreEntry>> = table.iter().map(|(_, row)| row_of(row.iter().copied())).collect();
+        let rows: Vec<Row<'_>> = (100u16..)
+            .zip(table.iter().zip(&entries))
+            .map(|(uid, ((stake, _), entries))| Row { uid: Uid(uid), stake: u128::from(*stake), entries })
+            .collect();
+        let miners: Vec<Miner> =
+            (0..6).map(|uid| Miner { uid: Uid(uid), incarnation: Incarnation(1), stage: Stage(0) }).collect();
+        let outcome = solve(1, &miners, &rows);
+
+        let honest_parts: Vec<Vec<f64>> = honest.iter().map(|(_, row)| parts_of(row)).collect();
+        let of = |miner: usize| honest_parts.iter().map(move |row| row[miner]);
+        let greatest: f64 = (0..own).map(|miner| of(miner).fold(0.0, f64::max)).sum();
+        let least: f64 = (own..6).map(|miner| of(miner).fold(1.0, f64::min)).sum();
+        let all = stake(&honest) + stake(&cabal);
+        let s = stake(&cabal) as f64 / all as f64;
+        let bound = if greatest > 0.0 { greatest / (greatest + (1.0 - s) * least) } else { 0.0 };
+        let clipped = rows.iter().zip(&outcome.clipped);
+        let survived: f64 = clipped.map(|(row, own)| row.stake as f64 * own.iter().sum::<u64>() as f64).sum();
+        let share = outcome.incentives.iter().take(own).sum::<u64>() as f64 / ONE_Q32 as f64;
+        // What integers round, by the bound of `reference`, for each of the cabal's miners.
+        let rounding = if survived > 0.0 { 6.0 * 8.0 * all as f64 / survived } else { 0.0 };
+        prop_assert!(share <= bound + rounding + 1e-9, "share {share}, bound {bound}, stake {s}, rounding {rounding}");
     }
 }

@@ -78,7 +78,9 @@ fn exact_bonds(rows: &Table, exact: &Exact, miner: usize, before: &[u32]) -> Vec
 }
 
 fn table() -> impl Strategy<Value = (Table, Vec<Vec<u32>>)> {
-    let row = (1u128..1_000_000_000_000, prop::collection::vec(0u16..=u16::MAX, 6));
+    // Zeros and extremes among them, so that in some tables clipping leaves next to nothing.
+    let score = prop_oneof![Just(0u16), Just(1), Just(u16::MAX), 0u16..=u16::MAX];
+    let row = (1u128..1_000_000_000_000, prop::collection::vec(score, 6));
     let bonds = prop::collection::vec(0u32..=BOND_ONE, 6);
     prop::collection::vec((row, bonds), 1..8).prop_map(|rows| rows.into_iter().unzip())
 }
@@ -125,26 +127,35 @@ proptest! {
         }
     }
 
-    /// Each rank is low by less than the row's stake times 2^-32, so that the ranks together are low by
-    /// less than (miners * stake) units. Where at least a sixth of all weight survives clipping, a share
-    /// errs by at most 6 * (1 + 6) + 1 units: numerator, denominator, apportionment.
+    /// In units of 2^-32, with T all stake: clipped weights are cut, so that a rank R is low by some a < T and the
+    /// sum S of six ranks by some b < 6T. |(R - a) / (S - b) - R / S| is at most max(R b, a S) / (S (S - b)), and so
+    /// below 6T / (S - 6T). With s the part of all weight that survives clipping, S being s T 2^32, a share errs by
+    /// at most 6 / (s - 6 * 2^-32) units, and by one more for the apportionment. By hand: 7 units where nothing is
+    /// clipped away, 37 where a sixth survives. Where s is not above 6 * 2^-32 integers say nothing.
     #[test]
-    fn shares_are_within_43_units_of_the_exact_ones((rows, _) in table()) {
+    fn shares_are_as_near_as_what_survives_clipping_allows((rows, _) in table()) {
         let (_, outcome) = integers(&rows);
         let exact = exact(&rows, 6);
         let total: u128 = rows.iter().map(|(stake, _)| stake).sum();
         let survived = sum(rows.iter().zip(&exact.clipped).map(|((stake, _), row)| whole(*stake) * sum(row.iter().cloned())));
-        prop_assume!(survived * whole(6) >= whole(total));
+        let left = survived.clone() / whole(total) - whole(6) / whole(ONE_Q32.into());
         for (own, exact) in outcome.incentives.iter().zip(&exact.incentives) {
-            prop_assert!(ulps(*own, ONE_Q32, exact) <= whole(43), "{own} {exact}");
+            let error = ulps(*own, ONE_Q32, exact);
+            if survived == zero() {
+                prop_assert_eq!(*own, 0);
+            } else if left > zero() {
+                prop_assert!(error <= whole(6) / &left + whole(1), "{own} {exact}, {left} left");
+            }
         }
     }
 
     /// A part errs by the rounding of the old parts, of the new parts and of the mixture, each below one
-    /// unit of 2^-31, and by clipped weights that are low: by less than 2^-32 over the column's mean
-    /// weight, held above a sixty-fourth here, so 0.1 * 32 * 2 units more.
+    /// unit of 2^-31, and by clipped weights that are low: with s the column's mean weight, new parts by at most
+    /// 1 / (2 s) units more, as for shares, of which a tenth counts, twice with the last normalisation: 4 + 1 / (10 s)
+    /// units in all, s being taken less one unit of 2^-32. By hand: 4.1 units where all stake gives a miner
+    /// everything, 10.4 where the mean is a sixty-fourth.
     #[test]
-    fn bonds_are_within_10_units_of_the_exact_ones((rows, bonds) in table()) {
+    fn bonds_are_as_near_as_the_support_of_their_miner_allows((rows, bonds) in table()) {
         let (miners, outcome) = integers(&rows);
         let exact = exact(&rows, 6);
         let total: u128 = rows.iter().map(|(stake, _)| stake).sum();
@@ -160,12 +171,11 @@ proptest! {
         for miner in 0..6usize {
             let support = sum(rows.iter().zip(&exact.clipped).map(|((stake, _), row)| whole(*stake) * &row[miner]));
             let old: Vec<u32> = bonds.iter().map(|row| row[miner]).collect();
-            if support * whole(64) < whole(total) {
-                continue;
-            }
+            let mean = support / whole(total) - whole(1) / whole(ONE_Q32.into());
+            let most = if mean > zero() { whole(4) + whole(1) / (whole(10) * mean) } else { whole(BOND_ONE.into()) };
             for (row, exact) in renewed.iter().zip(exact_bonds(&rows, &exact, miner, &old)) {
                 let own = row.iter().find(|bond| usize::from(bond.uid.0) == miner).map_or(0, |bond| bond.part);
-                prop_assert!(ulps(own.into(), BOND_ONE.into(), &exact) <= whole(10), "{own} {exact}");
+                prop_assert!(ulps(own.into(), BOND_ONE.into(), &exact) <= most, "{own} {exact} {most}");
             }
         }
     }
