@@ -140,6 +140,7 @@ fn first_version(state: State) {
     });
     if state == State::Ended {
         ActiveRuns::<Runtime>::kill();
+        pallet_iota::Controls::<Runtime>::remove(run);
     }
 }
 

@@ -33,7 +33,7 @@ use polkadot_sdk::{
     sp_consensus_aura::{Slot, AURA_ENGINE_ID},
     sp_core::{
         traits::{CallContext, RuntimeCode, WrappedRuntimeCode},
-        Pair, H256,
+        Pair,
     },
     sp_externalities::{set_and_run_with_externalities, Extensions},
     sp_io::{self, hashing::blake2_256, SubstrateHostFunctions},
@@ -276,9 +276,13 @@ fn remark(check: CheckMetadataHash<Runtime>) -> UncheckedExtrinsic {
 
 /// What the blob says about a transaction on the genesis of the development preset.
 fn asked(check: CheckMetadataHash<Runtime>) -> TransactionValidity {
-    let mut sent = Vec::new();
-    let storage = state::after(|| sent = remark(check).encode()).unwrap();
-    let input = [TransactionSource::External.encode(), sent, H256::zero().encode()].concat();
+    let mut input = Vec::new();
+    let storage = state::after(|| {
+        // The newest block is the genesis, whose hash the signature covers.
+        let newest = System::block_hash(0).encode();
+        input = [TransactionSource::External.encode(), remark(check).encode(), newest].concat();
+    });
+    let storage = storage.unwrap();
     let (answer, ()) = in_wasm(&storage, "TaggedTransactionQueue_validate_transaction", &input, || ());
     TransactionValidity::decode(&mut answer.as_slice()).unwrap()
 }
@@ -286,8 +290,10 @@ fn asked(check: CheckMetadataHash<Runtime>) -> TransactionValidity {
 #[test]
 fn the_blob_knows_the_hash_of_its_metadata() {
     let native = CheckMetadataHash::<Runtime>::new(true).implicit().unwrap().expect("compiled in");
-    assert!(asked(CheckMetadataHash::new(false)).is_ok());
-    assert!(asked(CheckMetadataHash::new_with_custom_hash(native)).is_ok());
+    for check in [CheckMetadataHash::new(false), CheckMetadataHash::new_with_custom_hash(native)] {
+        let answer = asked(check.clone());
+        assert!(answer.is_ok(), "{check:?}: {answer:?}");
+    }
     let refused = asked(CheckMetadataHash::new_with_custom_hash([7; 32]));
     assert_eq!(refused, Err(TransactionValidityError::Invalid(InvalidTransaction::BadProof)));
 }
