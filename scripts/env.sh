@@ -12,7 +12,13 @@ export IOTA_TARGET_WORK=$IOTA_TARGET/work
 
 # Versions that the recipes below were checked with.
 IOTA_TORCH_VERSION=2.11.0       # the libtorch that tch 0.24 binds
+IOTA_MDBOOK_VERSION=0.5.4       # the mdBook that the pages were looked at with
+IOTA_TRANSFORMERS_VERSION=5.23.0 # the transformers that loads an export; needs PyTorch 2.4 for its norms
 IOTA_WASM_TOOLCHAIN=iota-wasm   # only used where `rustup target add` cannot be served
+
+# What only tests and scripts/book use; `scripts/setup tests` puts it there.
+export IOTA_MDBOOK=${IOTA_MDBOOK:-$IOTA_CACHE/mdbook-$IOTA_MDBOOK_VERSION/bin/mdbook}
+export IOTA_EXPORT_PYTHON=${IOTA_EXPORT_PYTHON:-$IOTA_CACHE/transformers-$IOTA_TRANSFORMERS_VERSION-venv/bin/python}
 
 export OPENSSL_NO_VENDOR=1
 export WASM_BUILD_WORKSPACE_HINT=$IOTA_ROOT

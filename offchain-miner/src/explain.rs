@@ -3,7 +3,7 @@
 //!
 //! This file computes and tells; `ask` fetches what it computes from.
 
-mod ask;
+pub(crate) mod ask;
 
 use clap::Args;
 use iota_protocol::consensus::{self, Miner, Row, ONE_Q32};

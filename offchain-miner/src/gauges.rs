@@ -5,11 +5,13 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use iota_network::NetworkStats;
 use iota_protocol::receipt::LogEvent;
 use iota_service::metrics::{Counter, Gauge, Registry};
 use serde_json::{json, Value};
 
 use crate::ledger::SampleTimes;
+use crate::trainer::{Done, Outcome};
 
 /// Losses kept for the curve: as many columns as a wide terminal has, each the mean of some samples.
 const CURVE: usize = 200;
@@ -28,7 +30,28 @@ pub struct Gauges {
     service: Gauge,
     loss: Gauge,
     times: SampleTimes,
+    passes: [Passes; 3],
     curve: Arc<Mutex<Curve>>,
+}
+
+/// The passes of one kind: how many, and how long they took in all.
+#[derive(Clone, Debug)]
+struct Passes {
+    count: Counter,
+    micros: Counter,
+}
+
+impl Passes {
+    fn new(registry: &Registry, kind: &'static str) -> Self {
+        let counter = |name, help| registry.counter(name, help, Some(("pass", kind)));
+        Self {
+            count: counter(
+                "iota_passes_timed_total",
+                "Passes through the model whose time was taken, by kind.",
+            ),
+            micros: counter("iota_pass_microseconds_total", "Time of those passes, codec included, by kind."),
+        }
+    }
 }
 
 /// Mean losses of the last samples, oldest first.
@@ -53,6 +76,7 @@ impl Default for Gauges {
             service: gauge("iota_downstream_seconds", "Median time that the next stage takes for a sample."),
             loss: gauge("iota_loss_nats", "Mean loss of the last samples, nats per token; last stage only."),
             times: SampleTimes::new(&registry),
+            passes: ["forward", "backward", "both"].map(|kind| Passes::new(&registry, kind)),
             curve: Arc::default(),
             registry,
         }
@@ -113,6 +137,37 @@ impl Gauges {
         }
     }
 
+    /// A pass came back from the trainer. The last stage's runs forward and backward at once.
+    pub fn passed(&self, done: &Done) {
+        let [forward, backward, both] = &self.passes;
+        let passes = match done.outcome {
+            Outcome::Forward { .. } => forward,
+            Outcome::Backward { .. } => backward,
+            Outcome::Loss { .. } => both,
+            Outcome::Abandoned | Outcome::Failed(_) => return,
+        };
+        let took = done.timing.ended.saturating_duration_since(done.timing.began);
+        passes.count.add(1);
+        passes.micros.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// What the network carried since the start, both lanes together: hops, and what members fetch from each other.
+    pub fn carried(&self, stats: &NetworkStats) {
+        let lanes = [("train", &stats.train), ("fetch", &stats.fetch)];
+        for (lane, carried) in lanes {
+            let set = |name, help, bytes: u64| {
+                let counter = self.registry.counter(name, help, Some(("lane", lane)));
+                counter.add(bytes.saturating_sub(counter.value()));
+            };
+            set(
+                "iota_network_received_bytes_total",
+                "Bytes received from other members, by lane.",
+                carried.bytes_in,
+            );
+            set("iota_network_sent_bytes_total", "Bytes sent to other members, by lane.", carried.bytes_out);
+        }
+    }
+
     /// Where the time of samples goes.
     #[must_use]
     pub fn sample_times(&self) -> SampleTimes {
@@ -155,7 +210,12 @@ impl Gauges {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
+    use iota_protocol::ids::{Sample, Version};
+
     use super::*;
+    use crate::trainer::Timing;
 
     #[test]
     fn the_curve_holds_means_and_forgets_the_oldest() {
@@ -171,6 +231,50 @@ mod tests {
         let points = gauges.status()["facts"]["losses"].as_array().unwrap().len();
         assert_eq!(points, CURVE);
         assert_eq!(gauges.status()["metrics"]["iota_loss_nats"], json!(1.0));
+    }
+
+    #[test]
+    fn passes_are_timed_by_kind_and_failed_ones_are_not() {
+        let gauges = Gauges::default();
+        let began = Instant::now();
+        let nothing = Duration::ZERO;
+        let done = |outcome, micros| Done {
+            sample: Sample(1),
+            outcome,
+            events: Vec::new(),
+            timing: Timing {
+                began,
+                ended: began + Duration::from_micros(micros),
+                codec: nothing,
+                hash: nothing,
+                disk: nothing,
+            },
+        };
+        let forward = || Outcome::Forward { codes: Vec::new(), version: Version(0) };
+        gauges.passed(&done(forward(), 1_500));
+        gauges.passed(&done(forward(), 500));
+        gauges.passed(&done(Outcome::Backward { gradient: None, version: Version(0) }, 3_000));
+        gauges.passed(&done(Outcome::Failed("no".into()), 70_000));
+        let metric = |name: &str| gauges.status()["metrics"][name].as_u64().unwrap_or_default();
+        assert_eq!(metric("iota_pass_microseconds_total{pass=\"forward\"}"), 2_000);
+        assert_eq!(metric("iota_passes_timed_total{pass=\"forward\"}"), 2);
+        assert_eq!(metric("iota_pass_microseconds_total{pass=\"backward\"}"), 3_000);
+        assert_eq!(metric("iota_passes_timed_total{pass=\"both\"}"), 0);
+    }
+
+    #[test]
+    fn traffic_of_both_lanes_is_told_and_never_falls() {
+        let gauges = Gauges::default();
+        let mut stats = NetworkStats::default();
+        (stats.train.bytes_in, stats.fetch.bytes_in, stats.train.bytes_out) = (100, 20, 7);
+        gauges.carried(&stats);
+        stats.train.bytes_in = 250;
+        gauges.carried(&stats);
+        let status = gauges.status();
+        let metric = |name: &str| status["metrics"][name].as_u64();
+        assert_eq!(metric("iota_network_received_bytes_total{lane=\"train\"}"), Some(250));
+        assert_eq!(metric("iota_network_received_bytes_total{lane=\"fetch\"}"), Some(20));
+        assert_eq!(metric("iota_network_sent_bytes_total{lane=\"train\"}"), Some(7));
     }
 
     #[test]

@@ -210,6 +210,7 @@ async fn start(config: MinerConfig, gauges: Gauges, stop: Shutdown) -> anyhow::R
     serve_metrics(config.metrics_port, &gauges).await?;
     let observer = Observer {
         session: session.clone(),
+        network: network.clone(),
         me: member.clone(),
         gauges: gauges.clone(),
         meter: meter.clone(),

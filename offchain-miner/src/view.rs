@@ -114,6 +114,43 @@ impl View {
         self.status["metrics"][name].as_f64().unwrap_or_default()
     }
 
+    /// Mean milliseconds of a pass of that kind; `None` where none ran.
+    fn pass(&self, kind: &str) -> Option<f64> {
+        let count = self.metric(&format!("iota_passes_timed_total{{pass=\"{kind}\"}}"));
+        let micros = self.metric(&format!("iota_pass_microseconds_total{{pass=\"{kind}\"}}"));
+        (count > 0.0).then_some(micros / count / 1_000.0)
+    }
+
+    /// How long passes take. The last stage runs both ways at once.
+    fn passes(&self) -> [String; 2] {
+        let shown = |pass: Option<f64>| pass.map_or("-".to_owned(), |millis| format!("{millis:.1} ms"));
+        match self.pass("both") {
+            Some(both) => [format!("forward, backward  {both:.1} ms at once"), String::new()],
+            None => [
+                format!("a forward pass     {}", shown(self.pass("forward"))),
+                format!("a backward pass    {}", shown(self.pass("backward"))),
+            ],
+        }
+    }
+
+    /// Megabytes that both lanes of the network carried in a direction.
+    fn megabytes(&self, direction: &str) -> f64 {
+        let name = format!("iota_network_{direction}_bytes_total");
+        let metrics = self.status["metrics"].as_object();
+        let lanes = metrics.into_iter().flatten().filter(|(metric, _)| metric.starts_with(&name));
+        lanes.filter_map(|(_, bytes)| bytes.as_f64()).fold(0.0, |sum, bytes| sum + bytes) / 1e6
+    }
+
+    /// Blocks as time on the clock: `75 s`, or minutes from three of them on.
+    fn lasting(&self, blocks: f64) -> String {
+        let seconds = blocks * self.fact("seconds_per_block").as_f64().unwrap_or(1.0);
+        if seconds < 180.0 {
+            format!("{seconds:.0} s")
+        } else {
+            format!("{:.0} min", seconds / 60.0)
+        }
+    }
+
     /// Mean milliseconds of a finished sample that went into that part.
     fn each(&self, part: &str) -> f64 {
         let total = self.metric(&format!("iota_sample_microseconds_total{{part=\"{part}\"}}"));
@@ -156,17 +193,18 @@ impl View {
         let (epoch, block) = (self.metric("iota_epoch"), self.metric("iota_block"));
         let settling = if self.fact("settling") == &Value::Bool(true) { " (settling)" } else { "" };
         let title = format!(
-            " epoch {epoch:.0} of {}{settling}: {}, {} blocks left; block {block:.0} ",
+            " epoch {epoch:.0} of {}{settling}: {}, {} blocks left, {}; block {block:.0} ",
             self.text("epochs"),
             self.text("phase"),
             self.text("phase_blocks_left"),
+            self.lasting(self.fact("phase_blocks_left").as_f64().unwrap_or_default()),
         );
         let length = self.fact("epoch_length").as_f64().unwrap_or(left).max(left).max(1.0);
         let bar = Bar::default()
             .block(Block::bordered().title(title))
             .gauge_style(Style::new().fg(Color::Cyan))
             .ratio(((length - left) / length).clamp(0.0, 1.0))
-            .label(format!("{left:.0} blocks until the epoch closes"));
+            .label(format!("{left:.0} blocks, {}, until the epoch closes", self.lasting(left)));
         frame.render_widget(bar, area);
     }
 
@@ -217,28 +255,25 @@ impl View {
     }
 
     fn pipeline(&self) -> Paragraph<'static> {
-        let sent: f64 = self.status["metrics"]
-            .as_object()
-            .into_iter()
-            .flatten()
-            .filter(|(name, _)| name.starts_with("iota_sent_bytes_total"))
-            .filter_map(|(_, value)| value.as_f64())
-            .fold(0.0, |sum, bytes| sum + bytes);
         let replicas: Vec<String> =
             self.fact("replicas").as_array().into_iter().flatten().map(Value::to_string).collect();
-        let lines = vec![
+        let [one, other] = self.passes();
+        let mut lines = vec![
             format!("samples in flight  {:.0}", self.metric("iota_samples_in_flight")),
             format!("forward passes     {:.0}", self.metric("iota_forward_passes_total")),
             format!("backward passes    {:.0}", self.metric("iota_backward_passes_total")),
+            one,
+            other,
             format!("local steps        {:.0}", self.metric("iota_local_steps_total")),
             format!("computes           {:.1} ms a sample", self.each("compute")),
             format!("waits for others   {:.1} ms a sample", self.each("away")),
             format!("next stage takes   {:.2} s", self.metric("iota_downstream_seconds")),
             format!("started elsewhere  {:.0}", self.metric("iota_reroutes_total")),
-            format!("sent               {:.1} MB", sent / 1e6),
+            format!("sent, received     {:.1}, {:.1} MB", self.megabytes("sent"), self.megabytes("received")),
             format!("miners by stage    {}", replicas.join(" / ")),
             format!("merge partners     {}", self.text("partners")),
         ];
+        lines.retain(|line| !line.is_empty());
         let lines: Vec<Line<'_>> = lines.into_iter().map(Line::from).collect();
         Paragraph::new(lines).block(Block::bordered().title(" pipeline "))
     }
@@ -248,10 +283,21 @@ impl View {
         let rows: Vec<Row<'_>> =
             self.fact("history").as_array().into_iter().flatten().map(history_row).collect();
         let title = format!(" earnings: {:.3} tokens to claim for {} ", owed / UNIT, self.text("coldkey"));
-        let widths =
-            [Constraint::Length(7), Constraint::Length(10), Constraint::Length(16), Constraint::Min(24)];
-        let header = Row::new(["epoch", "samples", "paid, tokens", "score by validator (most 65535)"])
-            .style(Style::new().add_modifier(Modifier::BOLD));
+        let widths = [
+            Constraint::Length(7),
+            Constraint::Length(10),
+            Constraint::Length(14),
+            Constraint::Length(30),
+            Constraint::Min(20),
+        ];
+        let header = Row::new([
+            "epoch",
+            "samples",
+            "paid, tokens",
+            "CLASP (off a sample's loss)",
+            "score (most 65535)",
+        ])
+        .style(Style::new().add_modifier(Modifier::BOLD));
         frame.render_widget(
             Table::new(rows, widths).header(header).block(Block::bordered().title(title)),
             area,
@@ -271,7 +317,26 @@ fn history_row(epoch: &Value) -> Row<'static> {
         _ => scores.join(", "),
     };
     let samples = epoch["samples"].as_u64().map_or("-".into(), |samples| samples.to_string());
-    Row::new([epoch["epoch"].to_string(), samples, format!("{:.3}", paid / UNIT), scores])
+    Row::new([epoch["epoch"].to_string(), samples, format!("{:.3}", paid / UNIT), judgement(epoch), scores])
+}
+
+/// CLASP's factor, and what the miner took off a sample's loss, by the first validator that answered; whether others
+/// found another factor.
+fn judgement(epoch: &Value) -> String {
+    let lines = epoch["clasp"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let factor = |line: &Value| line["factor_ppm"].as_f64().map(|ppm| ppm / 1e6);
+    let Some((first, factor_of_first)) = lines.first().and_then(|line| Some((line, factor(line)?))) else {
+        return "-".into();
+    };
+    let others = lines.iter().filter_map(factor).any(|other| other != factor_of_first);
+    let more = if others { " *" } else { "" };
+    let part = |name: &str| first["contribution"][name].as_f64();
+    match (part("mean"), part("low"), part("high")) {
+        (Some(mean), Some(low), Some(high)) => {
+            format!("{factor_of_first:.2}{more} ({mean:+.3} ±{:.3} nats)", (high - low) / 2.0)
+        }
+        _ => format!("{factor_of_first:.2}{more}"),
+    }
 }
 
 /// Lowest and highest value with a margin, never equal.
@@ -308,7 +373,23 @@ mod tests {
         gauges.fact("phase", json!("Train"));
         gauges.fact("phase_blocks_left", json!(12));
         gauges.fact("owed", json!("26298700000"));
-        let paid = json!([{ "epoch": 0, "void": false, "paid": "1500000000", "samples": 77, "scores": [65535, 60000] }]);
+        let clasp = json!([
+            { "validator": 4, "factor_ppm": 1_030_000, "contribution": { "mean": 0.0426, "low": 0.0256, "high": 0.0596 } },
+            { "validator": 5, "factor_ppm": 1_000_000, "contribution": null },
+        ]);
+        let paid = json!([
+            { "epoch": 0, "void": false, "paid": "1500000000", "samples": 77, "scores": [65535, 60000], "clasp": clasp },
+        ]);
+        gauges.fact("seconds_per_block", json!(1.5));
+        gauges.fact("epoch_blocks_left", json!(200));
+        for (name, millis) in [("forward", 2_500), ("backward", 6_000)] {
+            let counter = |metric| gauges.registry().counter(metric, "", Some(("pass", name)));
+            counter("iota_passes_timed_total").add(1);
+            counter("iota_pass_microseconds_total").add(millis);
+        }
+        let mut stats = iota_network::NetworkStats::default();
+        (stats.train.bytes_in, stats.fetch.bytes_in, stats.train.bytes_out) = (1_000_000, 500_000, 3_100_000);
+        gauges.carried(&stats);
         gauges.fact("history", paid);
         (0..40).for_each(|sample| gauges.loss(3.0 - f64::from(sample) / 40.0));
         let part = Some(("part", "compute"));
@@ -319,7 +400,12 @@ mod tests {
         for expected in [
             "uid 3",
             "stage 1 (of 3)",
-            "Train, 12 blocks left",
+            "Train, 12 blocks left, 18 s;",
+            "200 blocks, 5 min, until the epoch closes",
+            "a forward pass     2.5 ms",
+            "a backward pass    6.0 ms",
+            "sent, received     3.1, 1.5 MB",
+            "1.03 * (+0.043 ±0.017 nats)",
             "now: training",
             "26.299",
             "1.500",
@@ -340,6 +426,19 @@ mod tests {
         for (width, height) in [(1, 1), (20, 5), (40, 10)] {
             assert!(!picture(&view, width, height).is_empty());
         }
+    }
+
+    #[test]
+    fn the_last_stage_times_both_passes_at_once() {
+        let gauges = Gauges::default();
+        let counter = |metric| gauges.registry().counter(metric, "", Some(("pass", "both")));
+        counter("iota_passes_timed_total").add(2);
+        counter("iota_pass_microseconds_total").add(9_000);
+        let mut view = View::default();
+        view.update(gauges.status());
+        let picture = picture(&view, 110, 34);
+        assert!(picture.contains("forward, backward  4.5 ms at once"), "{picture}");
+        assert!(!picture.contains("a forward pass"), "{picture}");
     }
 
     #[test]

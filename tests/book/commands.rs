@@ -95,6 +95,38 @@ fn every_systemd_unit_starts_a_program_as_it_wants_to_be_started() {
     assert_eq!(units, 4);
 }
 
+/// systemd's own opinion, with our programs where they are installed to.
+#[test]
+fn systemd_finds_nothing_wrong_with_a_unit() {
+    if Command::new("systemd-analyze").arg("--version").output().is_err() {
+        let missing = "systemd-analyze is not installed (scripts/setup tests)";
+        assert!(std::env::var_os("IOTA_NO_SKIP").is_none(), "{missing}");
+        eprintln!("SKIPPED: {missing}; no unit was looked at");
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let verify = |name: &str, text: &str| {
+        let file = place.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        let output =
+            Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&file).output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for name in ["iota-node", "iota-explorer", "iota-miner", "iota-validator"] {
+        let unit = root().join(format!("scripts/systemd/{name}.service"));
+        let installed = format!("/opt/iota/bin/{name}");
+        let text = std::fs::read_to_string(&unit).unwrap();
+        let text = text.replace(&installed, program(name).to_str().unwrap());
+        let (fine, said) = verify(&format!("{name}.service"), &text);
+        assert!(fine && !said.contains(name), "{name}: {said}");
+        let (fine, said) = verify(&format!("{name}.service"), &text.replace("Restart=", "Restrat="));
+        assert!(
+            !fine || said.contains("Restrat"),
+            "systemd says nothing of a key that it does not know: {said}"
+        );
+    }
+}
+
 #[test]
 fn a_wrong_command_would_be_seen() {
     let wrong = |line: &str| wrong(&shlex::split(line).unwrap());

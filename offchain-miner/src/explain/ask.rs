@@ -83,7 +83,11 @@ async fn reports(
     Ok(found)
 }
 
-async fn report(
+/// The report of `from` on an epoch, if it has that root.
+///
+/// # Errors
+/// When it does not answer within ten seconds, has no report, or another one than it revealed.
+pub(crate) async fn report(
     network: &Network,
     from: &MemberView,
     run: RunId,

@@ -28,6 +28,7 @@ impl TrainEpoch {
     /// Journals what a finished job added to the log, then acts on its outcome.
     pub(super) async fn ran(&mut self, mut done: Done, trainer: &mut Trainer) -> anyhow::Result<()> {
         self.ledger.ran(done.sample, &done.timing);
+        self.ctx.gauges.passed(&done);
         if let Some(fault) = self.ctx.fault {
             misbehave(fault, &mut done);
         }
