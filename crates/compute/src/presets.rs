@@ -293,7 +293,7 @@ fn split_layers(model: &ModelParams, stages: u16) -> Vec<u16> {
 }
 
 /// Multiply-adds of one stage's forward pass per token.
-pub(crate) fn stage_flops(run: &RunParams, stage: Stage) -> u64 {
+pub fn stage_flops(run: &RunParams, stage: Stage) -> u64 {
     let layers = run.stage(stage).map_or(0, |stage| stage.layers);
     let cut = Cut { stage: stage.0, stages: run.n_stages(), first_layer: 0, layers };
     flops_per_token(&run.model, cut)
