@@ -229,3 +229,36 @@ fn the_view_of_an_unknown_run_names_nobody() {
         assert_eq!(Iota::next_seat(RUN), None, "immune");
     });
 }
+
+/// Everything stored.
+fn everything() -> std::collections::BTreeMap<Vec<u8>, Vec<u8>> {
+    let (mut all, mut key) = (std::collections::BTreeMap::new(), Vec::new());
+    while let Some(next) = polkadot_sdk::sp_io::storage::next_key(&key) {
+        all.insert(next.clone(), polkadot_sdk::sp_io::storage::get(&next).unwrap().to_vec());
+        key = next;
+    }
+    all
+}
+
+/// How many values a newcomer's registration makes, changes or removes.
+fn written(index: u8) -> usize {
+    let before = everything();
+    assert_ok!(try_register(index, index));
+    let after = everything();
+    let changed = after.iter().filter(|(key, value)| before.get(*key) != Some(*value)).count();
+    changed + before.keys().filter(|key| !after.contains_key(*key)).count()
+}
+
+#[test]
+fn a_replacement_writes_no_more_the_more_members_there_are() {
+    with_epoch(RunParams { epochs: 9, ..params() }, || {
+        let free = [written(20), written(21)];
+        fill_run();
+        run_to(31);
+        let replaced = [written(22), written(23)];
+        // The first registration in a block also moves the price. The seat of somebody else is one more value; the
+        // newcomer's own wait in one list.
+        assert!(free[1] <= free[0] && free[0] <= 12, "{free:?}");
+        assert!(replaced.iter().all(|written| *written <= free[0] + 1), "{free:?} {replaced:?}");
+    });
+}
