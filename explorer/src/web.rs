@@ -6,6 +6,7 @@
 
 mod api;
 mod assets;
+mod audits;
 mod live;
 mod model;
 mod page;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use audits::Audits;
 use axum::extract::Request;
 use axum::http::{header, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
@@ -52,6 +54,7 @@ pub struct Served {
     newest: watch::Receiver<Option<u32>>,
     reads: Arc<Semaphore>,
     live: Arc<Semaphore>,
+    audits: Arc<Audits>,
     requests_per_second: u32,
 }
 
@@ -64,6 +67,7 @@ impl Served {
             newest,
             reads: Arc::new(Semaphore::new(READS)),
             live: Arc::new(Semaphore::new(LIVE)),
+            audits: Arc::new(Audits::default()),
             requests_per_second: requests_per_second.clamp(1, 1_000),
         }
     }

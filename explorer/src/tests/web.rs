@@ -178,11 +178,15 @@ async fn verdicts_and_what_vests_are_shown_as_the_chain_has_them() {
     assert_eq!(vesting[0]["vested"], (2 * UNIT).to_string());
     assert_eq!(vesting[0]["unvested"], (3 * UNIT).to_string());
     assert_eq!(vesting[0]["by_epoch"], serde_json::json!([[4, (3 * UNIT).to_string()]]));
-    let claimable = &account["claimable"];
-    let block = claimable["at_block"].as_u64().unwrap();
-    assert_eq!(claimable["amount"], (u128::from(block) * UNIT).to_string());
+    let balance = &account["balance"];
+    let block = balance["at_block"].as_u64().unwrap();
+    assert_eq!(balance["claimable"], block.to_string());
+    assert_eq!(balance["free"], (10 * UNIT + u128::from(block)).to_string());
+    assert_eq!(balance["held"], (3 * UNIT).to_string());
     let page = get(&site, &format!("/account/{owner}")).await.body;
-    for part in ["May be claimed", "What vests", "free from epoch 9", "By epoch, uid 0"] {
+    for part in
+        ["Free balance", "On hold", "May be claimed", "What vests", "free from epoch 9", "By epoch, uid 0"]
+    {
         assert!(page.contains(part), "{part}");
     }
 }

@@ -1,6 +1,8 @@
 //! The JSON API. Read-only; the paths below are its whole surface, and its OpenAPI description is made
 //! from them.
 
+use std::sync::Arc;
+
 use axum::extract::{Path, Query, State};
 use axum::http::{header, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -88,7 +90,8 @@ async fn epoch(State(served): State<Served>, Path((run, id)): Path<(u32, u32)>) 
 }
 
 async fn audit(State(served): State<Served>, Path((run, id)): Path<(u32, u32)>) -> Result<Response, Failure> {
-    Ok(found(served.read(move |reader| model::audited(reader, RunId(run), Epoch(id))).await?))
+    let audits = Arc::clone(&served.audits);
+    Ok(found(served.read(move |reader| audits.of(reader, RunId(run), Epoch(id))).await?))
 }
 
 async fn bundle(

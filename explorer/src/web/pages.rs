@@ -176,9 +176,15 @@ async fn of_account(State(served): State<Served>, Path(text): Path<String>) -> R
         dl.figures {
             (figure("Rewards credited", &tokens(&about.paid_total)))
             (figure("Memberships", &html! { (about.members.len()) }))
-            @if let Some(claimable) = &about.claimable {
-                (figure("May be claimed", &html! { (tokens(&claimable.amount)) span.quiet { " as of block " (block(claimable.at_block)) } }))
+            @if let Some(balance) = &about.balance {
+                (figure("Free balance", &tokens(&balance.free)))
+                (figure("On hold", &tokens(&balance.held)))
+                (figure("May be claimed", &tokens(&balance.claimable)))
             }
+        }
+        @match &about.balance {
+            Some(balance) => p.quiet { "Balances as of block " (block(balance.at_block)) ", when an epoch began or was paid. On hold are bonds, deposits, and what a newcomer registers with." },
+            None => p.quiet { "Balances are shown of accounts that are or own members of a run." },
         }
         h2 { "Members that it signs for or owns" }
         (table("Memberships", &html! {
