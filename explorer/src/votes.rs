@@ -23,7 +23,7 @@ const ROUND: Duration = Duration::from_secs(2);
 pub(crate) const REACH: u32 = 600;
 /// Headers looked through in one turn, so that catching up does not hold the database for long.
 const BATCH: u32 = 2_000;
-/// Payments whose votes are looked for in one round: newest first, so that a late start shows something soon.
+/// Payments whose votes are looked for in one round.
 const TURN: usize = 100;
 
 /// What a round has to ask for.

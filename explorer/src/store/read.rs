@@ -515,6 +515,16 @@ impl Reader {
         Ok(rows.into_iter().filter_map(read).collect())
     }
 
+    /// The newest epoch of which a published report is at hand.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn newest_report(&self, run: RunId) -> Got<Option<Epoch>> {
+        let found: Vec<Option<u32>> =
+            self.rows("SELECT MAX(epoch) FROM reports WHERE run = ?1", params![run.0], |row| row.get(0))?;
+        Ok(found.into_iter().flatten().next().map(Epoch))
+    }
+
     /// Losses of each epoch, by the first validator that published them.
     ///
     /// # Errors

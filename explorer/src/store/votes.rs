@@ -91,7 +91,8 @@ impl Reader {
         self.rows(sql, params![], head)
     }
 
-    /// Blocks that paid an epoch, with no votes on them or on one of so many blocks after; newest first.
+    /// Blocks that paid an epoch, with no votes on them or on one of so many blocks after; oldest first, for
+    /// the votes on a later one would do for it, over more headers than it needs.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -99,7 +100,7 @@ impl Reader {
         let sql = "SELECT DISTINCT paid_block AS paid FROM epochs WHERE proof IS NOT NULL AND NOT EXISTS
                      (SELECT 1 FROM justifications WHERE justification IS NOT NULL
                       AND block BETWEEN paid_block AND paid_block + ?1)
-                   ORDER BY paid DESC";
+                   ORDER BY paid";
         self.rows(sql, params![reach], |row| row.get(0))
     }
 

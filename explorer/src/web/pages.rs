@@ -282,7 +282,7 @@ async fn about_api() -> Response {
         p { "Every page is made from the same data as the JSON below. Amounts are decimal text in the smallest unit; a token has 10" sup { "9" } " of them. " a href="/api/openapi.json" { "OpenAPI description" } }
         (table("Addresses", &html! {
             thead { tr { th scope="col" { "Address" } th scope="col" { "What" } } }
-            tbody { @for (path, what) in api::PATHS { tr { td { code { (path) } } td { (what) } } } }
+            tbody { @for (path, what, _) in api::PATHS { tr { td { code { (path) } } td { (what) } } } }
         }))
         p { "Charts are drawn by Apache ECharts, whose " a href="/assets/echarts.LICENSE.txt" { "licence" } " allows it." }
     };

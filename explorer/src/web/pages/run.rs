@@ -1,6 +1,7 @@
 //! A run: its losses, stages and members.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
@@ -12,8 +13,8 @@ use maud::{html, Markup};
 use serde::Deserialize;
 
 use super::super::api;
-use super::super::model::{self, EpochLine, MemberLine, Run};
-use super::super::page::{account, chart, figure, grouped, maybe, nats, table, tokens};
+use super::super::model::{self, DataSet, EpochLine, MemberLine, Run};
+use super::super::page::{account, chart, figure, grouped, maybe, nats, short, table, tokens};
 use super::super::{Failure, Served};
 use super::{not_found, run_links, shown, uid_cell};
 
@@ -22,7 +23,8 @@ pub(super) fn routes() -> Router<Served> {
 }
 
 async fn run(State(served): State<Served>, Path(id): Path<u32>) -> Result<Response, Failure> {
-    let Some(run) = served.read(move |reader| model::run(reader, RunId(id))).await? else {
+    let manifests = Arc::clone(&served.manifests);
+    let Some(run) = served.read(move |reader| model::run(reader, RunId(id), &manifests)).await? else {
         return Ok(not_found().await);
     };
     let source = format!("/api/v1/runs/{id}");
@@ -38,6 +40,10 @@ async fn run(State(served): State<Served>, Path(id): Path<u32>) -> Result<Respon
         (chart("throughput", &source, "Tokens per second by epoch; the same numbers stand in the table of epochs"))
         h2 { "Stages and their replicas" }
         (stages_table(&run))
+        h2 { "Pathways" }
+        (pathways(&run))
+        h2 { "Text" }
+        (data_set(&run.data))
     };
     Ok(shown(&format!("Run {id}"), &body))
 }
@@ -53,6 +59,40 @@ fn figures(run: &Run) -> Markup {
             (figure("Phase", &html! { span.badge data-live="phase" { (run.line.phase) } }))
             (figure("Bytes per token at a boundary", &html! { (format!("{codes:.1}")) " instead of " (format!("{plain:.0}")) }))
             (figure("Compression", &html! { (format!("{:.1}", plain / codes.max(f64::MIN_POSITIVE))) " times" }))
+        }
+    }
+}
+
+/// Who hands on to whom, in the newest epoch of which that is known.
+fn pathways(run: &Run) -> Markup {
+    let Some(epoch) = run.newest_report else {
+        return html! { p.quiet { "No validator's report is at hand yet." } };
+    };
+    let path = format!("/run/{}/epoch/{epoch}", run.line.run);
+    html! {
+        p { "A sample takes one miner of each stage, forward and back. The width is how many samples prefer which miner after which in epoch " (epoch) ", as a validator's report counts them. " a href=(format!("{path}#pathways")) { "The same as a table" } }
+        (chart("flow", &format!("/api/v1/runs/{}/epochs/{epoch}", run.line.run), &format!("Flow of samples between miners in epoch {epoch}; the page of that epoch has the same numbers as a table")))
+    }
+}
+
+/// What the text behind the run is.
+fn data_set(data: &DataSet) -> Markup {
+    html! {
+        p { "The chain names the text by the hash of its manifest, " (short(&data.manifest_root.to_string())) ". " }
+        dl.figures {
+            (figure("Windows to train on", &html! { (grouped(data.train_windows)) }))
+            (figure("Windows held out", &html! { (grouped(data.heldout_windows)) }))
+            @if let Some(own) = &data.manifest {
+                (figure("Tokens", &html! { (grouped(own.tokens)) }))
+                (figure("Windows that occur twice", &html! { (grouped(own.duplicates)) }))
+                (figure("Held-out windows seen in training", &html! { (grouped(own.overlap)) }))
+                (figure("Encoding errors", &maybe(own.encoding_errors, |errors| html! { (grouped(errors)) })))
+                (figure("Tokenizer", &html! { (own.tokenizer) }))
+                (figure("Licence", &html! { (own.license) }))
+            }
+        }
+        @if data.manifest.is_none() {
+            p.quiet { "This explorer was not given the manifest, so licence, duplicates and encoding errors are not shown (" code { "--manifest FILE" } ")." }
         }
     }
 }
