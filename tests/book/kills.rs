@@ -4,7 +4,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use iota_tests::process::{free_port, Process};
+use iota_explorer::store::Store;
+use iota_protocol::ids::{parse_hex32, Hash};
+use iota_tests::explorer::Explorer;
 use serde_json::Value;
 
 use crate::commands::program;
@@ -14,72 +16,52 @@ use crate::{http, load};
 const PATIENCE: Duration = Duration::from_secs(90);
 /// For an orderly end.
 const END: Duration = Duration::from_secs(5);
+/// Between two looks into its database.
+const GLANCE: Duration = Duration::from_millis(2);
 /// Kills while it catches up, at ever more blocks.
 const KILLS: u64 = 3;
 
-struct Killed {
-    process: Process,
-    address: String,
-}
-
-impl Killed {
-    fn start(node: &str, dir: &Path) -> Self {
-        let address = format!("127.0.0.1:{}", free_port().unwrap());
-        let config = dir.join("killed.toml");
-        // The comparison below asks for every block.
-        std::fs::write(&config, "requests_per_second = 1000\n").unwrap();
-        let data = dir.join("killed.sqlite").display().to_string();
-        let config = config.display().to_string();
-        let args =
-            ["--json-log", "--config", &config, "run", "--node", node, "--data", &data, "--listen", &address];
-        let args = args.map(str::to_owned).to_vec();
-        let process = Process::start("killed", program("iota-explorer"), args, dir).unwrap();
-        Self { process, address }
-    }
-
-    /// The newest indexed block; `None` before there is an answer.
-    async fn newest(&self) -> Option<u64> {
-        http::json(&self.address, "/api/v1/status").await.ok()?["newest"]["number"].as_u64()
-    }
-
-    /// Waits until a block is indexed; the newest one then.
-    async fn reaches(&mut self, block: u64) -> u64 {
-        let started = Instant::now();
-        loop {
-            if let Some(newest) = self.newest().await.filter(|newest| *newest >= block) {
-                return newest;
-            }
-            assert!(self.process.exited().is_none(), "it ended:\n{}", self.process.tail(20));
-            assert!(started.elapsed() < PATIENCE, "not at block {block}:\n{}", self.process.tail(20));
-            tokio::time::sleep(Duration::from_millis(20)).await;
+/// Waits until a block is in the database, which is looked at beside the program: a few hundred blocks take a second.
+async fn holds(killed: &mut Explorer, genesis: Hash, block: u32) -> u32 {
+    let started = Instant::now();
+    let reader = loop {
+        assert!(started.elapsed() < PATIENCE, "no database:\n{}", killed.process.tail(20));
+        match killed
+            .data
+            .exists()
+            .then(|| Store::open(&killed.data, genesis, 0).and_then(|store| store.reader()))
+        {
+            Some(Ok(reader)) => break reader,
+            _ => tokio::time::sleep(GLANCE).await,
         }
+    };
+    loop {
+        let newest = reader.newest().unwrap().map_or(0, |newest| newest.number);
+        if newest >= block {
+            return newest;
+        }
+        assert!(started.elapsed() < PATIENCE, "not at block {block}:\n{}", killed.process.tail(20));
+        tokio::time::sleep(GLANCE).await;
     }
-
-    fn kill_and_restart(&mut self) {
-        self.process.kill().unwrap();
-        self.process.restart().unwrap();
-    }
-}
-
-async fn newest(address: &str) -> u64 {
-    let status = http::json(address, "/api/v1/status").await.unwrap();
-    status["newest"]["number"].as_u64().unwrap()
 }
 
 /// `address` is an explorer that nobody kills.
 pub async fn nothing_is_lost(address: &str, node: &str, dir: &Path) {
-    let mut killed = Killed::start(node, dir);
-    let whole = newest(address).await;
+    let mut killed = Explorer::start(program("iota-explorer"), node, dir).unwrap();
+    let status = http::json(address, "/api/v1/status").await.unwrap();
+    let genesis = Hash(parse_hex32(status["genesis"].as_str().unwrap()).unwrap());
+    let whole = status["newest"]["number"].as_u64().unwrap();
     let mut seen = Vec::new();
     for turn in 1..=KILLS {
-        seen.push(killed.reaches(whole * turn / (KILLS + 2)).await);
-        killed.kill_and_restart();
+        let target = u32::try_from(whole * turn / (KILLS + 2)).unwrap();
+        seen.push(u64::from(holds(&mut killed, genesis, target).await));
+        killed.kill_and_restart().unwrap();
     }
     let caught_up = seen.iter().filter(|block| **block >= whole).count();
-    let followed = killed.reaches(whole).await;
-    killed.reaches(followed + 2).await;
-    killed.kill_and_restart();
-    killed.reaches(followed + 4).await;
+    let followed = killed.reaches(whole, PATIENCE).await.unwrap();
+    killed.reaches(followed + 2, PATIENCE).await.unwrap();
+    killed.kill_and_restart().unwrap();
+    killed.reaches(followed + 4, PATIENCE).await.unwrap();
     eprintln!("killed at the blocks {seen:?} of {whole}, and at {} while it followed", followed + 2);
     assert!(caught_up < seen.len(), "it was never killed while it caught up: {seen:?} of {whole}");
     load::nothing_is_missing(&killed.address).await;
@@ -91,24 +73,13 @@ pub async fn nothing_is_lost(address: &str, node: &str, dir: &Path) {
             "block {number}"
         );
     }
-    passes(&killed.address).await;
+    // Votes and reports are fetched anew by whoever was killed while it fetched them.
+    let audit = killed.passes(0, PATIENCE).await.unwrap();
+    assert_eq!(audit["verdict"], "pass", "{audit:#}");
     ends_in_order(killed);
 }
 
-/// Reports and votes are fetched anew by whoever was killed while it fetched them.
-async fn passes(address: &str) {
-    let started = Instant::now();
-    loop {
-        let audit = http::json(address, "/api/v1/runs/0/epochs/0/audit").await.unwrap();
-        if audit["verdict"] == "pass" {
-            return;
-        }
-        assert!(started.elapsed() < PATIENCE, "{audit:#}");
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
-}
-
-fn ends_in_order(mut killed: Killed) {
+fn ends_in_order(mut killed: Explorer) {
     let asked = Instant::now();
     killed.process.ask_to_stop();
     let status = loop {

@@ -12,10 +12,11 @@ mod blocks;
 mod browser;
 mod commands;
 mod facts;
-mod http;
 mod kills;
 mod load;
 mod render;
 mod shell;
 mod tutorial;
 mod verify;
+
+use iota_tests::http;

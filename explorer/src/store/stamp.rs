@@ -11,7 +11,7 @@ use super::read::{Got, Reader};
 pub struct Stamp(Vec<Value>);
 
 /// Columns of the query.
-const COLUMNS: usize = 13;
+const COLUMNS: usize = 14;
 /// Documents that may change are named by the block of their last change or stand whole where they are short.
 /// Earlier epochs and blocks change only while a gap before the payment is filled, which moves the cursor.
 const SQL: &str = "
@@ -25,7 +25,8 @@ const SQL: &str = "
            (SELECT COUNT(*) FROM justifications
             WHERE handoff AND justification IS NULL AND block < own.paid_block + ?3),
            (SELECT GROUP_CONCAT(MIN(CAST(value AS INTEGER), own.paid_block + ?3 + 1)) FROM meta
-            WHERE key IN ('cursor', 'first', 'voters_followed'))
+            WHERE key IN ('cursor', 'first', 'voters_followed')),
+           (SELECT COUNT(*) FROM meta WHERE key = 'first_voters')
     FROM epochs AS own LEFT JOIN epochs AS next ON next.run = own.run AND next.epoch = own.epoch + 1
     WHERE own.run = ?1 AND own.epoch = ?2 AND own.paid_block IS NOT NULL";
 

@@ -81,6 +81,14 @@ mod tests {
         }
         fetch_all(&world, &store).await;
         assert_eq!(verdict(&store), Status::Pass);
+        for lost in
+            ["DELETE FROM meta WHERE key = 'first_voters'", "UPDATE justifications SET justification = NULL"]
+        {
+            store.writer().execute(lost, []).unwrap();
+            assert_eq!(verdict(&store), Status::NotChecked, "{lost}");
+            fetch_all(&world, &store).await;
+            assert_eq!(verdict(&store), Status::Pass, "{lost}, and fetched again");
+        }
     }
 
     /// What is kept is what is answered, or keeping it saves nothing.

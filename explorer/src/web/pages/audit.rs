@@ -138,6 +138,7 @@ async fn of_epoch(
                 Status::NotChecked => "Nothing contradicts, but not everything could be checked.",
             }
         }
+        p.quiet { "Amounts are in the smallest unit; a whole token of the currency has 10" sup { "9" } " of them." }
         @for finding in &audit.findings { (one(finding)) }
         h2 { "Check it yourself" }
         p { a.button href=(format!("/api/v1/runs/{run}/epochs/{epoch}/bundle")) download { "Download the bundle" } }

@@ -16,7 +16,7 @@ use super::super::api;
 use super::super::model::{self, DataSet, EpochLine, MemberLine, Run};
 use super::super::page::{account, chart, figure, grouped, maybe, nats, short, table, tokens};
 use super::super::{Failure, Served};
-use super::{not_found, run_links, shown, uid_cell};
+use super::{lines, not_found, run_links, shown, uid_cell};
 
 pub(super) fn routes() -> Router<Served> {
     Router::new().route("/run/{run}", get(run)).route("/run/{run}/members", get(members))
@@ -123,7 +123,7 @@ fn epoch_row(run: RunId, line: &EpochLine) -> Markup {
             td.num { (line.contributors) }
             td.num { (line.agreed_shards) " / " (line.differing_shards) " / " (line.missing_shards) }
             td { (maybe(line.minted.as_ref(), |minted| if line.void == Some(true) { html! { "void" } } else { tokens(minted) })) }
-            td { @if line.paid_block.is_some() { a href=(format!("{path}/audit")) { "audit" } } @else { span.quiet { "not paid yet" } } }
+            td { @if line.paid_block.is_some() { a href=(format!("{path}/audit")) { "audit" } } @else { span.quiet.num { "not paid yet" } } }
         }
     }
 }
@@ -231,9 +231,9 @@ fn member_row(line: &MemberLine) -> Markup {
             td.num { (maybe(line.score, |score| html! { (format!("{score:.0}")) })) }
             td { (tokens(&line.paid_last)) }
             td { (tokens(&line.paid_total)) }
-            td { @if let Some(why) = &line.why_unpaid { (why) } }
+            @if let Some(why) = &line.why_unpaid { td.words { (why) } } @else { td {} }
             td { (account(&line.coldkey)) }
-            td { @for address in &line.addresses { code { (address) } " " } }
+            td { (lines(&line.addresses)) }
         }
     }
 }
