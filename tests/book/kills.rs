@@ -46,8 +46,10 @@ async fn holds(killed: &mut Explorer, genesis: Hash, block: u32) -> u32 {
 }
 
 /// `address` is an explorer that nobody kills.
-pub async fn nothing_is_lost(address: &str, node: &str, dir: &Path) {
-    let mut killed = Explorer::start(program("iota-explorer"), node, dir).unwrap();
+pub async fn nothing_is_lost(address: &str, node: &str, home: &Path) {
+    let dir = home.join("killed");
+    std::fs::create_dir(&dir).unwrap();
+    let mut killed = Explorer::start(program("iota-explorer"), node, &dir).unwrap();
     let status = http::json(address, "/api/v1/status").await.unwrap();
     let genesis = Hash(parse_hex32(status["genesis"].as_str().unwrap()).unwrap());
     let whole = status["newest"]["number"].as_u64().unwrap();

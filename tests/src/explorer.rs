@@ -23,7 +23,7 @@ pub struct Explorer {
 }
 
 impl Explorer {
-    /// Starts one with an empty index in `dir`. Requests are not limited: whoever compares asks for every block.
+    /// Starts one whose index lies in `dir`, which nobody else uses. Requests are not limited: whoever compares asks for every block.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -31,12 +31,11 @@ impl Explorer {
         let address = format!("127.0.0.1:{}", free_port()?);
         let config = dir.join("explorer.toml");
         std::fs::write(&config, "requests_per_second = 1000\n").context("writing the explorer's settings")?;
-        let (config, data) =
-            (config.display().to_string(), dir.join("explorer.sqlite").display().to_string());
-        let args =
-            ["--json-log", "--config", &config, "run", "--node", node, "--data", &data, "--listen", &address];
-        let args = args.map(str::to_owned).to_vec();
-        Ok(Self { process: Process::start("explorer", program, args, dir)?, address })
+        let data = dir.join("explorer.sqlite");
+        let (config, file) = (config.display().to_string(), data.display().to_string());
+        let run = ["run", "--node", node, "--data", &file, "--listen", &address];
+        let args = ["--json-log", "--config", &config].into_iter().chain(run).map(str::to_owned).collect();
+        Ok(Self { process: Process::start("explorer", program, args, dir)?, address, data })
     }
 
     /// The newest indexed block; `None` before there is an answer.

@@ -231,7 +231,9 @@ pub async fn run(args: &Args) -> anyhow::Result<Outcome> {
     let runtime = genesis::runtime_of(&options.program("iota-node")?)?;
     let mut devnet = Devnet::start(options).await?;
     let program = devnet.options.program("iota-explorer")?;
-    let mut explorer = Explorer::start(program, &devnet.node_url, &devnet.dir)?;
+    let folder = devnet.dir.join("explorer");
+    std::fs::create_dir_all(&folder).context("making the explorer's folder")?;
+    let mut explorer = Explorer::start(program, &devnet.node_url, &folder)?;
     eprintln!("logs are in {}", devnet.dir.display());
     let began_with = devnet.chain.at_finalized().await?.spec_version().await?;
     let mut script = Script::new(runtime);
