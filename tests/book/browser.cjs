@@ -70,6 +70,8 @@ const every = async (browser) => {
       const where = `${path} (${form.name})`;
       await page.goto(base + path, { waitUntil: "load" });
       await page.waitForTimeout(250);
+      // Charts of a run come from three answers; on a busy machine the last takes longer.
+      if (path === "/run/0") await page.waitForFunction(() => [...document.querySelectorAll(".chart")].every((each) => each.querySelector("canvas")), null, { timeout: 10000 }).catch(() => {});
       const seen = await page.evaluate(looked);
       if (!seen.heading) wrong(where, "no heading");
       if (seen.sideways > 0) wrong(where, `scrolls sideways by ${seen.sideways} px: ${seen.widest.join(" ")}`);

@@ -8,6 +8,7 @@ use codec::{Decode, Encode};
 use iota_protocol::ids::Hash;
 use serde::{Deserialize, Serialize};
 use serde_json::{json, Map, Value as Json};
+use subxt::error::ExtrinsicError;
 use subxt::events::Phase;
 use subxt::ext::scale_value::{Composite, Primitive, Value, ValueDef};
 
@@ -123,10 +124,14 @@ impl Chain {
         }
         let reveals = |event: &ChainEvent| event.pallet == "Iota" && event.name == "ScoresRevealed";
         // Bodies are read only where something of them is wanted.
-        let salts = if events.iter().any(reveals) {
-            salts(&block.extrinsics().fetch().await.map_err(text)?)
-        } else {
-            Vec::new()
+        let salts = match events.iter().any(reveals) {
+            false => Vec::new(),
+            true => match block.extrinsics().fetch().await {
+                Ok(body) => salts(&body),
+                // A node may keep states longer than bodies.
+                Err(ExtrinsicError::BlockNotFound(_)) => Vec::new(),
+                Err(error) => return Err(text(error)),
+            },
         };
         Ok(Content { timestamp_ms, events, salts })
     }

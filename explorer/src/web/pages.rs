@@ -120,7 +120,7 @@ fn events_table(events: &[EventRow]) -> Markup {
                     tr {
                         td { (block(event.block)) }
                         td { @if event.pallet != "Iota" { (event.pallet) "." } (event.name) }
-                        td { (fields(event)) }
+                        td.words { (fields(event)) }
                     }
                 }
             }

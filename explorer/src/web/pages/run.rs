@@ -34,10 +34,14 @@ async fn run(State(served): State<Served>, Path(id): Path<u32>) -> Result<Respon
         (figures(&run))
         h2 { "Loss" }
         p { "Lower is better. Training loss is the mean over the epoch's samples, held-out loss that of the merged weights on text that nobody trains on. Both are as validators published them." }
-        (chart("loss", &source, "Loss by epoch; the same numbers stand in the table of epochs"))
+        @if run.epochs.iter().any(|line| line.train_loss.or(line.heldout_loss).is_some()) {
+            (chart("loss", &source, "Loss by epoch; the same numbers stand in the table of epochs"))
+        } @else { p.quiet { "No loss is known yet: validators publish it while the epoch after trains." } }
         (epochs_table(&run))
         h2 { "Throughput" }
-        (chart("throughput", &source, "Tokens per second by epoch; the same numbers stand in the table of epochs"))
+        @if run.epochs.iter().any(|line| line.tokens_per_second.is_some()) {
+            (chart("throughput", &source, "Tokens per second by epoch; the same numbers stand in the table of epochs"))
+        } @else { p.quiet { "Not known yet: an epoch counts when it has been seen from its beginning to its end." } }
         h2 { "Stages and their replicas" }
         (stages_table(&run))
         h2 { "Pathways" }
@@ -139,7 +143,8 @@ fn stages_table(run: &Run) -> Markup {
                     td.num { (stage.first_layer) " to " (stage.first_layer + stage.layers - 1) }
                     td.num { (grouped(stage.parameters)) }
                     td.num { (format!("{:.1} %", f64::from(stage.share_ppm) / 1e4)) }
-                    td { (stage.replicas.len()) ": " @for uid in &stage.replicas { span.badge { (uid) } " " } }
+                    @if stage.replicas.is_empty() { td { span.quiet { "none" } } }
+                    @else { td { (stage.replicas.len()) ": " @for uid in &stage.replicas { span.badge { (uid) } " " } } }
                 }
             } }
         },
