@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::super::api;
 use super::super::model::{self, DataSet, EpochLine, MemberLine, Run};
-use super::super::page::{account, chart, figure, grouped, maybe, nats, short, table, tokens};
+use super::super::page::{account, chart, figure, grouped, maybe, nats, rounded, short, table, tokens};
 use super::super::{Failure, Served};
 use super::{lines, not_found, run_links, shown, uid_cell};
 
@@ -234,8 +234,8 @@ fn member_row(line: &MemberLine) -> Markup {
             td { (clasp(line.clasp.as_ref())) }
             td.num { (maybe(line.agreement, |share| html! { (format!("{:.0} %", share * 100.0)) })) }
             td.num { (maybe(line.score, |score| html! { (format!("{score:.0}")) })) }
-            td { (tokens(&line.paid_last)) }
-            td { (tokens(&line.paid_total)) }
+            td { (rounded(&line.paid_last)) }
+            td { (rounded(&line.paid_total)) }
             @if let Some(why) = &line.why_unpaid { td.words { (why) } } @else { td {} }
             td { (account(&line.coldkey)) }
             td { (lines(&line.addresses)) }
