@@ -264,10 +264,12 @@ fn json_logs_are_json_to_the_last_line_and_rust_log_decides_what_is_in_them() {
     let hotkey = place.hotkey("hotkey.json");
     let away = "ws://127.0.0.1:1";
     let run = ["run", "--json-log", "--hotkey", &hotkey, "--node", away];
+    let data = place.text("explorer.sqlite");
     for (name, args) in [
         ("iota-miner", &run[..]),
         ("iota-validator", &run[..]),
         ("iota-run", &["status", "--json-log", "--node", away][..]),
+        ("iota-explorer", &["run", "--json-log", "--node", away, "--data", &data][..]),
     ] {
         let Outcome { code, stderr } = place.run("export RUST_LOG=debug;", &worker(name), args);
         assert_eq!(code, Some(1), "{name}: {stderr}");

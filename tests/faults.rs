@@ -92,8 +92,13 @@ struct Script {
     first: String,
 }
 
+/// Stopped and resumed in `Train`.
+const STOPPED: &str = "miner-4";
+
+/// The short storm of the gate: seven faults in three epochs, each at its place, where the long one
+/// (`scripts/bench storm`) draws them from a seed; links are cut in `links`, for which it takes root.
 /// Three replicas, so that two of them are a majority when one is dead. Epoch 0: a miner of the
-/// middle stage is killed in `Train` and started again; a miner joins late. Epoch 1: the node is
+/// middle stage is killed in `Train` and started again; another is stopped and goes on; a miner joins late. Epoch 1: the node is
 /// killed in `Train` and started again; `miner-3` is killed in `Merge` and started again in `Root`.
 /// Epoch 2 is left alone.
 async fn act(script: &mut Script, devnet: &mut Devnet, records: &Records) -> anyhow::Result<Vec<String>> {
@@ -109,21 +114,28 @@ async fn act(script: &mut Script, devnet: &mut Devnet, records: &Records) -> any
             devnet.process(&script.first)?.restart()?;
             true
         }
-        (2, 0, Phase::Commit) => {
+        (2, 0, Phase::Train) if into >= 16 => {
+            // Stopped for longer than a sender waits before it turns to another.
+            devnet.process(STOPPED)?.pause();
+            tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+            devnet.process(STOPPED)?.resume();
+            true
+        }
+        (3, 0, Phase::Commit) => {
             devnet.join_late("spare-0").await?;
             true
         }
-        (3, 1, Phase::Train) if into >= 8 => {
+        (4, 1, Phase::Train) if into >= 8 => {
             devnet.process("node-0")?.kill()?;
             tokio::time::sleep(std::time::Duration::from_secs(5)).await;
             devnet.process("node-0")?.restart()?;
             true
         }
-        (4, 1, Phase::Attest) => {
+        (5, 1, Phase::Attest) => {
             devnet.process("miner-3")?.kill()?;
             true
         }
-        (5, 1, Phase::Root) => {
+        (6, 1, Phase::Root) => {
             devnet.process("miner-3")?.restart()?;
             true
         }
@@ -150,7 +162,7 @@ fn kills_restarts_and_a_late_joiner_do_not_stop_the_run() {
             .await
             .unwrap();
         let summary = finish(&mut devnet, &records).await;
-        assert_eq!(script.step, 6, "every fault was injected");
+        assert_eq!(script.step, 7, "every fault was injected");
         tell_reroutes(&devnet);
 
         let after = identities(&records);

@@ -15,6 +15,7 @@ pub mod trie;
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::Bundle;
+pub use finality::Memory;
 
 /// What became of an invariant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -90,6 +91,12 @@ impl Finding {
 /// Audits an epoch. Findings stand in the order of the invariants.
 #[must_use]
 pub fn audit(bundle: &Bundle) -> Vec<Finding> {
+    audit_with(bundle, &Memory::default())
+}
+
+/// The same by somebody who has audited other epochs of the chain.
+#[must_use]
+pub fn audit_with(bundle: &Bundle, memory: &Memory) -> Vec<Finding> {
     vec![
         issuance::balances(bundle),
         issuance::change(bundle),
@@ -101,7 +108,7 @@ pub fn audit(bundle: &Bundle) -> Vec<Finding> {
         proof::proven(bundle),
         submissions::reports(bundle),
         rulings::follow(bundle),
-        finality::voted(bundle),
+        finality::voted(bundle, memory),
     ]
 }
 

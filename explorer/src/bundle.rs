@@ -4,13 +4,12 @@
 //! The digest covers every other field. It tells an altered file from the one that an explorer gave
 //! out; what a forger can do who computes it anew is what the invariants are for.
 
+mod collect;
 pub(crate) mod terms;
 
-use codec::{Decode, Encode};
+use codec::Decode;
 use iota_chain::Funds;
-use iota_protocol::audit::payments;
 use iota_protocol::consensus::bonds::BondRow;
-use iota_protocol::emission::carried;
 use iota_protocol::hash::{hash, Domain};
 use iota_protocol::ids::{Epoch, Hash, RunId, Uid};
 use iota_protocol::params::RunParams;
@@ -18,13 +17,11 @@ use iota_protocol::report::Report;
 use iota_protocol::view::{ClockView, EpochReportView, ScoreView, SnapshotView};
 use serde::{Deserialize, Serialize};
 
-use crate::look::number;
+use crate::look::Claim;
 use crate::member::Member;
-use crate::store::{EpochRow, EventRow, Reader, StoreError};
-use crate::votes::REACH;
 
 /// Version of the file.
-pub const BUNDLE_VERSION: u16 = 4;
+pub const BUNDLE_VERSION: u16 = 5;
 
 /// An epoch with everything that decided its emission.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -48,8 +45,12 @@ pub struct Bundle {
     pub snapshot: Option<SnapshotView>,
     /// Commits and reveals.
     pub scores: Vec<ScoreView>,
+    /// What the reveals were salted with.
+    pub salts: Vec<Salt>,
     /// What the chain paid.
     pub report: Option<EpochReportView>,
+    /// What the next epoch brought, where the epoch was void and scored with it.
+    pub carried: Option<Carried>,
     /// Issuance before and after.
     pub issuance: Option<IssuanceSpan>,
     /// Minted by all earlier reports, where all are known.
@@ -59,6 +60,8 @@ pub struct Bundle {
     pub bonds: Option<Vec<BondRow>>,
     /// Sums over accounts in the block that paid.
     pub funds: Option<Funds>,
+    /// What the owners of paid members could claim in that block, in the order of their keys.
+    pub claims: Vec<Claim>,
     /// When validators committed and revealed.
     pub submissions: Vec<Submission>,
     /// Votes, proofs of equivocation and opened transcripts, in the order of the chain.
@@ -71,6 +74,26 @@ pub struct Bundle {
     pub finality: Option<Finality>,
     /// Hash over all of the above.
     pub digest: Hash,
+}
+
+/// What a revealed row was salted with, as the call that revealed it says.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Salt {
+    /// The validator.
+    pub uid: Uid,
+    /// The salt. An extrinsic may have tried others in vain: then they stand here, too.
+    pub salt: Hash,
+}
+
+/// Who scored a void epoch together with the next one, and how.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Carried {
+    /// Snapshot of the epoch that scored it.
+    pub snapshot: SnapshotView,
+    /// Commits and reveals of that epoch.
+    pub scores: Vec<ScoreView>,
 }
 
 /// Issuance over the blocks that ended with the payment of the epoch.
@@ -101,6 +124,18 @@ pub struct Term {
     pub made: u128,
     /// Destroyed, smallest units.
     pub destroyed: u128,
+    /// Whose emission it is, if it is one.
+    pub emission: Option<Emission>,
+}
+
+/// The epoch whose emission a term is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Emission {
+    /// The run.
+    pub run: RunId,
+    /// The scored epoch.
+    pub epoch: Epoch,
 }
 
 /// A commit or reveal of scores.
@@ -231,207 +266,4 @@ impl Bundle {
         self.digest = self.computed_digest();
         self
     }
-
-    /// Collects an epoch from the database; `None` for a run or epoch that is not there.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn collect(reader: &Reader, run: RunId, epoch: Epoch) -> Result<Option<Self>, StoreError> {
-        let (Some(about), Some(row)) = (reader.run(run)?, reader.epoch(run, epoch)?) else { return Ok(None) };
-        let genesis = iota_protocol::ids::parse_hex32(&reader.genesis()?).map_or(Hash::ZERO, Hash);
-        let issuance = row.report.as_ref().map(|report| span(reader, run, epoch, report)).transpose()?;
-        let published = reader.reports(run, epoch)?.into_iter();
-        let bundle = Self {
-            version: BUNDLE_VERSION,
-            genesis,
-            run,
-            epoch,
-            params: about.params.clone(),
-            scoring: reader.epoch(run, epoch.next())?.and_then(|next| next.clock),
-            minted_before: row
-                .report
-                .as_ref()
-                .map(|report| minted_before(reader, run, report))
-                .transpose()?
-                .flatten(),
-            bonds: bonds_before(reader, run, epoch, &about.params)?,
-            submissions: submissions(reader, run, epoch)?,
-            rulings: rulings(reader, run, epoch)?,
-            published: published
-                .map(|row| Published { uid: row.uid, body: hex::encode(row.report.encode()) })
-                .collect(),
-            proof: proof(reader, &row)?,
-            finality: row.report.as_ref().map(|report| finality(reader, report.block)).transpose()?.flatten(),
-            members: row.members,
-            snapshot: row.snapshot,
-            scores: row.scores,
-            report: row.report,
-            issuance: issuance.flatten(),
-            funds: row.funds,
-            digest: Hash::ZERO,
-        };
-        Ok(Some(bundle.sealed()))
-    }
-}
-
-/// From the block that paid the epoch before, or the first indexed one, to the one that paid this.
-fn span(
-    reader: &Reader,
-    run: RunId,
-    epoch: Epoch,
-    report: &EpochReportView,
-) -> Result<Option<IssuanceSpan>, StoreError> {
-    let before = match epoch.previous() {
-        Some(previous) => reader.epoch(run, previous)?.and_then(|row| row.report).map(|report| report.block),
-        None => Some(0),
-    };
-    let Some(from_block) = before else { return Ok(None) };
-    let issued = |number| -> Result<Option<u128>, StoreError> {
-        let block = reader.block(number)?;
-        Ok(block.and_then(|block| block.issuance).and_then(|text| text.parse().ok()))
-    };
-    let (Some(before), Some(after)) = (issued(from_block)?, issued(report.block)?) else { return Ok(None) };
-    if !reader.is_whole(from_block, report.block)? {
-        return Ok(None);
-    }
-    let events = reader.events_between(from_block.saturating_add(1), report.block)?;
-    let terms = terms::terms(&events);
-    Ok(Some(IssuanceSpan { from_block, before, to_block: report.block, after, terms }))
-}
-
-/// Minted by the reports of all runs before this one; `None` where one may be missing, or where
-/// another run was paid in the same block and its turn within the block is not known.
-fn minted_before(reader: &Reader, own: RunId, report: &EpochReportView) -> Result<Option<u128>, StoreError> {
-    let mut sum = 0u128;
-    for run in reader.runs()? {
-        let rows = reader.epochs(run.run, u32::MAX)?;
-        let paid = rows.iter().filter_map(|row| row.report.as_ref());
-        if run.run != own && paid.clone().any(|other| other.block == report.block) {
-            return Ok(None);
-        }
-        // A void epoch and the one that scored it are paid in one block, in the order of epochs.
-        let is_earlier = |other: &EpochReportView| match run.run == own {
-            true => other.epoch < report.epoch,
-            false => other.block < report.block,
-        };
-        let mut expected = Epoch(0);
-        for other in paid.filter(|other| is_earlier(other)) {
-            if other.epoch != expected {
-                return Ok(None);
-            }
-            expected = other.epoch.next();
-            sum = sum.saturating_add(other.split.minted);
-        }
-    }
-    Ok(Some(sum))
-}
-
-/// Settles every earlier epoch of the run, as nothing else says what the bonds were: the chain's
-/// reports only carry their hash, which is compared at each.
-fn bonds_before(
-    reader: &Reader,
-    run: RunId,
-    epoch: Epoch,
-    params: &RunParams,
-) -> Result<Option<Vec<BondRow>>, StoreError> {
-    let mut bonds = Vec::new();
-    for number in 0..epoch.0 {
-        let Some(row) = reader.epoch(run, Epoch(number))? else { return Ok(None) };
-        let (Some(report), Some(snapshot)) = (row.report, row.snapshot) else { return Ok(None) };
-        let (snapshot, scores) = if report.terms.scored_by == row.epoch {
-            (snapshot, row.scores)
-        } else {
-            let next = reader.epoch(run, report.terms.scored_by)?;
-            let Some((next, scores)) = next.and_then(|next| Some((next.snapshot?, next.scores))) else {
-                return Ok(None);
-            };
-            (carried(&snapshot, &next), scores)
-        };
-        let (ours, _) = payments(params, &snapshot, &scores, &bonds, &report);
-        if ours.bonds_root() != report.bonds_root {
-            return Ok(None);
-        }
-        bonds = ours.bonds;
-    }
-    Ok(Some(bonds))
-}
-
-fn submissions(reader: &Reader, run: RunId, epoch: Epoch) -> Result<Vec<Submission>, StoreError> {
-    let events = reader.events_of_epoch(run, epoch, u32::MAX)?;
-    let of = |event: &EventRow| {
-        let reveal = match event.name.as_str() {
-            "ScoresCommitted" => false,
-            "ScoresRevealed" => true,
-            _ => return None,
-        };
-        let uid = u16::try_from(number(&event.fields, "uid")?).ok()?;
-        Some(Submission { uid: Uid(uid), reveal, block: event.block })
-    };
-    Ok(events.iter().filter_map(of).collect())
-}
-
-fn rulings(reader: &Reader, run: RunId, epoch: Epoch) -> Result<Vec<Ruling>, StoreError> {
-    let events = reader.events_of_epoch(run, epoch, u32::MAX)?;
-    let mut found: Vec<Ruling> = events.iter().filter_map(ruling).collect();
-    found.sort_by_key(|ruling| ruling.block);
-    Ok(found)
-}
-
-fn ruling(event: &EventRow) -> Option<Ruling> {
-    let uid = |name: &str| Some(Uid(u16::try_from(number(&event.fields, name)?).ok()?));
-    let kind = match event.name.as_str() {
-        "Voted" => RulingKind::Vote {
-            uid: uid("uid")?,
-            segment: number(&event.fields, "segment")?,
-            voter: uid("voter")?,
-            guilty: event.fields.get("guilty")?.as_bool()?,
-        },
-        "Equivocated" => RulingKind::Equivocated { uid: uid("uid")? },
-        "TranscriptsOpened" => {
-            // A list of one reads as its only entry.
-            let count = event.fields.get("transcripts")?.as_array().map_or(1, Vec::len);
-            RulingKind::Opened { uid: uid("uid")?, count: u32::try_from(count).ok()? }
-        }
-        _ => return None,
-    };
-    Some(Ruling { block: event.block, kind })
-}
-
-fn proof(reader: &Reader, row: &EpochRow) -> Result<Option<Proof>, StoreError> {
-    let (Some(report), Some(nodes)) = (&row.report, &row.proof) else { return Ok(None) };
-    let (Some(block), Some(header)) = (reader.block(report.block)?, reader.header(report.block)?) else {
-        return Ok(None);
-    };
-    let hash = iota_protocol::ids::parse_hex32(&block.hash).map_or(Hash::ZERO, Hash);
-    Ok(Some(Proof { block: report.block, hash, header: hex::encode(header), nodes: nodes.clone() }))
-}
-
-/// Votes on a block and all that they rest on; `None` while something of it is missing.
-fn finality(reader: &Reader, paid: u32) -> Result<Option<Finality>, StoreError> {
-    let (Some((genesis_header, nodes)), Some((signed, justification))) =
-        (reader.first_voters()?, reader.votes_from(paid, REACH)?)
-    else {
-        return Ok(None);
-    };
-    let handoffs = reader.handoffs_before(paid)?;
-    // A change within the headers is signed by the voters before it, and is then the first with votes.
-    if reader.voters_followed()? <= signed || handoffs.iter().any(|(_, votes)| votes.is_none()) {
-        return Ok(None);
-    }
-    let mut headers = Vec::new();
-    for number in paid.saturating_add(1)..=signed {
-        let Some(header) = reader.header(number)? else { return Ok(None) };
-        headers.push(hex::encode(header));
-    }
-    let handoffs = handoffs.into_iter().map(|(header, votes)| Handoff {
-        header: hex::encode(header),
-        justification: hex::encode(votes.unwrap_or_default()),
-    });
-    Ok(Some(Finality {
-        genesis_header: hex::encode(genesis_header),
-        genesis_nodes: nodes,
-        handoffs: handoffs.collect(),
-        headers,
-        justification: hex::encode(justification),
-    }))
 }

@@ -19,6 +19,7 @@ use crate::bundle::{Bundle, BUNDLE_VERSION};
 use crate::config::ExplorerConfig;
 use crate::follow::Indexer;
 use crate::gauges::Gauges;
+use crate::manifest::Manifests;
 use crate::source::Node;
 use crate::store::Store;
 use crate::{reports, votes, web};
@@ -70,6 +71,9 @@ struct RunArgs {
     /// Address to serve on.
     #[arg(long)]
     listen: Option<String>,
+    /// Manifest of a data set, shown with the runs that name its hash; may be given several times.
+    #[arg(long = "manifest")]
+    manifests: Vec<PathBuf>,
     /// Port on this machine for Prometheus (`/metrics`), JSON (`/status`) and `/health`; 0 takes a free one.
     #[arg(long)]
     metrics_port: Option<u16>,
@@ -100,13 +104,24 @@ struct VerifyArgs {
     json: bool,
 }
 
-/// Parses flags and runs the command.
-///
-/// # Errors
-/// With what failed and what to do about it.
-pub fn main() -> anyhow::Result<ExitCode> {
+/// Parses flags, runs the command, and says on standard error why it failed, if it did: what failed, and what to
+/// do about it.
+#[must_use]
+pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    telemetry::init(if cli.json_log { Format::Json } else { Format::Auto }, None)?;
+    let format = if cli.json_log { Format::Json } else { Format::Auto };
+    start(cli, format).unwrap_or_else(|error| {
+        let error = format!("{error:#}");
+        match format {
+            Format::Json => eprintln!("{}", telemetry::last_line(&error)),
+            _ => eprintln!("error: {error}"),
+        }
+        ExitCode::FAILURE
+    })
+}
+
+fn start(cli: Cli, format: Format) -> anyhow::Result<ExitCode> {
+    telemetry::init(format, None)?;
     match cli.command {
         Command::VerifyEpoch(args) => verify(&args),
         Command::Run(args) => {
@@ -137,6 +152,10 @@ fn flags(args: &RunArgs) -> config::Table {
     if let Some(path) = &args.data {
         flags.insert("data".into(), path.display().to_string().into());
     }
+    if !args.manifests.is_empty() {
+        let paths = args.manifests.iter().map(|path| path.display().to_string().into()).collect();
+        flags.insert("manifests".into(), config::Value::Array(paths));
+    }
     if let Some(from) = args.from {
         flags.insert("from".into(), i64::from(from).into());
     }
@@ -152,6 +171,7 @@ async fn run(config: ExplorerConfig) -> anyhow::Result<ExitCode> {
         .as_deref()
         .map(|text| parse_hex32(text).map(Hash).context("genesis is not 64 hex digits"))
         .transpose()?;
+    let manifests = Manifests::read(&config.manifests)?;
     let chain = Chain::connect(&config.node, genesis).await?;
     let store = Store::open(&config.data, chain.genesis(), config.from)?;
     let mut supervisor = Supervisor::new();
@@ -159,6 +179,7 @@ async fn run(config: ExplorerConfig) -> anyhow::Result<ExitCode> {
     let node = Arc::new(Node(Arc::clone(&chain)));
     let indexer = Indexer::new(Arc::clone(&node), store.clone());
     let served = web::Served::new(store.clone(), indexer.newest(), config.requests_per_second);
+    let served = served.with_manifests(manifests);
     let listener = tokio::net::TcpListener::bind(config.listen).await.with_context(|| {
         format!("cannot serve on {}; choose another address with --listen", config.listen)
     })?;

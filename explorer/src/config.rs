@@ -27,6 +27,9 @@ pub struct ExplorerConfig {
     pub allow_private_addresses: Option<bool>,
     /// Requests that one address may make per second, after a burst of ten times as many.
     pub requests_per_second: u32,
+    /// Manifests of data sets (`manifest.json` as `iota-run data prepare` writes it): each is shown with the runs
+    /// that name its hash.
+    pub manifests: Vec<PathBuf>,
     /// Port on this machine for `/metrics`, `/status` and `/health`; none when absent.
     pub metrics_port: Option<u16>,
 }
@@ -44,6 +47,7 @@ impl Default for ExplorerConfig {
             allow_private_addresses: None,
             // A page is four requests; somebody who clicks every half second stays below.
             requests_per_second: 20,
+            manifests: Vec::new(),
             metrics_port: None,
         }
     }

@@ -11,6 +11,7 @@ pub mod config;
 pub mod follow;
 pub mod gauges;
 pub mod look;
+pub mod manifest;
 pub mod member;
 pub mod reports;
 pub mod source;

@@ -5,11 +5,12 @@
 
 use std::collections::BTreeSet;
 
-use iota_chain::{Block, ChainEvent, Funds, Head, Vesting};
+use iota_chain::{AccountFunds, Block, ChainEvent, Funds, Head, Vesting};
 use iota_protocol::court::CourtView;
 use iota_protocol::ids::{AccountKey, Epoch, RunId, Stage};
 use iota_protocol::params::RunParams;
 use iota_protocol::view::{ClockView, EpochReportView, MergeView, RunState, ScoreView, SnapshotView};
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::member::Member;
@@ -65,13 +66,13 @@ pub struct Detail {
     pub holdings: Option<Holdings>,
 }
 
-/// What members have earned and not claimed.
+/// What members have, and what they have earned and not claimed.
 #[derive(Clone, Debug, Default)]
 pub struct Holdings {
     /// By member.
     pub vestings: Vec<Vesting>,
-    /// What may be claimed, by coldkey.
-    pub owed: Vec<(AccountKey, u128)>,
+    /// By hotkey and coldkey of members, and by owner of what vests.
+    pub accounts: Vec<AccountFunds>,
 }
 
 /// One epoch at a block. What the chain has not yet or no more is absent.
@@ -96,10 +97,29 @@ pub struct EpochLook {
 /// What is read once, in the block that pays an epoch.
 #[derive(Clone, Debug)]
 pub struct Paid {
-    /// Sums over all accounts.
-    pub funds: Funds,
+    /// What was held and owed.
+    pub money: Money,
     /// Trie nodes that prove what was paid, under the block's state root.
     pub proof: Vec<Vec<u8>>,
+}
+
+/// What was held and owed in the block that paid an epoch.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Money {
+    /// Sums over all accounts.
+    pub funds: Funds,
+    /// What each owner of a paid member may claim.
+    pub claims: Vec<Claim>,
+}
+
+/// What an account may claim.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claim {
+    /// Who.
+    pub coldkey: AccountKey,
+    /// Smallest units.
+    pub amount: u128,
 }
 
 /// Looks at a block.
@@ -180,12 +200,10 @@ async fn detail<S: Source>(
 
 async fn holdings<S: Source>(source: &S, at: Head, run: RunId, members: &[Member]) -> Read<Holdings> {
     let vestings = source.vestings(at, run).await?;
-    let owners = members.iter().map(|member| member.coldkey).chain(vestings.iter().map(|own| own.coldkey));
-    let mut owed = Vec::new();
-    for owner in owners.collect::<BTreeSet<_>>() {
-        owed.push((owner, source.owed(at, owner).await?));
-    }
-    Ok(Holdings { vestings, owed })
+    let keys = members.iter().flat_map(|member| [member.coldkey, member.hotkey]);
+    let all: BTreeSet<_> = keys.chain(vestings.iter().map(|own| own.coldkey)).collect();
+    let accounts = source.accounts(at, &all.into_iter().collect::<Vec<_>>()).await?;
+    Ok(Holdings { vestings, accounts })
 }
 
 async fn epoch<S: Source>(
@@ -205,9 +223,23 @@ async fn epoch<S: Source>(
         look.scores = source.scores(at, run, epoch).await?;
         look.court = Some(source.court(at, run, epoch).await?).filter(|court| !court.is_empty());
     }
-    if look.report.as_ref().is_some_and(|report| report.block == at.number) {
-        let keys = crate::audit::proof::keys(run, epoch);
-        look.paid = Some(Paid { funds: source.funds(at).await?, proof: source.proof(at, keys).await? });
+    if let Some(report) = look.report.as_ref().filter(|report| report.block == at.number) {
+        look.paid = Some(paid(source, at, run, report).await?);
     }
     Ok(look)
+}
+
+async fn paid<S: Source>(source: &S, at: Head, run: RunId, report: &EpochReportView) -> Read<Paid> {
+    let owners = payees(report);
+    let claims = source.accounts(at, &owners).await?;
+    let claims = claims.iter().map(|own| Claim { coldkey: own.account, amount: own.claimable }).collect();
+    let keys = crate::audit::proof::keys(run, report.epoch, &owners);
+    Ok(Paid { money: Money { funds: source.funds(at).await?, claims }, proof: source.proof(at, keys).await? })
+}
+
+/// Owners of the members that an epoch paid, each once, in the order of their keys.
+#[must_use]
+pub fn payees(report: &EpochReportView) -> Vec<AccountKey> {
+    let owners: BTreeSet<_> = report.payouts.iter().map(|payout| payout.coldkey).collect();
+    owners.into_iter().collect()
 }

@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use iota_chain::{Block, Chain, ChainError, Funds, Head, Vesting};
+use iota_chain::{AccountFunds, Block, Chain, ChainError, Funds, Head, Vesting};
 use iota_protocol::court::CourtView;
 use iota_protocol::ids::{AccountKey, Epoch, Hash, RunId, Stage};
 use iota_protocol::params::RunParams;
@@ -58,8 +58,12 @@ pub trait Source: Send + Sync + 'static {
     fn court(&self, at: Head, run: RunId, epoch: Epoch) -> impl Future<Output = Read<CourtView>> + Send;
     /// What members of a run have to lose, those that left included.
     fn vestings(&self, at: Head, run: RunId) -> impl Future<Output = Read<Vec<Vesting>>> + Send;
-    /// What an account may claim.
-    fn owed(&self, at: Head, account: AccountKey) -> impl Future<Output = Read<u128>> + Send;
+    /// What each of these accounts has, in their order.
+    fn accounts(
+        &self,
+        at: Head,
+        accounts: &[AccountKey],
+    ) -> impl Future<Output = Read<Vec<AccountFunds>>> + Send;
     /// Everything that exists.
     fn issuance(&self, at: Head) -> impl Future<Output = Read<u128>> + Send;
     /// Sums over accounts.
@@ -122,8 +126,8 @@ impl Source for Node {
         self.0.at(at).await.vestings(run).await
     }
 
-    async fn owed(&self, at: Head, account: AccountKey) -> Read<u128> {
-        self.0.at(at).await.owed(account).await
+    async fn accounts(&self, at: Head, accounts: &[AccountKey]) -> Read<Vec<AccountFunds>> {
+        self.0.at(at).await.accounts(accounts).await
     }
 
     async fn issuance(&self, at: Head) -> Read<u128> {

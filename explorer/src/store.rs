@@ -6,6 +6,7 @@
 
 mod read;
 mod schema;
+mod stamp;
 mod votes;
 mod write;
 
@@ -21,6 +22,7 @@ pub use read::{
     BlockRow, EpochRow, EventRow, LossRow, MemberRow, PayoutRow, Reader, ReportRow, RunRow, SearchHit,
     VestingRow,
 };
+pub use stamp::Stamp;
 
 /// How long a reader waits for the writer's checkpoint before it gives up; both take milliseconds.
 const BUSY: Duration = Duration::from_secs(5);

@@ -1,8 +1,8 @@
 //! Tests over a small invented chain that obeys the protocol.
 
-mod audit;
+pub(crate) mod audit;
 mod browser;
-mod resume;
+pub(crate) mod resume;
 mod trie;
 mod votes;
 mod web;

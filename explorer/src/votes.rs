@@ -23,6 +23,8 @@ const ROUND: Duration = Duration::from_secs(2);
 pub(crate) const REACH: u32 = 600;
 /// Headers looked through in one turn, so that catching up does not hold the database for long.
 const BATCH: u32 = 2_000;
+/// Payments whose votes are looked for in one round.
+const TURN: usize = 100;
 
 /// What a round has to ask for.
 #[derive(Debug, Default)]
@@ -76,7 +78,10 @@ pub(crate) async fn round<S: Source>(
             blocking(move || writing.put_justification(head.number, &justification)).await?;
         }
     }
-    for paid in wanted.paid {
+    // Those that were looked for in vain to the end do not stand in the way of others.
+    let open = |paid: &u32| looked.get(paid).is_none_or(|next| *next <= paid.saturating_add(REACH));
+    let open: Vec<u32> = wanted.paid.into_iter().filter(open).take(TURN).collect();
+    for paid in open {
         look_for(store, source, paid, looked).await?;
     }
     Ok(())
@@ -100,13 +105,14 @@ async fn first_voters<S: Source>(store: &Store, source: &S) -> anyhow::Result<()
 fn scan(store: &Store) -> Result<Wanted, StoreError> {
     let reader = store.reader()?;
     let mut wanted = Wanted { first_voters: reader.first_voters()?.is_none(), ..Wanted::default() };
-    let (from, newest) = (reader.voters_followed()?, reader.newest()?.map_or(0, |block| block.number));
+    // Block 0 changes nothing, and is not in an index that begins with block 1.
+    let (from, newest) = (reader.voters_followed()?.max(1), reader.newest()?.map_or(0, |block| block.number));
     let end = newest.saturating_add(1).min(from.saturating_add(BATCH));
     let mut followed = from;
     for number in from..end {
         // Whoever began later than block 1 cannot know all changes.
         let Some(bytes) = reader.header(number)? else { break };
-        if Header::read(&bytes).is_some_and(|header| number > 0 && header.change() != Change::None) {
+        if Header::read(&bytes).is_some_and(|header| header.change() != Change::None) {
             store.put_handoff(number)?;
         }
         followed = number.saturating_add(1);

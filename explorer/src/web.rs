@@ -6,6 +6,7 @@
 
 mod api;
 mod assets;
+mod audits;
 mod live;
 mod model;
 mod page;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use audits::Audits;
 use axum::extract::Request;
 use axum::http::{header, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
@@ -28,6 +30,7 @@ use tower_governor::governor::GovernorConfigBuilder;
 use tower_governor::GovernorLayer;
 
 use crate::follow::blocking;
+use crate::manifest::Manifests;
 use crate::store::{Reader, Store, StoreError};
 
 /// Reads of the database at once: SQLite reads are short and bound by the processor, so more than a
@@ -52,6 +55,8 @@ pub struct Served {
     newest: watch::Receiver<Option<u32>>,
     reads: Arc<Semaphore>,
     live: Arc<Semaphore>,
+    audits: Arc<Audits>,
+    manifests: Arc<Manifests>,
     requests_per_second: u32,
 }
 
@@ -64,8 +69,16 @@ impl Served {
             newest,
             reads: Arc::new(Semaphore::new(READS)),
             live: Arc::new(Semaphore::new(LIVE)),
+            audits: Arc::new(Audits::default()),
+            manifests: Arc::new(Manifests::default()),
             requests_per_second: requests_per_second.clamp(1, 1_000),
         }
+    }
+
+    /// Shows these manifests with the runs that name them.
+    #[must_use]
+    pub fn with_manifests(self, manifests: Manifests) -> Self {
+        Self { manifests: Arc::new(manifests), ..self }
     }
 
     /// Reads the database off the runtime's threads.

@@ -20,10 +20,11 @@ const pages = async () => {
   const status = await api("/api/v1/status");
   const members = (await api("/api/v1/runs/0/members")).members;
   const run = status.runs[0];
-  const epochs = Array.from({ length: run.epoch + 1 }, (_, epoch) => `/run/0/epoch/${epoch}`);
+  const numbers = Array.from({ length: run.epoch + 1 }, (_, epoch) => epoch);
+  const epochs = numbers.flatMap((epoch) => [`/run/0/epoch/${epoch}`, `/run/0/epoch/${epoch}/audit`]);
   return [
     "/", "/run/0", "/run/0/members", "/run/0/members?sort=score&order=desc", ...epochs, "/run/0/verdicts", "/run/0/audit", "/run/1",
-    "/run/0/epoch/0/audit", `/block/${Math.max(1, status.newest.number - 20)}`, `/account/${members[0].coldkey}`,
+    "/run/0/audit?before=1", "/run/1/members", `/block/${Math.max(1, status.newest.number - 20)}`, `/account/${members[0].coldkey}`,
     `/account/${hostile}`, "/search?q=1", "/search?q=nothing+like+that", "/api",
   ];
 };
@@ -69,13 +70,15 @@ const every = async (browser) => {
       const where = `${path} (${form.name})`;
       await page.goto(base + path, { waitUntil: "load" });
       await page.waitForTimeout(250);
+      // Charts of a run come from three answers; on a busy machine the last takes longer.
+      if (path === "/run/0") await page.waitForFunction(() => [...document.querySelectorAll(".chart")].every((each) => each.querySelector("canvas")), null, { timeout: 10000 }).catch(() => {});
       const seen = await page.evaluate(looked);
       if (!seen.heading) wrong(where, "no heading");
       if (seen.sideways > 0) wrong(where, `scrolls sideways by ${seen.sideways} px: ${seen.widest.join(" ")}`);
       const dark = form.colorScheme === "dark";
       if (dark !== seen.ground < 0.25 || dark !== seen.text > 0.6) wrong(where, `ground ${seen.ground}, text ${seen.text}`);
       if (seen.pwned !== undefined) wrong(where, "the script of an endpoint ran");
-      if (path === "/run/0" && (seen.charts < 2 || seen.drawn < 2)) wrong(where, `${seen.drawn} of ${seen.charts} charts are drawn`);
+      if (path === "/run/0" && (seen.charts < 3 || seen.drawn < 3)) wrong(where, `${seen.drawn} of ${seen.charts} charts are drawn`);
       await page.screenshot({ path: picture(path, form), fullPage: true });
     }
     await context.close();
@@ -152,6 +155,76 @@ const withoutScript = async (browser) => {
   await context.close();
 };
 
+// Each button of a chart does what it says, and says that it is pressed; with the mouse and with the keyboard.
+const chartSwitches = async (browser) => {
+  const where = "/run/0, switches";
+  const context = await browser.newContext({ reducedMotion: "reduce" });
+  const page = await watched(context, () => where);
+  await page.goto(`${base}/run/0?live=off`);
+  await page.waitForSelector('.chart[data-chart="loss"] canvas');
+  const drawn = () => page.$eval('.chart[data-chart="loss"] canvas', (canvas) => canvas.toDataURL());
+  const pressed = () => page.$$eval(".switches button", (all) => all.filter((each) => each.getAttribute("aria-pressed") === "true").map((each) => each.textContent));
+  const changes = async (label, expected, press) => {
+    const before = await drawn();
+    await press();
+    const isOther = async () => { for (let turn = 0; turn < 20; turn += 1) { if (await drawn() !== before) return true; await page.waitForTimeout(100); } return false; };
+    if (!await isOther()) wrong(where, `${label} does not change the chart`);
+    const found = (await pressed()).join(", ");
+    if (found !== expected) wrong(where, `after ${label} the pressed buttons are ${found}`);
+  };
+  const click = (label) => () => page.getByRole("button", { name: label, exact: true }).click();
+  await changes("logarithmic", "logarithmic, by epoch", click("logarithmic"));
+  await changes("by tokens", "logarithmic, by tokens", click("by tokens"));
+  await changes("linear", "linear, by tokens", click("linear"));
+  await changes("by epoch", "linear, by epoch", click("by epoch"));
+  for (let stop = 0; stop < 60 && await page.evaluate(() => document.activeElement.textContent) !== "logarithmic"; stop += 1) await page.keyboard.press("Shift+Tab");
+  await changes("logarithmic by Enter", "logarithmic, by epoch", () => page.keyboard.press("Enter"));
+  await context.close();
+};
+
+// Every stop of the keyboard on a page, with what a person sees there.
+const stops = async (page) => {
+  const found = [];
+  for (let stop = 0; stop < 400; stop += 1) {
+    await page.keyboard.press("Tab");
+    const at = await page.evaluate(() => {
+      const each = document.activeElement;
+      const style = getComputedStyle(each);
+      return { tag: each.tagName, text: each.textContent.slice(0, 40), id: each.id, table: each.classList.contains("scroll"), outlined: style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2 };
+    });
+    if (at.tag === "BODY") break;
+    found.push(at);
+  }
+  return found;
+};
+
+const everyStop = async (browser) => {
+  const context = await browser.newContext({ viewport: { width: 375, height: 800 } });
+  for (const path of ["/run/0/members", "/run/0"]) {
+    const page = await watched(context, () => path);
+    await page.goto(`${base}${path}?live=off`);
+    const found = await stops(page);
+    found.filter((each) => !each.outlined).slice(0, 3).forEach((each) => wrong(path, `no outline at the stop ${each.tag} ${each.text}`));
+    for (const [what, is] of [["search", (each) => each.id === "q"], ["table", (each) => each.table], ["link", (each) => each.tag === "A"]]) {
+      if (!found.some(is)) wrong(path, `the keyboard does not reach a ${what}`);
+    }
+    await page.close();
+  }
+  const page = await watched(context, () => "/run/0/members, keyboard");
+  await page.goto(`${base}/run/0/members?live=off`);
+  const active = () => page.evaluate(() => ({ text: document.activeElement.textContent, table: document.activeElement.classList.contains("scroll"), left: document.activeElement.scrollLeft }));
+  const go = async (is) => { for (let stop = 0; stop < 60; stop += 1) { await page.keyboard.press("Tab"); if (is(await active())) return true; } return false; };
+  if (!await go((at) => at.table)) wrong("/run/0/members", "the keyboard does not reach the table");
+  for (let turn = 0; turn < 3; turn += 1) await page.keyboard.press("ArrowRight");
+  await page.waitForTimeout(400);
+  if ((await active()).left <= 0) wrong("/run/0/members", "the table does not scroll by the keyboard");
+  if (!await go((at) => at.text === "Score")) wrong("/run/0/members", "the keyboard does not reach the heading of scores");
+  await Promise.all([page.waitForURL(/sort=score/), page.keyboard.press("Enter")]).catch(() => wrong("/run/0/members", "Enter does not sort"));
+  const sorted = await page.$$eval("th[aria-sort=ascending]", (all) => all.map((each) => each.textContent.trim()));
+  if (sorted.length !== 1 || !sorted[0].startsWith("Score")) wrong("/run/0/members", `sorted by ${sorted}`);
+  await context.close();
+};
+
 const byKeyboard = async (browser) => {
   const page = await browser.newPage();
   await page.goto(`${base}/run/0/members`);
@@ -167,7 +240,7 @@ const byKeyboard = async (browser) => {
 (async () => {
   const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"] });
   const count = await every(browser);
-  for (const check of [numbers, live, hostileText, withoutScript, byKeyboard]) await check(browser);
+  for (const check of [numbers, live, hostileText, withoutScript, byKeyboard, chartSwitches, everyStop]) await check(browser);
   await browser.close();
   console.log(`${count} pages looked at, ${problems.length} problems`);
   problems.forEach((each) => console.log(`  ${each}`));

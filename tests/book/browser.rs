@@ -11,7 +11,7 @@ use tokio::process::Command;
 
 use crate::blocks::root;
 
-/// Thirty pages in four forms take half a minute; more on a busy machine.
+/// Forty pages in four forms take a minute; more on a busy machine.
 const LIMIT: Duration = Duration::from_secs(240);
 
 fn in_path(name: &str) -> Option<PathBuf> {

@@ -23,7 +23,7 @@ use iota_worker::onboard;
 use crate::blocks::{of_chapter, root, Block, Kind};
 use crate::commands::commands;
 use crate::shell::Shell;
-use crate::{browser, http, load};
+use crate::{browser, http, kills, load, verify};
 
 /// `Train` of each epoch on the reference machine: enough to be scored in.
 const TRAIN_BLOCKS: u32 = 20;
@@ -243,6 +243,8 @@ async fn meanwhile(reader: &Reader, devnet: &Devnet, home: &Path) {
         let said = shell.run(block, SOON);
         assert!(!said.contains("FAIL"), "{said}");
     }
+    verify::refuses_what_is_not_right(&reader.explorer, &home.join("epoch-0.json")).await;
+    kills::nothing_is_lost(&reader.explorer, &reader.node, home).await;
     steer(&mut shell);
     browser::look(&reader.explorer, &hostile).await;
     load::nothing_is_missing(&reader.explorer).await;

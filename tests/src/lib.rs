@@ -4,7 +4,9 @@
 pub mod checks;
 pub mod collect;
 pub mod disk;
+pub mod explorer;
 pub mod genesis;
+pub mod http;
 pub mod links;
 pub mod members;
 pub mod network;

@@ -148,7 +148,8 @@ impl Process {
         self.restart()
     }
 
-    fn ask_to_stop(&self) {
+    /// SIGTERM, also to who was stopped.
+    pub fn ask_to_stop(&self) {
         // Who is stopped takes no signal but this.
         self.signal(libc::SIGCONT);
         self.signal(libc::SIGTERM);

@@ -8,10 +8,12 @@ use codec::{Decode, Encode};
 use iota_protocol::ids::Hash;
 use serde::{Deserialize, Serialize};
 use serde_json::{json, Map, Value as Json};
+use subxt::error::ExtrinsicError;
 use subxt::events::Phase;
 use subxt::ext::scale_value::{Composite, Primitive, Value, ValueDef};
 
 use crate::client::{Chain, ChainError, Head, REQUEST_TIMEOUT};
+use crate::reveal::{salts, ScoreSalt};
 use crate::storage::item_key;
 
 /// An event of a block.
@@ -51,6 +53,8 @@ pub struct Content {
     pub timestamp_ms: u64,
     /// Events in order.
     pub events: Vec<ChainEvent>,
+    /// Salts of scores that were revealed in the block, in the order of its extrinsics.
+    pub salts: Vec<ScoreSalt>,
 }
 
 /// Nodes of the state trie that prove values under a block's state root.
@@ -99,7 +103,7 @@ impl Chain {
         let timestamp_ms = stamp.map_or(Ok(0), |bytes| u64::decode(&mut bytes.as_slice())).map_err(text)?;
         if number == 0 {
             // Genesis runs no extrinsics and leaves no events.
-            return Ok(Content { timestamp_ms, events: Vec::new() });
+            return Ok(Content { timestamp_ms, events: Vec::new(), salts: Vec::new() });
         }
         let block = connection.client.at_block(subxt::utils::H256(hash.0)).await.map_err(text)?;
         let fetched = block.events().fetch().await.map_err(text)?;
@@ -118,7 +122,18 @@ impl Chain {
                 fields: of_composite(&fields),
             });
         }
-        Ok(Content { timestamp_ms, events })
+        let reveals = |event: &ChainEvent| event.pallet == "Iota" && event.name == "ScoresRevealed";
+        // Bodies are read only where something of them is wanted.
+        let salts = match events.iter().any(reveals) {
+            false => Vec::new(),
+            true => match block.extrinsics().fetch().await {
+                Ok(body) => salts(&body),
+                // A node may keep states longer than bodies.
+                Err(ExtrinsicError::BlockNotFound(_)) => Vec::new(),
+                Err(error) => return Err(text(error)),
+            },
+        };
+        Ok(Content { timestamp_ms, events, salts })
     }
 
     /// Proof of the values under `keys` in the state of a block.
@@ -153,7 +168,7 @@ pub(crate) fn is_discarded(reason: &str) -> bool {
     reason.contains("discarded")
 }
 
-fn of_composite(composite: &Composite<()>) -> Json {
+pub(crate) fn of_composite(composite: &Composite<()>) -> Json {
     match composite {
         Composite::Named(fields) => {
             let fields = fields.iter().map(|(name, value)| (name.clone(), of_value(value)));

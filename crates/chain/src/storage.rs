@@ -3,6 +3,10 @@
 //! Keys follow Substrate's layout, which names decide: the two-xx hash of the pallet, that of the
 //! item, then the hashed key.
 
+use std::collections::BTreeMap;
+
+use blake2::digest::consts::U16;
+use blake2::{Blake2b, Digest};
 use codec::{Decode, Encode};
 use iota_protocol::ids::AccountKey;
 use serde::{Deserialize, Serialize};
@@ -18,6 +22,8 @@ const PAGE: u32 = 1_000;
 const MAX_ENTRIES: usize = 20_000;
 /// Bytes of an `AccountInfo` before its balances: nonce and three reference counts.
 const BALANCES_AT: usize = 16;
+/// Accounts that are asked about in one request: two keys each, well below a page.
+const ACCOUNTS_AT_ONCE: usize = 200;
 
 /// What all accounts hold at one block, in the smallest unit.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -45,6 +51,19 @@ pub struct Owed {
     pub vesting: u128,
 }
 
+/// What one account has at one block, smallest units.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AccountFunds {
+    /// The account.
+    pub account: AccountKey,
+    /// It can spend this, but for what keeps the account alive.
+    pub free: u128,
+    /// On hold: bonds, deposits, and what a newcomer registers with.
+    pub held: u128,
+    /// Rewards that it may claim.
+    pub claimable: u128,
+}
+
 fn twox_128(text: &str) -> [u8; 16] {
     let mut out = [0; 16];
     let (low, high) = out.split_at_mut(8);
@@ -69,7 +88,59 @@ pub fn entry_key(pallet: &str, item: &str, key: &impl Encode) -> Vec<u8> {
     out
 }
 
+/// Key of an entry of a map by account, hashed with `Blake2_128Concat`.
+#[must_use]
+pub fn account_key(pallet: &str, item: &str, account: &AccountKey) -> Vec<u8> {
+    let mut out = item_key(pallet, item);
+    out.extend_from_slice(&Blake2b::<U16>::digest(account.0));
+    out.extend_from_slice(&account.0);
+    out
+}
+
+fn info_key(account: &AccountKey) -> Vec<u8> {
+    account_key("System", "Account", account)
+}
+
+fn rewards_key(account: &AccountKey) -> Vec<u8> {
+    account_key("Iota", "Rewards", account)
+}
+
+/// Free and reserved balance of an encoded `AccountInfo`.
+fn balances(info: &[u8]) -> Result<(u128, u128), ChainError> {
+    decode("System.Account", info.get(BALANCES_AT..).unwrap_or_default())
+}
+
 impl At {
+    /// What each of these accounts has, in their order; nothing where the chain does not know one.
+    ///
+    /// # Errors
+    /// See [`ChainError`].
+    pub async fn accounts(&self, accounts: &[AccountKey]) -> Result<Vec<AccountFunds>, ChainError> {
+        let mut found = Vec::with_capacity(accounts.len());
+        for part in accounts.chunks(ACCOUNTS_AT_ONCE) {
+            let keys: Vec<_> = part.iter().flat_map(|own| [info_key(own), rewards_key(own)]).collect();
+            let values = self.values(&keys).await?;
+            for own in part {
+                let (info, owed) = (values.get(&info_key(own)), values.get(&rewards_key(own)));
+                let (free, held) = info.map_or(Ok((0, 0)), |bytes| balances(bytes))?;
+                let claimable = owed.map_or(Ok(0), |bytes| decode("Iota.Rewards", bytes))?;
+                found.push(AccountFunds { account: *own, free, held, claimable });
+            }
+        }
+        Ok(found)
+    }
+
+    /// The values that are stored under some keys.
+    async fn values(&self, keys: &[Vec<u8>]) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, ChainError> {
+        let at = Some(self.head().hash.0.into());
+        let read = async {
+            let values = self.rpc().state_query_storage_at(keys.iter().map(Vec::as_slice), at).await;
+            let changes = values.map_err(|e| e.to_string())?.into_iter().flat_map(|set| set.changes);
+            Ok(changes.filter_map(|(key, value)| Some((key.0, value?.0))).collect())
+        };
+        timed("reading storage of accounts".into(), read).await
+    }
+
     /// The raw value under a storage key.
     ///
     /// # Errors
@@ -87,8 +158,7 @@ impl At {
     pub async fn funds(&self, pot: AccountKey) -> Result<Funds, ChainError> {
         let (mut accounts, mut sum, mut held) = (0u64, 0u128, 0u128);
         let all = self.each("System", "Account", |key, value| {
-            let balances = value.get(BALANCES_AT..).unwrap_or_default();
-            let (free, reserved): (u128, u128) = decode("System.Account", balances)?;
+            let (free, reserved) = balances(value)?;
             sum = sum.saturating_add(free).saturating_add(reserved);
             accounts = accounts.saturating_add(1);
             if key.ends_with(&pot.0) {
@@ -180,6 +250,13 @@ mod tests {
         let now = "f0c365c3cf59d671eb72da0e7a4113c49f1f0515f462cdcf84e0f1d6045dfcbb";
         assert_eq!(hex::encode(item_key("Timestamp", "Now")), now);
         let entry = entry_key("System", "BlockHash", &0u64);
+        // The account of the development key Alice, as any Substrate chain has it.
+        let mut alice = [0; 32];
+        hex::decode_to_slice("d43593c715fdd31c61141abd04a99fd6822c8558854ccde39a5684e7a56da27d", &mut alice)
+            .unwrap();
+        let key = account_key("System", "Account", &AccountKey(alice));
+        assert_eq!(hex::encode(&key[32..48]), "de1e86a9a8c739864cf3cc5ec2bea59f");
+        assert!(key.ends_with(&alice));
         // twox64 of eight zero bytes, then the bytes: from the layout of `BlockHash` of any chain.
         assert!(entry.ends_with(&[0; 8]) && entry.len() == 48);
     }

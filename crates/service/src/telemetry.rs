@@ -91,6 +91,16 @@ pub fn timestamp() -> String {
     text
 }
 
+/// The last line of a program that logs JSON: why it ended, with the names of a log line. Written past the log,
+/// which may be filtered, or not be there at all.
+#[must_use]
+pub fn last_line(error: &str) -> String {
+    serde_json::json!({
+        "timestamp": timestamp(), "level": "ERROR", "message": "ended by an error", "error": error,
+    })
+    .to_string()
+}
+
 /// The span in which a worker does everything: `run` and `me` on every line, `epoch` once it is recorded.
 #[must_use]
 pub fn worker_span(run: u32, me: &str) -> Span {

@@ -93,20 +93,11 @@ pub fn log_format(json_log: bool) -> Format {
 pub fn ended(result: anyhow::Result<()>, format: Format) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
     if format == Format::Json {
-        eprintln!("{}", last_line(&error));
+        eprintln!("{}", telemetry::last_line(&format!("{error:#}")));
     } else {
         eprintln!("error: {error:#}");
     }
     ExitCode::FAILURE
-}
-
-/// The names of a log line; the log itself may be filtered, or not be there at all.
-fn last_line(error: &anyhow::Error) -> String {
-    serde_json::json!({
-        "timestamp": telemetry::timestamp(), "level": "ERROR", "message": "ended by an error",
-        "error": format!("{error:#}"),
-    })
-    .to_string()
 }
 
 /// An amount in tokens, every digit kept.
@@ -138,7 +129,7 @@ mod tests {
     #[test]
     fn the_last_line_of_a_json_log_is_json_too() {
         let error = anyhow::anyhow!("no \"hotkey\"\nat all").context("starting");
-        let line = last_line(&error);
+        let line = telemetry::last_line(&format!("{error:#}"));
         assert_eq!(line.lines().count(), 1);
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(

@@ -6,6 +6,7 @@
 //! counted by the library that the nodes count with; signatures are checked by the rule that they use.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 
 use codec::{Compact, Decode, Encode};
 use ed25519_zebra::{Signature, VerificationKey};
@@ -163,8 +164,29 @@ pub(crate) fn justified(bytes: &[u8], voters: &Voters, set: u64) -> Result<(Head
     Ok((commit.target_hash, commit.target_number))
 }
 
+/// Which changes of the voters were found signed before, so that whoever audits many epochs of one chain checks
+/// each once. What is kept of a change is a hash over it and all before it back to block 0.
+#[derive(Default)]
+pub struct Memory(Mutex<Vec<Hash>>);
+
+impl Memory {
+    /// Whether the change at this place of the list, after those before it, was found signed.
+    fn knows(&self, at: usize, chain: &Hash) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(at) == Some(chain)
+    }
+
+    fn keep(&self, at: usize, chain: Hash) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another list takes the place of the old one from where they differ.
+        known.truncate(at);
+        if known.len() == at {
+            known.push(chain);
+        }
+    }
+}
+
 /// I11.
-pub(crate) fn voted(bundle: &Bundle) -> Finding {
+pub(crate) fn voted(bundle: &Bundle, memory: &Memory) -> Finding {
     let claim = "The block that paid is final by the votes of the chain's voters";
     let finding = Finding::new("I11", claim).at(paid_at(bundle));
     let Some(proof) = &bundle.proof else {
@@ -175,7 +197,7 @@ pub(crate) fn voted(bundle: &Bundle) -> Finding {
             "there is no justification yet, or the indexer does not know all changes of the voters since block 0",
         );
     };
-    match check(bundle.genesis, proof, finality) {
+    match check(bundle.genesis, proof, finality, memory) {
         Ok(found) => finding
             .side("voters", found.voters)
             .side("set of voters", found.set)
@@ -196,18 +218,24 @@ struct Voted {
     block: u32,
 }
 
-fn check(genesis: Hash, proof: &Proof, finality: &Finality) -> Result<Voted, String> {
+fn check(genesis: Hash, proof: &Proof, finality: &Finality, memory: &Memory) -> Result<Voted, String> {
     let mut voters = first_voters(genesis, finality)?;
-    let (mut set, mut last) = (0u64, 0u32);
-    for handoff in &finality.handoffs {
+    let (mut set, mut last, mut chain) = (0u64, 0u32, genesis);
+    for (at, handoff) in finality.handoffs.iter().enumerate() {
         let (header, _) = header(&handoff.header)?;
         let number = header.number.0;
         let Change::Next(next) = header.change() else {
             return Err(format!("block {number} does not change the voters in the usual way"));
         };
-        let target = justified(&bytes(&handoff.justification)?, &voters, set)?;
-        if target != (header.hash(), number) {
-            return Err(format!("the voters of set {set} did not sign block {number}, which replaces them"));
+        chain = Hash(blake2_256(&(chain, &handoff.header, &handoff.justification).encode()));
+        if !memory.knows(at, &chain) {
+            let target = justified(&bytes(&handoff.justification)?, &voters, set)?;
+            if target != (header.hash(), number) {
+                return Err(format!(
+                    "the voters of set {set} did not sign block {number}, which replaces them"
+                ));
+            }
+            memory.keep(at, chain);
         }
         if number <= last {
             return Err(format!("block {number} follows block {last} in the list of changes"));

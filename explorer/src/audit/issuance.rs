@@ -6,7 +6,7 @@ use iota_protocol::params::PPM;
 
 use super::{paid_at, Finding};
 use crate::bundle::terms::is_foreign_mint;
-use crate::bundle::{Bundle, Term};
+use crate::bundle::{Bundle, Emission, Term};
 
 /// I1: what all accounts hold is what exists.
 pub(super) fn balances(bundle: &Bundle) -> Finding {
@@ -25,22 +25,36 @@ pub(super) fn balances(bundle: &Bundle) -> Finding {
 }
 
 /// I2: issuance changes by what is minted and burned, and by nothing else. Everybody may burn; only a
-/// run's emission may mint.
+/// run's emission may mint, and this epoch's is the one of its report.
 pub(super) fn change(bundle: &Bundle) -> Finding {
     let claim = "Issuance changed by what was minted less what was burned";
     let finding = Finding::new("I2", claim).at(paid_at(bundle));
-    let Some(span) = &bundle.issuance else {
+    let (Some(span), Some(report)) = (&bundle.issuance, &bundle.report) else {
         return finding.note("issuance is not known at both ends, or a block between them is missing");
     };
     let made = span.terms.iter().fold(0u128, |sum, term| sum.saturating_add(term.made));
     let destroyed = span.terms.iter().fold(0u128, |sum, term| sum.saturating_add(term.destroyed));
     let expected = span.before.checked_add(made).and_then(|sum| sum.checked_sub(destroyed));
-    let mut finding = finding.side(&format!("issuance after block {}", span.to_block), span.after).side(
-        &format!("issuance after block {} + {made} minted - {destroyed} burned", span.from_block),
-        expected.map_or_else(|| "below zero".to_owned(), |sum| sum.to_string()),
-    );
+    let own = emission(bundle, &span.terms, report.block);
+    let mut finding = finding
+        .side(&format!("issuance after block {}", span.to_block), span.after)
+        .side(
+            &format!("issuance after block {} + {made} minted - {destroyed} burned", span.from_block),
+            expected.map_or_else(|| "below zero".to_owned(), |sum| sum.to_string()),
+        )
+        .side("emission among the terms", own)
+        .side("minted by the report", report.split.minted);
     finding.notes.extend(span.terms.iter().map(words));
-    finding.judged(expected == Some(span.after) && !span.terms.iter().any(is_foreign_mint))
+    let reaches = span.from_block < span.to_block && span.to_block == report.block;
+    let nothing_else = !span.terms.iter().any(is_foreign_mint) && own == report.split.minted;
+    finding.judged(reaches && expected == Some(span.after) && nothing_else)
+}
+
+/// What the terms say that this epoch's emission was, in the block that paid it.
+fn emission(bundle: &Bundle, terms: &[Term], paid: u32) -> u128 {
+    let own = Emission { run: bundle.run, epoch: bundle.epoch };
+    let own = terms.iter().filter(|term| term.block == paid && term.emission == Some(own));
+    own.fold(0u128, |sum, term| sum.saturating_add(term.made))
 }
 
 fn words(term: &Term) -> String {

@@ -1,50 +1,95 @@
 //! What validators submitted: when (I6), and whether it follows from what they published (I9).
 
-use iota_protocol::ids::Uid;
+use iota_protocol::ids::{Hash, Uid};
 use iota_protocol::params::RunParams;
-use iota_protocol::view::{ClockView, ScoreView};
+use iota_protocol::view::{ClockView, ScoreView, SnapshotValidator};
+use iota_protocol::work::{scores_hash, ScoreEntry, ScoreReveal};
 
 use super::{paid_at, Finding};
 use crate::bundle::{Bundle, Submission};
 use crate::member::stages;
 
-/// I6: commits and reveals came in their windows, each reveal after its commit; who missed.
-///
-/// That a reveal hashes to its commit is checked by the chain when it takes the reveal. The salt is
-/// not kept in state, so it cannot be checked again from there, and is not claimed here.
+/// I6: commits and reveals came in their windows, each reveal after its commit and hashing to it; who missed.
 pub(super) fn windows(bundle: &Bundle) -> Finding {
-    let claim = "Scores were committed and revealed in their windows";
+    let claim =
+        "Scores were committed and revealed in their windows, and what was revealed is what was committed";
     let finding = Finding::new("I6", claim).at(paid_at(bundle));
     let (Some(clock), Some(snapshot)) = (&bundle.scoring, &bundle.snapshot) else {
         return finding.note("the clock of the scoring epoch or the snapshot is missing");
     };
-    let (mut finding, mut late, mut revealed) = (finding, 0u32, 0u32);
+    let (mut finding, mut late, mut openings) = (finding, false, Vec::new());
     for validator in &snapshot.validators {
         let row = bundle
             .scores
             .iter()
             .find(|row| row.uid == validator.uid && row.incarnation == validator.incarnation);
-        let state = match row {
-            None => "missed its commit".to_owned(),
-            Some(row) => match outcome(&bundle.params, clock, row, &bundle.submissions) {
-                Ok(text) => text,
-                Err(text) => {
-                    late += 1;
-                    text
-                }
-            },
+        let Some(row) = row else {
+            finding = finding.note(format!("uid {}: missed its commit", validator.uid));
+            continue;
         };
-        revealed += u32::from(row.is_some_and(|row| row.entries.is_some()));
-        finding = finding.note(format!("uid {}: {state}", validator.uid));
+        let timely = outcome(&bundle.params, clock, row, &bundle.submissions);
+        let opening = row.entries.as_ref().map(|entries| opening(bundle, validator, row, entries));
+        late |= timely.is_err();
+        openings.extend(opening);
+        let timely = timely.unwrap_or_else(|late| late);
+        let opened = opening.map_or("", Opening::words);
+        finding = finding.note(format!("uid {}: {timely}{opened}", validator.uid));
     }
     let unknown = bundle.scores.iter().find(|row| !snapshot.validators.iter().any(|v| v.uid == row.uid));
     if let Some(row) = unknown {
         return finding.note(format!("uid {} revealed without a permit", row.uid)).judged(false);
     }
-    finding
+    let finding = finding
         .side("validators with a permit", snapshot.validators.len())
-        .side("of them revealed", revealed)
-        .judged(late == 0)
+        .side("of them revealed", openings.len())
+        .side("reveals that hash to their commits", count(&openings, Opening::Opens));
+    let wrong = late || count(&openings, Opening::Wrong) > 0;
+    if !wrong && count(&openings, Opening::Unknown) > 0 {
+        finding
+    } else {
+        finding.judged(!wrong)
+    }
+}
+
+/// Whether a reveal is what its commit hashed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Opening {
+    Opens,
+    Wrong,
+    /// The call that revealed, and with it the salt, is not known.
+    Unknown,
+}
+
+impl Opening {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Opens => "; what it revealed hashes to its commit",
+            Self::Wrong => "; what it revealed does NOT hash to its commit",
+            Self::Unknown => "; its salt is not known, so that its commit could not be opened",
+        }
+    }
+}
+
+fn count(openings: &[Opening], kind: Opening) -> usize {
+    openings.iter().filter(|own| **own == kind).count()
+}
+
+/// Hashes what stands revealed, as the chain did, with each salt that its extrinsic names.
+fn opening(bundle: &Bundle, author: &SnapshotValidator, row: &ScoreView, entries: &[ScoreEntry]) -> Opening {
+    let hashed = |salt: Hash| {
+        let entries = entries.to_vec().try_into().ok()?;
+        let reveal = ScoreReveal { entries, salt: salt.0, report_root: row.report_root? };
+        let (genesis, incarnation) = (bundle.genesis, row.incarnation);
+        Some(scores_hash(&genesis, bundle.run, &author.hotkey, incarnation, bundle.epoch, &reveal))
+    };
+    let mut salts = bundle.salts.iter().filter(|own| own.uid == author.uid).peekable();
+    if salts.peek().is_none() {
+        Opening::Unknown
+    } else if salts.any(|own| hashed(own.salt) == Some(row.commit)) {
+        Opening::Opens
+    } else {
+        Opening::Wrong
+    }
 }
 
 /// When one validator committed and revealed, or what is wrong with it.

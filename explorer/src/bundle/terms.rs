@@ -4,8 +4,10 @@
 //! takes the place of the ledger's, so that a registration is not counted twice, and so that what no run
 //! caused stands under the ledger's name: everybody may burn what is theirs.
 
-use super::Term;
-use crate::look::PALLET;
+use iota_protocol::ids::{Epoch, RunId};
+
+use super::{Emission, Term};
+use crate::look::{number, PALLET};
 use crate::store::EventRow;
 
 /// The ledger's name in events.
@@ -91,7 +93,19 @@ fn term(event: &EventRow, change: Change) -> Term {
         Change::Made(amount) => (amount, 0),
         Change::Destroyed(amount) => (0, amount),
     };
-    Term { block: event.block, event: format!("{}.{}", event.pallet, event.name), made, destroyed }
+    Term {
+        block: event.block,
+        event: format!("{}.{}", event.pallet, event.name),
+        made,
+        destroyed,
+        emission: emission(event),
+    }
+}
+
+fn emission(event: &EventRow) -> Option<Emission> {
+    let is_one = event.pallet == PALLET && event.name == SETTLED;
+    let of = || Some((number(&event.fields, "run")?, number(&event.fields, "epoch")?));
+    of().filter(|_| is_one).map(|(run, epoch)| Emission { run: RunId(run), epoch: Epoch(epoch) })
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use codec::Decode;
-use iota_chain::{Funds, Vesting};
+use iota_chain::{AccountFunds, Vesting};
 use iota_protocol::court::CourtView;
-use iota_protocol::ids::{AccountKey, Epoch, Hash, RunId, Uid};
+use iota_protocol::ids::{parse_hex32, AccountKey, Epoch, Hash, RunId, Uid};
 use iota_protocol::params::RunParams;
 use iota_protocol::report::Report;
 use iota_protocol::view::{ClockView, EpochReportView, MergeView, ScoreView, SnapshotView};
@@ -17,6 +17,7 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::StoreError;
+use crate::look::Money;
 use crate::member::Member;
 
 /// A block.
@@ -89,8 +90,8 @@ pub struct EpochRow {
     pub scores: Vec<ScoreView>,
     /// Emission.
     pub report: Option<EpochReportView>,
-    /// Sums over accounts in the block that paid it.
-    pub funds: Option<Funds>,
+    /// What was held and owed in the block that paid it.
+    pub money: Option<Money>,
     /// Hex of the trie nodes that prove what it paid.
     pub proof: Option<Vec<String>>,
     /// Accusations, requests for evidence and held pay, as last seen.
@@ -351,7 +352,7 @@ impl Reader {
     fn epochs_where(&self, clause: &str, params: impl rusqlite::Params) -> Got<Vec<EpochRow>> {
         let sql = format!(
             "SELECT epoch, first_block, started_ms, closed_block, closed_ms, clock, members, merges,
-                    snapshot, scores, report, funds, proof, court FROM epochs {clause}"
+                    snapshot, scores, report, money, proof, court FROM epochs {clause}"
         );
         type Documents = [Option<String>; 9];
         let rows = self.rows(&sql, params, |row| {
@@ -369,7 +370,7 @@ impl Reader {
             _,
             Documents,
         )| {
-            let [clock, members, merges, snapshot, scores, report, funds, proof, court] = documents;
+            let [clock, members, merges, snapshot, scores, report, money, proof, court] = documents;
             Ok(EpochRow {
                 epoch: Epoch(epoch),
                 first_block,
@@ -382,7 +383,7 @@ impl Reader {
                 snapshot: document("snapshot", snapshot)?,
                 scores: document("score row", scores)?.unwrap_or_default(),
                 report: document("epoch report", report)?,
-                funds: document("sum of funds", funds)?,
+                money: document("sum of funds", money)?,
                 proof: document("proof", proof)?,
                 court: document("record of verdicts", court)?,
             })
@@ -438,14 +439,32 @@ impl Reader {
         rows.into_iter().map(read).collect()
     }
 
-    /// What an account might claim, and the block at which that was read.
+    /// What an account had, and the block at which that was read.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub fn owed(&self, coldkey: &AccountKey) -> Got<Option<(u32, String)>> {
-        let sql = "SELECT at_block, amount FROM owed WHERE coldkey = ?1";
-        let rows = self.rows(sql, [coldkey.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(rows.into_iter().next())
+    pub fn account(&self, account: &AccountKey) -> Got<Option<(u32, AccountFunds)>> {
+        let sql = "SELECT at_block, funds FROM accounts WHERE account = ?1";
+        let rows =
+            self.rows(sql, [account.to_string()], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
+        let read = |(at_block, text): (u32, String)| {
+            let funds = serde_json::from_str(&text)
+                .map_err(|cause| StoreError::Document { what: "balance", cause })?;
+            Ok((at_block, funds))
+        };
+        rows.into_iter().next().map(read).transpose()
+    }
+
+    /// What a validator's revealed scores were salted with; several where one extrinsic revealed in vain, too.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn salts(&self, run: RunId, epoch: Epoch) -> Got<Vec<(Uid, Hash)>> {
+        let sql = "SELECT uid, salt FROM salts WHERE run = ?1 AND epoch = ?2 ORDER BY uid, block, salt";
+        let rows =
+            self.rows(sql, params![run.0, epoch.0], |row| Ok((Uid(row.get(0)?), row.get::<_, String>(1)?)))?;
+        // Written by this program.
+        Ok(rows.into_iter().filter_map(|(uid, salt)| Some((uid, Hash(parse_hex32(&salt)?)))).collect())
     }
 
     /// Payments to members owned by a coldkey, newest first.
@@ -494,6 +513,16 @@ impl Reader {
             Some(ReportRow { uid, report: Report::decode(&mut body.as_slice()).ok()? })
         };
         Ok(rows.into_iter().filter_map(read).collect())
+    }
+
+    /// The newest epoch of which a published report is at hand.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn newest_report(&self, run: RunId) -> Got<Option<Epoch>> {
+        let found: Vec<Option<u32>> =
+            self.rows("SELECT MAX(epoch) FROM reports WHERE run = ?1", params![run.0], |row| row.get(0))?;
+        Ok(found.into_iter().flatten().next().map(Epoch))
     }
 
     /// Losses of each epoch, by the first validator that published them.

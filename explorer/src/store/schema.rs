@@ -2,7 +2,7 @@
 
 /// Raised with every change of the tables and of what is kept in them; a file of another layout is refused, not converted, since
 /// everything in it can be read from the chain again.
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 
 pub(super) const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
@@ -71,11 +71,23 @@ CREATE TABLE IF NOT EXISTS epochs (
     scores TEXT,
     scores_block INTEGER,
     report TEXT,
-    funds TEXT,
+    money TEXT,
     proof TEXT,
     court TEXT,
     court_block INTEGER,
+    paid_block INTEGER GENERATED ALWAYS AS (report ->> 'block') VIRTUAL,
     PRIMARY KEY (run, epoch)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS epochs_by_payment ON epochs (paid_block) WHERE proof IS NOT NULL;
+
+-- What revealed scores were salted with; it stands in calls only.
+CREATE TABLE IF NOT EXISTS salts (
+    run INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    uid INTEGER NOT NULL,
+    salt TEXT NOT NULL,
+    block INTEGER NOT NULL,
+    PRIMARY KEY (run, epoch, uid, salt)
 ) WITHOUT ROWID;
 
 CREATE TABLE IF NOT EXISTS members (
@@ -104,10 +116,11 @@ CREATE TABLE IF NOT EXISTS vestings (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS vestings_by_coldkey ON vestings (coldkey);
 
-CREATE TABLE IF NOT EXISTS owed (
-    coldkey TEXT PRIMARY KEY,
+-- What accounts have, as an epoch began.
+CREATE TABLE IF NOT EXISTS accounts (
+    account TEXT PRIMARY KEY,
     at_block INTEGER NOT NULL,
-    amount TEXT NOT NULL
+    funds TEXT NOT NULL
 ) WITHOUT ROWID;
 
 CREATE TABLE IF NOT EXISTS payouts (

@@ -91,16 +91,16 @@ impl Reader {
         self.rows(sql, params![], head)
     }
 
-    /// Blocks that paid an epoch, with no votes on them or on one of so many blocks after.
+    /// Blocks that paid an epoch, with no votes on them or on one of so many blocks after; oldest first, for
+    /// the votes on a later one would do for it, over more headers than it needs.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub fn paid_without_votes(&self, reach: u32) -> Got<Vec<u32>> {
-        let sql =
-            "SELECT DISTINCT report ->> 'block' AS paid FROM epochs WHERE proof IS NOT NULL AND NOT EXISTS
+        let sql = "SELECT DISTINCT paid_block AS paid FROM epochs WHERE proof IS NOT NULL AND NOT EXISTS
                      (SELECT 1 FROM justifications WHERE justification IS NOT NULL
-                      AND block BETWEEN report ->> 'block' AND (report ->> 'block') + ?1)
-                   ORDER BY paid LIMIT 100";
+                      AND block BETWEEN paid_block AND paid_block + ?1)
+                   ORDER BY paid";
         self.rows(sql, params![reach], |row| row.get(0))
     }
 
@@ -123,6 +123,15 @@ impl Reader {
         let sql = "SELECT header, justification FROM justifications JOIN blocks ON number = block
                    WHERE handoff AND block < ?1 ORDER BY block";
         self.rows(sql, params![block], |row| Ok((row.get(0)?, row.get(1)?)))
+    }
+
+    /// Whether the voters change in a block from `from` on and before `to`.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn hands_over(&self, from: u32, to: u32) -> Got<bool> {
+        let sql = "SELECT 1 FROM justifications WHERE handoff AND block >= ?1 AND block < ?2 LIMIT 1";
+        Ok(!self.rows(sql, params![from, to], |row| row.get::<_, u32>(0))?.is_empty())
     }
 
     /// Number and hash of an indexed block.

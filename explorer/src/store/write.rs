@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::{cursor, Store, StoreError};
-use crate::look::{number, Detail, EpochLook, Holdings, Look, RunLook, PALLET};
+use crate::look::{concerns, number, Detail, EpochLook, Holdings, Look, RunLook, PALLET};
 use crate::member::Member;
 
 /// Why one transaction was given up.
@@ -48,6 +48,7 @@ impl Store {
             }
             if put_block(tx, look)? {
                 put_events(tx, look)?;
+                put_salts(tx, look)?;
                 for run in &look.runs {
                     put_run(tx, look, run)?;
                 }
@@ -162,6 +163,26 @@ fn put_events(tx: &Transaction<'_>, look: &Look) -> Written {
     Ok(())
 }
 
+/// Salts of the reveals that the chain took: an extrinsic may hold calls that failed, too.
+fn put_salts(tx: &Transaction<'_>, look: &Look) -> Written {
+    let Some(content) = &look.block.content else { return Ok(()) };
+    let mut insert = tx.prepare_cached("INSERT OR IGNORE INTO salts VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    for own in &content.salts {
+        let took = content.events.iter().any(|event| {
+            event.name == "ScoresRevealed"
+                && event.extrinsic == Some(own.extrinsic)
+                && concerns(event, own.run)
+                && number(&event.fields, "epoch") == Some(own.epoch.0)
+                && number(&event.fields, "uid") == Some(own.author.0.into())
+        });
+        if took {
+            let block = look.block.head.number;
+            insert.execute(params![own.run.0, own.epoch.0, own.author.0, own.salt.to_string(), block])?;
+        }
+    }
+    Ok(())
+}
+
 /// Every extrinsic leaves an event of success and of its fee's bookkeeping; they tell nobody anything.
 fn is_kept(event: &ChainEvent) -> bool {
     !matches!(
@@ -239,12 +260,12 @@ fn put_holdings(tx: &Transaction<'_>, block: u32, clock: &ClockView, holdings: &
         insert.execute(params![run, own.incarnation.0, block, epoch, coldkey, json(own)])?;
     }
     let mut insert = tx.prepare_cached(
-        "INSERT INTO owed VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET
-           at_block = excluded.at_block, amount = excluded.amount
-         WHERE excluded.at_block >= owed.at_block",
+        "INSERT INTO accounts VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET
+           at_block = excluded.at_block, funds = excluded.funds
+         WHERE excluded.at_block >= accounts.at_block",
     )?;
-    for (coldkey, amount) in &holdings.owed {
-        insert.execute(params![coldkey.to_string(), block, amount.to_string()])?;
+    for own in &holdings.accounts {
+        insert.execute(params![own.account.to_string(), block, json(own)])?;
     }
     Ok(())
 }
@@ -279,7 +300,7 @@ fn put_epoch(tx: &Transaction<'_>, block: u32, run: RunId, look: &EpochLook) -> 
     let merges = look.merges.iter().any(Option::is_some).then(|| json(&look.merges));
     let scores = (!look.scores.is_empty()).then(|| json(&look.scores));
     tx.prepare_cached(
-        "INSERT INTO epochs (run, epoch, merges_block, scores_block, merges, snapshot, scores, report, funds, proof,
+        "INSERT INTO epochs (run, epoch, merges_block, scores_block, merges, snapshot, scores, report, money, proof,
                              court, court_block)
          VALUES (?1, ?2, iif(?4 IS NULL, NULL, ?3), iif(?6 IS NULL, NULL, ?3), ?4, ?5, ?6, ?7, ?8, ?9, ?10,
                  iif(?10 IS NULL, NULL, ?3)) ON CONFLICT DO UPDATE SET
@@ -295,9 +316,9 @@ fn put_epoch(tx: &Transaction<'_>, block: u32, run: RunId, look: &EpochLook) -> 
            scores_block = COALESCE(MAX(scores_block, excluded.scores_block), scores_block, excluded.scores_block),
            report = CASE WHEN report IS NULL OR excluded.report ->> 'block' >= report ->> 'block'
                          THEN COALESCE(excluded.report, report) ELSE report END,
-           funds = CASE WHEN excluded.report ->> 'block' > report ->> 'block' THEN excluded.funds
+           money = CASE WHEN excluded.report ->> 'block' > report ->> 'block' THEN excluded.money
                         WHEN report IS NULL OR excluded.report ->> 'block' = report ->> 'block'
-                        THEN COALESCE(funds, excluded.funds) ELSE funds END,
+                        THEN COALESCE(money, excluded.money) ELSE money END,
            proof = CASE WHEN excluded.report ->> 'block' > report ->> 'block' THEN excluded.proof
                         WHEN report IS NULL OR excluded.report ->> 'block' = report ->> 'block'
                         THEN COALESCE(proof, excluded.proof) ELSE proof END",
@@ -310,7 +331,7 @@ fn put_epoch(tx: &Transaction<'_>, block: u32, run: RunId, look: &EpochLook) -> 
         look.snapshot.as_ref().map(json),
         scores,
         look.report.as_ref().map(json),
-        look.paid.as_ref().map(|paid| json(&paid.funds)),
+        look.paid.as_ref().map(|paid| json(&paid.money)),
         look.paid.as_ref().map(|paid| json(&paid.proof.iter().map(hex::encode).collect::<Vec<_>>())),
         look.court.as_ref().map(json),
     ])?;

@@ -31,7 +31,7 @@ pub async fn index_until(world: &Arc<World>, store: &Store, last: u32) {
 }
 
 /// Every table, with the columns that order its rows; a test compares it with the database.
-const TABLES: [(&str, &str); 12] = [
+const TABLES: [(&str, &str); 13] = [
     ("meta", "1"),
     ("blocks", "1"),
     ("justifications", "1"),
@@ -41,7 +41,8 @@ const TABLES: [(&str, &str); 12] = [
     ("epochs", "1, 2"),
     ("members", "1, 2, 3"),
     ("vestings", "1, 2"),
-    ("owed", "1"),
+    ("accounts", "1"),
+    ("salts", "1, 2, 3, 4"),
     ("payouts", "1, 2, 3"),
     ("reports", "1, 2, 3"),
 ];

@@ -10,8 +10,9 @@ use iota_protocol::ids::{Epoch, Hash};
 use super::audit::indexed;
 use super::world::RUN;
 use crate::audit::finality::{justified, voted, Header, Voters};
-use crate::audit::{audit, Status};
+use crate::audit::{audit, audit_with, Memory, Status};
 use crate::bundle::Bundle;
+use crate::store::Store;
 
 /// The block that replaces the voters.
 const HANDOFF: u32 = 40;
@@ -192,7 +193,7 @@ fn unnoticed(honest: &Bundle, field: impl Fn(&mut Bundle) -> &mut String) -> Vec
         bytes[at] ^= 1 << (at % 8);
         let mut bundle = honest.clone();
         *field(&mut bundle) = hex::encode(bytes);
-        voted(&bundle).status
+        voted(&bundle, &Memory::default()).status
     };
     (0..bytes.len()).filter(|at| altered(*at) != Status::Fail).collect()
 }
@@ -211,7 +212,7 @@ async fn every_altered_byte_that_finality_rests_on_is_refused_whatever_the_diges
     let is_needed = |at: &usize| {
         let mut bundle = honest.clone();
         of(&mut bundle).genesis_nodes.remove(*at);
-        voted(&bundle).status == Status::Fail
+        voted(&bundle, &Memory::default()).status == Status::Fail
     };
     let needed: Vec<usize> = (0..parts.genesis_nodes.len()).filter(is_needed).collect();
     assert!(!needed.is_empty());
@@ -228,4 +229,71 @@ async fn every_altered_byte_that_finality_rests_on_is_refused_whatever_the_diges
     }
     assert_eq!(unnoticed(&honest, |b| &mut of(b).justification), none, "votes");
     assert_eq!(unnoticed(&honest, |b| &mut b.proof.as_mut().unwrap().header), none, "header that paid");
+}
+
+/// Whoever audits many epochs checks each change of the voters once, and is not fooled by another list.
+#[tokio::test]
+async fn what_was_seen_to_be_signed_is_believed_and_nothing_else() {
+    let honest = bundle(1).await;
+    let memory = Memory::default();
+    let with = |bundle: &Bundle| {
+        audit_with(bundle, &memory).into_iter().find(|finding| finding.id == "I11").unwrap().status
+    };
+    let mut forged = honest.clone();
+    let handoff = &mut forged.finality.as_mut().unwrap().handoffs[0];
+    handoff.justification = handoff.justification.replace('1', "2");
+    assert_eq!(with(&forged), Status::Fail, "before anything is known");
+    assert_eq!(with(&honest), Status::Pass);
+    assert_eq!(with(&forged), Status::Fail, "after the honest one is known");
+    assert_eq!(with(&honest), Status::Pass);
+    assert_eq!(with(&bundle(2).await), Status::Pass);
+    let mut other = honest.clone();
+    other.genesis = Hash([1; 32]);
+    assert_eq!(with(&other), Status::Fail);
+}
+
+/// While the votes on a change of the voters are missing, nothing is claimed: votes that came later are those of
+/// others.
+#[tokio::test]
+async fn a_change_of_the_voters_whose_votes_are_missing_is_not_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    let (world, store) = indexed(dir.path()).await;
+    let status = |epoch: u32| {
+        let bundle = Bundle::collect(&store.reader().unwrap(), RUN, Epoch(epoch)).unwrap().unwrap();
+        finding(&bundle).0
+    };
+    let paid = world.paid_at(Epoch(0));
+    assert!(paid > HANDOFF, "the payment comes after the change");
+    assert_eq!(status(0), Status::Pass);
+    let forget = |block: u32| {
+        store
+            .writer()
+            .execute("UPDATE justifications SET justification = NULL WHERE block = ?1", [block])
+            .unwrap();
+    };
+    // A change between the payment and the first votes after it, as if those on it were not fetched yet.
+    store.put_handoff(paid + 1).unwrap();
+    store.put_justification(paid + 2, &justification(head(paid + 2, 1), 1)).unwrap();
+    assert_eq!(status(0), Status::NotChecked);
+    forget(HANDOFF);
+    assert_eq!(status(1), Status::NotChecked);
+}
+
+/// An index that begins with block 1 lacks nothing that finality rests on.
+#[tokio::test]
+async fn changes_of_the_voters_are_followed_from_block_1_on() {
+    let world = std::sync::Arc::new(super::world::World::new());
+    let status = async |from: u32| {
+        let dir = tempfile::tempdir().unwrap();
+        let store =
+            Store::open(&dir.path().join("explorer.sqlite"), crate::source::Source::genesis(&*world), from);
+        let store = store.unwrap();
+        super::resume::index_all(&world, &store).await;
+        super::audit::fetch_all(&world, &store).await;
+        let bundle = Bundle::collect(&store.reader().unwrap(), RUN, Epoch(1)).unwrap().unwrap();
+        finding(&bundle).0
+    };
+    assert_eq!(status(0).await, Status::Pass);
+    assert_eq!(status(1).await, Status::Pass);
+    assert_eq!(status(2).await, Status::NotChecked, "block 1 may have changed the voters");
 }

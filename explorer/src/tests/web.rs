@@ -52,9 +52,19 @@ async fn site_of(epoch: Epoch) -> Site {
 
 async fn serving(dir: tempfile::TempDir, store: Store, last: u32, requests_per_second: u32) -> Site {
     let newest = watch::Sender::new(Some(last));
+    let served = Served::new(store, newest.subscribe(), requests_per_second);
+    served_by(dir, served, newest, last).await
+}
+
+async fn served_by(
+    dir: tempfile::TempDir,
+    served: Served,
+    newest: watch::Sender<Option<u32>>,
+    last: u32,
+) -> Site {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, stop) = (listener.local_addr().unwrap(), Shutdown::new());
-    tokio::spawn(serve(listener, Served::new(store, newest.subscribe(), requests_per_second), stop.clone()));
+    tokio::spawn(serve(listener, served, stop.clone()));
     Site { address, newest, last, stop, _dir: dir }
 }
 
@@ -178,11 +188,15 @@ async fn verdicts_and_what_vests_are_shown_as_the_chain_has_them() {
     assert_eq!(vesting[0]["vested"], (2 * UNIT).to_string());
     assert_eq!(vesting[0]["unvested"], (3 * UNIT).to_string());
     assert_eq!(vesting[0]["by_epoch"], serde_json::json!([[4, (3 * UNIT).to_string()]]));
-    let claimable = &account["claimable"];
-    let block = claimable["at_block"].as_u64().unwrap();
-    assert_eq!(claimable["amount"], (u128::from(block) * UNIT).to_string());
+    let balance = &account["balance"];
+    let block = balance["at_block"].as_u64().unwrap();
+    assert_eq!(balance["claimable"], block.to_string());
+    assert_eq!(balance["free"], (10 * UNIT + u128::from(block)).to_string());
+    assert_eq!(balance["held"], (3 * UNIT).to_string());
     let page = get(&site, &format!("/account/{owner}")).await.body;
-    for part in ["May be claimed", "What vests", "free from epoch 9", "By epoch, uid 0"] {
+    for part in
+        ["Free balance", "On hold", "May be claimed", "What vests", "free from epoch 9", "By epoch, uid 0"]
+    {
         assert!(page.contains(part), "{part}");
     }
 }
@@ -208,6 +222,8 @@ async fn pages_say_what_the_api_says() {
     let site = site(1_000).await;
     let run = json(&site, "/api/v1/runs/0").await;
     let page = get(&site, "/run/0").await.body;
+    assert_eq!(run["newest_report"], 2);
+    assert!(page.contains("data-chart=\"flow\" data-source=\"/api/v1/runs/0/epochs/2\""), "pathways");
     let epochs = run["epochs"].as_array().unwrap();
     assert_eq!(epochs.len(), 4);
     for epoch in &epochs[..3] {
@@ -309,19 +325,128 @@ async fn search_leads_to_members_blocks_epochs_and_accounts() {
     assert!(found.head.contains(&format!("location: /account/{}", address.to_lowercase())), "{}", found.head);
 }
 
+/// Every way in which a value is not what its schema says: only what our descriptions use.
+fn differs(schema: &Json, value: &Json, all: &Json, at: &str, out: &mut Vec<String>) {
+    if let Some(name) = schema["$ref"].as_str() {
+        let name = name.rsplit('/').next().unwrap();
+        return differs(&all[name], value, all, &format!("{at} ({name})"), out);
+    }
+    if let Some(either) = schema["anyOf"].as_array() {
+        let inner = if value.is_null() { &either[1] } else { &either[0] };
+        return differs(inner, value, all, at, out);
+    }
+    let fits = match schema["type"].as_str() {
+        None => true,
+        Some("object") => {
+            let (fields, known) = (value.as_object(), schema["properties"].as_object().unwrap());
+            for (name, value) in fields.into_iter().flatten() {
+                match known.get(name) {
+                    Some(inner) => differs(inner, value, all, &format!("{at}.{name}"), out),
+                    None => out.push(format!("{at}.{name} is not described")),
+                }
+            }
+            for name in schema["required"].as_array().unwrap() {
+                if value.get(name.as_str().unwrap()).is_none() {
+                    out.push(format!("{at} has no {name}"));
+                }
+            }
+            fields.is_some()
+        }
+        Some("array") => {
+            let fixed = schema["prefixItems"].as_array();
+            for (index, item) in value.as_array().into_iter().flatten().enumerate() {
+                let inner = fixed.map_or(Some(&schema["items"]), |fixed| fixed.get(index));
+                match inner {
+                    Some(inner) => differs(inner, item, all, &format!("{at}[{index}]"), out),
+                    None => out.push(format!("{at} is too long")),
+                }
+            }
+            value.as_array().is_some_and(|list| list.len() >= fixed.map_or(0, Vec::len))
+        }
+        Some("integer") => value.is_u64() || value.is_i64(),
+        Some("number") => value.is_number(),
+        Some("string") => value.is_string(),
+        Some("boolean") => value.is_boolean(),
+        Some("null") => value.is_null(),
+        Some(other) => panic!("the test does not know the kind {other}"),
+    };
+    if !fits {
+        out.push(format!("{at}: {value} is no {}", schema["type"]));
+    }
+}
+
 #[tokio::test]
-async fn the_description_names_every_path_and_each_answers() {
+async fn the_description_names_every_path_and_each_answer_is_as_described() {
     let site = site(1_000).await;
     let description = json(&site, "/api/openapi.json").await;
     assert_eq!(description["openapi"], "3.1.0");
-    for (path, _) in description["paths"].as_object().unwrap() {
+    let schemas = &description["components"]["schemas"];
+    let owner = owner_page(&site).await.replace("/account/", "");
+    let mut described = std::collections::BTreeSet::new();
+    for (path, about) in description["paths"].as_object().unwrap() {
         if path.ends_with("/live") {
             continue;
         }
-        let path = path.replace("{run}", "0").replace("{epoch}", "1").replace("{block}", "5");
-        let path = path.replace("{account}", &ss58::encode(&[7; 32]));
-        json(&site, &if path.ends_with("/search") { format!("{path}?q=1") } else { path }).await;
+        let schema = &about["get"]["responses"]["200"]["content"]["application/json"]["schema"];
+        let path = path.replace("{run}", "0").replace("{epoch}", "1").replace("{block}", "60");
+        let path = path.replace("{account}", &owner);
+        let answer =
+            json(&site, &if path.ends_with("/search") { format!("{path}?q=1") } else { path.clone() }).await;
+        let mut wrong = Vec::new();
+        differs(schema, &answer, schemas, &path, &mut wrong);
+        assert_eq!(wrong, Vec::<String>::new(), "{path}");
+        described.extend(schema["$ref"].as_str().or(schema["items"]["$ref"].as_str()).map(str::to_owned));
     }
+    assert_eq!(described.len(), 10, "{described:?}");
+    // A checker that finds nothing would find nothing here, either.
+    let mut altered = json(&site, "/api/v1/runs/0").await;
+    altered["line"]["tokens"] = Json::from("many");
+    altered["stages"][0].as_object_mut().unwrap().remove("layers");
+    altered["more"] = Json::from(1);
+    let mut wrong = Vec::new();
+    differs(&schemas["Run"], &altered, schemas, "run", &mut wrong);
+    assert_eq!(wrong.len(), 3, "{wrong:?}");
+    let missing = get(&site, "/api/v1/runs/9").await;
+    let mut wrong = Vec::new();
+    differs(&schemas["Error"], &serde_json::from_str(&missing.body).unwrap(), schemas, "error", &mut wrong);
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn the_text_behind_a_run_is_described_where_its_manifest_is_at_hand() {
+    let text = r#"{ "license": "<b>public domain</b>", "tokenizer": "bytes", "tokens": 64001, "duplicates": 12,
+        "overlap": 3, "encoding_errors": 5 }"#;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("manifest.json");
+    std::fs::write(&file, text).unwrap();
+    let root = iota_protocol::hash::hash(iota_protocol::hash::Domain::Data, text.as_bytes());
+    let manifests = || crate::manifest::Manifests::read(std::slice::from_ref(&file)).unwrap();
+    let site = site_of_data(root, manifests()).await;
+    let run = json(&site, "/api/v1/runs/0").await;
+    assert_eq!(run["data"]["manifest_root"], root.to_string());
+    assert_eq!(run["data"]["manifest"]["encoding_errors"], 5);
+    let page = get(&site, "/run/0").await.body;
+    for part in ["&lt;b&gt;public domain&lt;/b&gt;", ">64,001<", ">12<", ">3<", ">5<", "Encoding errors"] {
+        assert!(page.contains(part), "{part}");
+    }
+    // Of another run's text nothing is said.
+    let site = site_of_data(iota_protocol::ids::Hash([3; 32]), manifests()).await;
+    let run = json(&site, "/api/v1/runs/0").await;
+    assert!(run["data"]["manifest"].is_null(), "{run}");
+    assert!(get(&site, "/run/0").await.body.contains("was not given the manifest"));
+}
+
+/// A server over a world that trains on the text with this root.
+async fn site_of_data(root: iota_protocol::ids::Hash, manifests: crate::manifest::Manifests) -> Site {
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = World::new();
+    world.params.data.manifest_root = root;
+    let world = Arc::new(world);
+    let store = Store::open(&dir.path().join("explorer.sqlite"), world.genesis(), 0).unwrap();
+    index_until(&world, &store, 20).await;
+    let newest = watch::Sender::new(Some(20));
+    let served = Served::new(store, newest.subscribe(), 1_000).with_manifests(manifests);
+    served_by(dir, served, newest, 20).await
 }
 
 #[tokio::test]

@@ -1,15 +1,18 @@
 //! A chain of about 150 blocks: eight members register, three epochs of two stages train, are scored,
 //! and are paid by the protocol's own `settle`. One member's endpoint carries a script.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use codec::{Compact, Encode};
-use iota_chain::{entry_key, Block, ChainError, ChainEvent, Content, Funds, Head, Owed, Vesting};
+use iota_chain::{
+    account_key, entry_key, item_key, AccountFunds, Block, ChainError, ChainEvent, Content, Funds, Head,
+    Owed, ScoreSalt, Vesting,
+};
 use iota_protocol::clasp::{mean_z, MinerEffect, Observation};
 use iota_protocol::consensus::bonds::BondRow;
 use iota_protocol::court::{AccusationView, Accused, CourtView, RequestView};
-use iota_protocol::emission::{payouts_root, settle, Terms, UNIT};
+use iota_protocol::emission::{carried, payouts_root, settle, Terms, UNIT};
 use iota_protocol::ids::{AccountKey, Epoch, Hash, Incarnation, RunId, Sample, Stage, Uid};
 use iota_protocol::params::*;
 use iota_protocol::phase::Phase;
@@ -22,7 +25,7 @@ use super::trie::Trie;
 use super::votes;
 use crate::audit::finality::voters_key;
 use crate::audit::proof::{blake2_256, StoredPayment, StoredReport};
-use crate::source::{Read, Source};
+use crate::source::{Read, Source, POT};
 
 /// The one run.
 pub const RUN: RunId = RunId(0);
@@ -132,6 +135,8 @@ pub struct World {
     pub kept_from: u32,
     /// Reads until one fails; `u32::MAX` for never.
     pub fails_after: AtomicU32,
+    /// The epoch whose scores nobody reveals: it is void, and scored with the next.
+    silent: Option<Epoch>,
 }
 
 fn hash_of(parts: &impl Encode) -> Hash {
@@ -140,6 +145,15 @@ fn hash_of(parts: &impl Encode) -> Hash {
 
 impl World {
     pub fn new() -> Self {
+        Self::built(None)
+    }
+
+    /// The same with an epoch that is void at first.
+    pub fn with_void(epoch: Epoch) -> Self {
+        Self::built(Some(epoch))
+    }
+
+    fn built(silent: Option<Epoch>) -> Self {
         let params = params();
         let mut world = Self {
             params: params.clone(),
@@ -147,6 +161,7 @@ impl World {
             published: BTreeMap::new(),
             kept_from: 0,
             fails_after: AtomicU32::new(u32::MAX),
+            silent,
         };
         let clock = ClockView {
             run: RUN,
@@ -241,7 +256,7 @@ impl World {
             if number == schedule.score_commit().start + 2 && scored == JUDGED {
                 rule(events);
             }
-            if number == schedule.score_reveal().start + 1 {
+            if number == schedule.score_reveal().start + 1 && self.silent != Some(scored) {
                 self.reveal_scores(state, scored, events);
             }
         }
@@ -274,7 +289,10 @@ impl World {
         events: &mut Vec<(&'static str, Json)>,
     ) {
         if let Some(scored) = epoch.previous() {
-            self.pay(state, number, scored, events);
+            if let Some(void) = scored.previous().filter(|before| state.reports[before].void) {
+                self.pay(state, number, void, scored, events);
+            }
+            self.pay(state, number, scored, scored, events);
         }
         if self.params.is_settling(epoch) {
             state.clock.state = RunState::Ended;
@@ -305,14 +323,24 @@ impl World {
         self.start_epoch(state, number, epoch.next(), events);
     }
 
-    fn pay(&mut self, state: &mut State, number: u32, epoch: Epoch, events: &mut Vec<(&'static str, Json)>) {
-        let mut terms = Terms::plain(epoch, state.minted);
+    fn pay(
+        &mut self,
+        state: &mut State,
+        number: u32,
+        epoch: Epoch,
+        by: Epoch,
+        events: &mut Vec<(&'static str, Json)>,
+    ) {
+        let mut terms = Terms::plain(by, state.minted);
         if epoch == JUDGED {
             terms.gated.try_push((GUILTY, Incarnation(GUILTY.0.into()))).unwrap();
+        }
+        if epoch == JUDGED && by == JUDGED {
             terms.transcripts.try_push((Uid(MINERS), 2)).unwrap();
         }
-        let (snapshot, scores) = (&state.snapshots[&epoch], &state.scores[&epoch]);
-        let paid = settle(&self.params, snapshot, scores, &state.bonds, &terms);
+        let (own, judges) = (&state.snapshots[&epoch], &state.snapshots[&by]);
+        let snapshot = if by == epoch { own.clone() } else { carried(own, judges) };
+        let paid = settle(&self.params, &snapshot, &state.scores[&by], &state.bonds, &terms);
         let report = EpochReportView {
             epoch,
             block: number,
@@ -351,8 +379,15 @@ impl World {
     /// In epoch 1 the second validator, which has less than half of the stake, misses its commit.
     fn commit_scores(&mut self, state: &mut State, epoch: Epoch, events: &mut Vec<(&'static str, Json)>) {
         for uid in (MINERS..MEMBERS).map(Uid).filter(|uid| epoch != Epoch(1) || uid.0 == MINERS) {
-            let commit = hash_of(&("scores", epoch, uid));
             let incarnation = Incarnation(uid.0.into());
+            let (genesis, author) = (self.genesis(), state.members[usize::from(uid.0)].hotkey);
+            let report = validator_report(epoch, uid);
+            let reveal = ScoreReveal {
+                entries: report.row().try_into().unwrap(),
+                salt: salt(epoch, uid).0,
+                report_root: report.root(),
+            };
+            let commit = scores_hash(&genesis, RUN, &author, incarnation, epoch, &reveal);
             state.scores.entry(epoch).or_default().push(ScoreView {
                 uid,
                 incarnation,
@@ -381,10 +416,11 @@ impl World {
     }
 
     fn seal(&mut self, number: u32, state: &State, events: Vec<(&'static str, Json)>) {
-        let mut entries = vec![
+        let entries = vec![
             (b"some other key of the state".to_vec(), vec![1, 2, 3]),
             (voters_key(), votes::voters(votes::set_at(number)).encode()),
         ];
+        let mut entries = [entries, sums(number, state)].concat();
         for (epoch, report) in &state.reports {
             let stored = StoredReport {
                 block: report.block,
@@ -413,7 +449,7 @@ impl World {
         let head = Head { number, hash: Hash(blake2_256(&header)) };
         let events = (0u32..).zip(events).map(|(index, (name, fields))| ChainEvent {
             index,
-            extrinsic: None,
+            extrinsic: (name == "ScoresRevealed").then_some(REVEALS),
             pallet: name.split_once('.').map_or("Iota", |(pallet, _)| pallet).into(),
             name: name.split_once('.').map_or(name, |(_, name)| name).into(),
             fields,
@@ -421,7 +457,9 @@ impl World {
         let content = Content {
             timestamp_ms: if number == 0 { 0 } else { START_MS + u64::from(number) * 1_000 },
             events: events.collect(),
+            salts: Vec::new(),
         };
+        let content = with_salts(content);
         let votes = votes::are_kept(number).then(|| votes::justification(head, votes::set_at(number)));
         let block = Block { head, parent, state_root: Hash(root), header, content: Some(content) };
         self.blocks.push(Built { block, state: state.clone(), nodes, votes });
@@ -445,6 +483,51 @@ impl World {
         }
         self.blocks.get(at.number as usize).ok_or_else(|| Self::gone("a block that is not there"))
     }
+}
+
+/// What a validator salts its commit with.
+fn salt(epoch: Epoch, uid: Uid) -> Hash {
+    hash_of(&("salt", epoch, uid))
+}
+
+/// One extrinsic reveals everybody's scores, and in vain those of the first validator with another salt.
+const REVEALS: u32 = 1;
+
+fn with_salts(mut content: Content) -> Content {
+    for event in content.events.iter().filter(|event| event.name == "ScoresRevealed") {
+        let number = |name| crate::look::number(&event.fields, name).unwrap();
+        let (epoch, author) = (Epoch(number("epoch")), Uid(u16::try_from(number("uid")).unwrap()));
+        let of = |extrinsic, salt| ScoreSalt { extrinsic, run: RUN, epoch, author, salt };
+        if author == Uid(MINERS) {
+            content.salts.push(of(REVEALS, hash_of(&"in vain")));
+        }
+        content.salts.push(of(REVEALS, salt(epoch, author)));
+        content.salts.push(of(REVEALS + 1, hash_of(&"failed by itself")));
+    }
+    content
+}
+
+fn funds(state: &State) -> Funds {
+    let claimable = state.owed / 3;
+    let records = Some(Owed { claimable, vesting: state.owed - claimable });
+    let (balances, owed) = (Some(state.issuance), state.owed);
+    Funds { accounts: 12, balances, pot: state.owed + 1_000, owed, records, waiting: 900 }
+}
+
+/// The sums and claims that proofs show, as the chain stores them.
+fn sums(number: u32, state: &State) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let funds = funds(state);
+    let mut entries = vec![
+        (item_key("Balances", "TotalIssuance"), state.issuance.encode()),
+        (item_key("Iota", "TotalOwed"), funds.owed.encode()),
+        (item_key("Iota", "TotalHeld"), funds.waiting.encode()),
+        // Nonce and counts, free, reserved, frozen, flags.
+        (account_key("System", "Account", &POT), ([0u32; 4], funds.pot, 0u128, 0u128, 0u128).encode()),
+    ];
+    let owners: BTreeSet<AccountKey> = state.members.iter().map(|member| member.coldkey).collect();
+    let owed = u128::from(number).encode();
+    entries.extend(owners.iter().map(|own| (account_key("Iota", "Rewards", own), owed.clone())));
+    entries
 }
 
 fn register(state: &mut State, number: u32, events: &mut Vec<(&'static str, Json)>) {
@@ -718,8 +801,15 @@ impl Source for World {
             .collect())
     }
 
-    async fn owed(&self, at: Head, _: AccountKey) -> Read<u128> {
-        Ok(u128::from(self.read(at)?.block.head.number) * UNIT)
+    async fn accounts(&self, at: Head, accounts: &[AccountKey]) -> Read<Vec<AccountFunds>> {
+        let number = u128::from(self.read(at)?.block.head.number);
+        let of = |own: &AccountKey| AccountFunds {
+            account: *own,
+            free: 10 * UNIT + number,
+            held: 3 * UNIT,
+            claimable: number,
+        };
+        Ok(accounts.iter().map(of).collect())
     }
 
     async fn issuance(&self, at: Head) -> Read<u128> {
@@ -728,17 +818,7 @@ impl Source for World {
 
     async fn funds(&self, at: Head) -> Read<Funds> {
         let state = &self.read(at)?.state;
-        let claimable = state.owed / 3;
-        let records = Some(Owed { claimable, vesting: state.owed - claimable });
-        let pot = state.owed + 1_000;
-        Ok(Funds {
-            accounts: 12,
-            balances: Some(state.issuance),
-            pot,
-            owed: state.owed,
-            records,
-            waiting: 900,
-        })
+        Ok(funds(state))
     }
 
     async fn justification(&self, at: Head) -> Read<Option<Vec<u8>>> {

@@ -1,6 +1,10 @@
 //! The JSON API. Read-only; the paths below are its whole surface, and its OpenAPI description is made
 //! from them.
 
+mod schemas;
+
+use std::sync::Arc;
+
 use axum::extract::{Path, Query, State};
 use axum::http::{header, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -14,23 +18,36 @@ use serde_json::{json, Map, Value};
 use super::{model, Failure, Served};
 use crate::bundle::Bundle;
 
-/// Every path with what it answers.
-pub(super) const PATHS: [(&str, &str); 12] = [
-    ("/api/v1/status", "Where the index and all runs stand"),
-    ("/api/v1/live", "Server-sent events: the status after every block"),
-    ("/api/v1/runs/{run}", "A run: stages, epochs, losses, throughput"),
-    ("/api/v1/runs/{run}/members", "Members with samples, CLASP, scores and pay of the newest paid epoch"),
-    ("/api/v1/runs/{run}/verdicts", "Accusations with votes, requests for evidence, held and lapsed pay"),
+/// Every path with what it answers, and the kind of its answer.
+pub(super) const PATHS: [(&str, &str, &str); 12] = [
+    ("/api/v1/status", "Where the index and all runs stand", "Status"),
+    ("/api/v1/live", "Server-sent events: the status after every block", "Status"),
+    ("/api/v1/runs/{run}", "A run: stages, epochs, losses, throughput", "Run"),
+    (
+        "/api/v1/runs/{run}/members",
+        "Members with samples, CLASP, scores and pay of the newest paid epoch",
+        "Members",
+    ),
+    (
+        "/api/v1/runs/{run}/verdicts",
+        "Accusations with votes, requests for evidence, held and lapsed pay",
+        "Verdicts",
+    ),
     (
         "/api/v1/runs/{run}/epochs/{epoch}",
         "An epoch: windows, miners, validators, agreement, pathways, payments, events",
+        "Epoch",
     ),
-    ("/api/v1/runs/{run}/epochs/{epoch}/audit", "The eleven invariants of an epoch's emission"),
-    ("/api/v1/runs/{run}/epochs/{epoch}/bundle", "Everything that verify-epoch needs, as one file"),
-    ("/api/v1/accounts/{account}", "An account, by address or 64 hex digits"),
-    ("/api/v1/blocks/{block}", "A block and its events"),
-    ("/api/v1/search", "Where a text leads; the text in the parameter q"),
-    ("/api/openapi.json", "This description"),
+    (
+        "/api/v1/runs/{run}/epochs/{epoch}/audit",
+        "The eleven invariants of an epoch's emission",
+        "AuditOfEpoch",
+    ),
+    ("/api/v1/runs/{run}/epochs/{epoch}/bundle", "Everything that verify-epoch needs, as one file", "Bundle"),
+    ("/api/v1/accounts/{account}", "An account, by address or 64 hex digits", "Account"),
+    ("/api/v1/blocks/{block}", "A block and its events", "BlockPage"),
+    ("/api/v1/search", "Where a text leads; the text in the parameter q", "[Hit]"),
+    ("/api/openapi.json", "This description", "any"),
 ];
 
 pub(super) fn routes() -> Router<Served> {
@@ -72,7 +89,8 @@ async fn status(State(served): State<Served>) -> Result<Response, Failure> {
 }
 
 async fn run(State(served): State<Served>, Path(run): Path<u32>) -> Result<Response, Failure> {
-    Ok(found(served.read(move |reader| model::run(reader, RunId(run))).await?))
+    let manifests = Arc::clone(&served.manifests);
+    Ok(found(served.read(move |reader| model::run(reader, RunId(run), &manifests)).await?))
 }
 
 async fn members(State(served): State<Served>, Path(run): Path<u32>) -> Result<Response, Failure> {
@@ -88,7 +106,8 @@ async fn epoch(State(served): State<Served>, Path((run, id)): Path<(u32, u32)>) 
 }
 
 async fn audit(State(served): State<Served>, Path((run, id)): Path<(u32, u32)>) -> Result<Response, Failure> {
-    Ok(found(served.read(move |reader| model::audited(reader, RunId(run), Epoch(id))).await?))
+    let audits = Arc::clone(&served.audits);
+    Ok(found(served.read(move |reader| audits.of(reader, RunId(run), Epoch(id))).await?))
 }
 
 async fn bundle(
@@ -124,7 +143,7 @@ async fn search(State(served): State<Served>, Query(asked): Query<Asked>) -> Res
 /// The description that tools read.
 fn openapi() -> Value {
     let paths: Map<String, Value> =
-        PATHS.iter().map(|(path, what)| ((*path).to_owned(), describe(path, what))).collect();
+        PATHS.iter().map(|(path, what, kind)| ((*path).to_owned(), describe(path, what, kind))).collect();
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -133,11 +152,12 @@ fn openapi() -> Value {
             "description": "Read-only. Amounts are decimal text in the smallest unit; losses are in nats. \
                             Requests are limited by address: 429 says when to come back."
         },
-        "paths": paths
+        "paths": paths,
+        "components": { "schemas": schemas::all() }
     })
 }
 
-fn describe(path: &str, what: &str) -> Value {
+fn describe(path: &str, what: &str, answer: &str) -> Value {
     let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let mut parameters: Vec<Value> = names
         .map(|name| {
@@ -154,8 +174,11 @@ fn describe(path: &str, what: &str) -> Value {
         "summary": what,
         "parameters": parameters,
         "responses": {
-            "200": { "description": what, "content": { kind: {} } },
-            "404": { "description": "Nothing is known under this address" },
+            "200": { "description": what, "content": { kind: { "schema": schemas::kind(answer) } } },
+            "404": {
+                "description": "Nothing is known under this address",
+                "content": { "application/json": { "schema": schemas::kind("Error") } }
+            },
             "429": { "description": "Too many requests from this address" }
         }
     } })

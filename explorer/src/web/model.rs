@@ -5,12 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use iota_protocol::ids::{Epoch, RunId, Stage, Uid};
+use iota_protocol::ids::{Epoch, Hash, RunId, Stage, Uid};
 use iota_protocol::view::RunState;
 use iota_protocol::wire::codes_len;
 use iota_protocol::work::{Role, ShardStatus};
 use serde::Serialize;
 
+use crate::manifest::{Manifest, Manifests};
 use crate::store::{BlockRow, EpochRow, LossRow, Reader, RunRow, StoreError};
 
 mod account;
@@ -109,10 +110,23 @@ pub(super) struct Run {
     pub line: RunLine,
     pub stages: Vec<StageLine>,
     pub epochs: Vec<EpochLine>,
+    /// The text that it trains on.
+    pub data: DataSet,
+    /// The newest epoch of which a report is at hand, and with it the pathways.
+    pub newest_report: Option<Epoch>,
     /// Bytes that one token costs at one boundary, both directions, as bf16 without a bottleneck.
     pub bytes_per_token_uncompressed: f64,
     /// The same after bottleneck and codec, without headers.
     pub bytes_per_token_codes: f64,
+}
+
+/// What a run trains on, as the chain names it, and what its manifest says if the explorer was given that.
+#[derive(Serialize)]
+pub(super) struct DataSet {
+    pub manifest_root: Hash,
+    pub train_windows: u64,
+    pub heldout_windows: u64,
+    pub manifest: Option<Manifest>,
 }
 
 /// A stage.
@@ -147,7 +161,7 @@ pub(super) struct EpochLine {
     pub paid_block: Option<u32>,
 }
 
-pub(super) fn run(reader: &Reader, id: RunId) -> Got<Option<Run>> {
+pub(super) fn run(reader: &Reader, id: RunId, manifests: &Manifests) -> Got<Option<Run>> {
     let Some(row) = reader.run(id)? else { return Ok(None) };
     let params = &row.params;
     let members = reader.members(id)?;
@@ -168,6 +182,13 @@ pub(super) fn run(reader: &Reader, id: RunId) -> Got<Option<Run>> {
         line: run_line(reader, &row)?,
         stages: stages.collect(),
         epochs: epoch_lines(reader, &row)?,
+        data: DataSet {
+            manifest_root: params.data.manifest_root,
+            train_windows: params.data.train_windows,
+            heldout_windows: params.data.heldout_windows,
+            manifest: manifests.of(&params.data.manifest_root).cloned(),
+        },
+        newest_report: reader.newest_report(id)?,
         bytes_per_token_uncompressed: 4.0 * f64::from(params.model.d_model),
         bytes_per_token_codes: 2.0 * codes / f64::from(params.tokens_per_sample().max(1)),
     }))

@@ -72,6 +72,14 @@ pub(super) fn tokens(units: &str) -> Markup {
     html! { span.num title=(format!("{units} smallest units")) { (text) } }
 }
 
+/// An amount in tokens to three digits, with its exact number of smallest units as a title.
+pub(super) fn rounded(units: &str) -> Markup {
+    let Ok(amount) = units.parse::<u128>() else { return html! { (units) } };
+    let thousandths = amount / (UNIT / 1_000);
+    let text = format!("{}.{:03}", grouped(thousandths / 1_000), thousandths % 1_000);
+    html! { span.num title=(format!("{units} smallest units")) { (text) } }
+}
+
 /// A whole number with thin groups of three digits.
 pub(super) fn grouped(number: impl ToString) -> String {
     let digits = number.to_string();
@@ -148,6 +156,8 @@ mod tests {
         assert!(text("1234567000000001").contains(">1,234,567.000000001<"));
         assert!(text("20000000000").contains(">20<"));
         assert!(text("0").contains(">0<"));
+        let large = rounded("1110091866590842").into_string();
+        assert!(large.contains(">1,110,091.866<") && large.contains("1110091866590842 smallest"), "{large}");
     }
 
     #[test]

@@ -13,9 +13,10 @@ use axum::Router;
 use iota_protocol::ids::RunId;
 use maud::{html, Markup};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::model::{self, Overview, RunLine};
-use super::page::{account, block, figure, grouped, maybe, page, short, table, time, tokens};
+use super::page::{account, block, figure, grouped, maybe, page, rounded, short, table, time, tokens};
 use super::{api, Failure, Served};
 use crate::store::EventRow;
 
@@ -76,7 +77,7 @@ fn index_line(status: &Overview) -> Markup {
         dl.figures {
             (figure("Newest finalized block", &maybe(status.newest.as_ref(), |b| html! { span data-live="block" { (block(b.number)) } })))
             (figure("Its time", &maybe(status.newest.as_ref().and_then(|b| b.timestamp_ms), time)))
-            (figure("Tokens in existence", &maybe(status.newest.as_ref().and_then(|b| b.issuance.as_ref()), |i| tokens(i))))
+            (figure("Currency in existence", &maybe(status.newest.as_ref().and_then(|b| b.issuance.as_ref()), |i| rounded(i))))
             (figure("Blocks indexed", &html! { (grouped(status.blocks)) @if missing > 0 { " (" (grouped(missing)) " without state)" } }))
         }
     }
@@ -119,7 +120,7 @@ fn events_table(events: &[EventRow]) -> Markup {
                     tr {
                         td { (block(event.block)) }
                         td { @if event.pallet != "Iota" { (event.pallet) "." } (event.name) }
-                        td { (fields(event)) }
+                        td.words { (fields(event)) }
                     }
                 }
             }
@@ -133,14 +134,26 @@ fn fields(event: &EventRow) -> Markup {
         @for (name, value) in fields {
             span.field {
                 span.quiet { (name) " " }
-                @match value.as_str() {
-                    Some(text) => (short(text)),
-                    None => (short(&value.to_string())),
+                @match value {
+                    Value::String(text) if is_amount(event, name) => (tokens(text)),
+                    Value::String(text) => (short(text)),
+                    Value::Object(parts) => (short(&parts.keys().map(String::as_str).collect::<Vec<_>>().join(", "))),
+                    Value::Array(parts) => { (parts.len()) " of them" },
+                    other => (short(&other.to_string())),
                 }
             }
             " "
         }
     }
+}
+
+/// Fields that are sums of money, which people read in whole units.
+fn is_amount(event: &EventRow, field: &str) -> bool {
+    const SUMS: [&str; 8] =
+        ["amount", "price", "minted", "burned", "treasury", "deposit", "bond", "actual_fee"];
+    // Elsewhere these are counts.
+    let of_settling = event.name == "EpochSettled" && matches!(field, "miners" | "validators");
+    SUMS.contains(&field) || of_settling
 }
 
 #[derive(Deserialize)]
@@ -176,12 +189,18 @@ async fn of_account(State(served): State<Served>, Path(text): Path<String>) -> R
         dl.figures {
             (figure("Rewards credited", &tokens(&about.paid_total)))
             (figure("Memberships", &html! { (about.members.len()) }))
-            @if let Some(claimable) = &about.claimable {
-                (figure("May be claimed", &html! { (tokens(&claimable.amount)) span.quiet { " as of block " (block(claimable.at_block)) } }))
+            @if let Some(balance) = &about.balance {
+                (figure("Free balance", &tokens(&balance.free)))
+                (figure("On hold", &tokens(&balance.held)))
+                (figure("May be claimed", &tokens(&balance.claimable)))
             }
         }
+        @match &about.balance {
+            Some(balance) => p.quiet { "Balances as of block " (block(balance.at_block)) ", when an epoch began or was paid. On hold are bonds, deposits, and what a newcomer registers with." },
+            None => p.quiet { "Balances are shown of accounts that are or own members of a run." },
+        }
         h2 { "Members that it signs for or owns" }
-        (table("Memberships", &html! {
+        @if about.members.is_empty() { p.quiet { "None." } } @else { (table("Memberships", &html! {
             thead { tr { th scope="col" { "Run" } th scope="col" { "uid" } th scope="col" { "Role" } th scope="col" { "Stage" } th scope="col" { "As" } th scope="col" { "Bond" } th scope="col" { "Reached at" } th scope="col" { "Still a member" } } }
             tbody { @for member in &about.members {
                 tr {
@@ -191,15 +210,15 @@ async fn of_account(State(served): State<Served>, Path(text): Path<String>) -> R
                     td.num { (maybe(member.stage, |s| html! { (s) })) }
                     td { @if member.is_hotkey { "hotkey" } @else { "coldkey" } }
                     td { (tokens(&member.bond)) }
-                    td { @for address in &member.addresses { code { (address) } " " } }
+                    td { (lines(&member.addresses)) }
                     td { @if member.present { "yes" } @else { "no" } }
                 }
             } }
-        }))
+        })) }
         h2 { "What vests" }
         (vesting(&about.vesting))
         h2 { "Rewards" }
-        (table("Rewards", &html! {
+        @if about.payouts.is_empty() { p.quiet { "None were credited to it." } } @else { (table("Rewards", &html! {
             thead { tr { th scope="col" { "Block" } th scope="col" { "Run" } th scope="col" { "Epoch" } th scope="col" { "uid" } th scope="col" { "Amount" } } }
             tbody { @for payout in &about.payouts {
                 tr {
@@ -210,7 +229,7 @@ async fn of_account(State(served): State<Served>, Path(text): Path<String>) -> R
                     td { (tokens(&payout.amount.to_string())) }
                 }
             } }
-        }))
+        })) }
         h2 { "Events that name it" }
         (events_table(&about.events))
     };
@@ -256,7 +275,7 @@ async fn of_block(State(served): State<Served>, Path(number): Path<String>) -> R
         h1 { "Block " (about.number) }
         dl.figures {
             (figure("Time", &maybe(about.timestamp_ms.filter(|ms| *ms > 0), time)))
-            (figure("Tokens in existence", &maybe(about.issuance.as_ref(), |i| tokens(i))))
+            (figure("Currency in existence", &maybe(about.issuance.as_ref(), |i| rounded(i))))
         }
         p { "Hash " code.whole { (about.hash) } br; "State root " code.whole { (about.state_root) } }
         @if !about.has_state { p.warn { "The node had dropped this block's state when it was indexed, so its events are not known." } }
@@ -276,7 +295,7 @@ async fn about_api() -> Response {
         p { "Every page is made from the same data as the JSON below. Amounts are decimal text in the smallest unit; a token has 10" sup { "9" } " of them. " a href="/api/openapi.json" { "OpenAPI description" } }
         (table("Addresses", &html! {
             thead { tr { th scope="col" { "Address" } th scope="col" { "What" } } }
-            tbody { @for (path, what) in api::PATHS { tr { td { code { (path) } } td { (what) } } } }
+            tbody { @for (path, what, _) in api::PATHS { tr { td { code { (path) } } td { (what) } } } }
         }))
         p { "Charts are drawn by Apache ECharts, whose " a href="/assets/echarts.LICENSE.txt" { "licence" } " allows it." }
     };
@@ -299,6 +318,11 @@ fn run_links(run: RunId, here: &str) -> Markup {
             }
         }
     }
+}
+
+/// Texts of strangers, one below the other.
+fn lines(texts: &[String]) -> Markup {
+    html! { @for text in texts { code.line { (text) } } }
 }
 
 /// A member's account as a link on its uid.

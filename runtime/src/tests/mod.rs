@@ -1,6 +1,7 @@
 //! Tests of the runtime as a whole, on the genesis of its presets. Here is what they share.
 
 mod admin;
+mod arena;
 mod bypass;
 mod ceremony;
 mod faucet;

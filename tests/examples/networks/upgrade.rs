@@ -15,6 +15,7 @@ use iota_protocol::ids::{Epoch, Hash};
 use iota_protocol::phase::Phase;
 use iota_service::keys::Hotkey;
 use iota_tests::collect::Records;
+use iota_tests::explorer::Explorer;
 use iota_tests::genesis::{self, ALICE};
 use iota_tests::network::{Devnet, RUN};
 use iota_tests::options::Options;
@@ -33,6 +34,9 @@ const ALICE_SEED: &str = "e5be9a5092b81bca64be81d212e7f2f9eba183bb7a90954f7b7636
 const STORAGE_VERSION: &str = ":__STORAGE_VERSION__:";
 /// How long a killed authority stays away.
 const AWAY: Duration = Duration::from_secs(6);
+/// How long the explorer may take at the end to have what it needs for the audit of an epoch: validators are still
+/// there and serve the reports of the last four.
+const AUDITED: Duration = Duration::from_secs(30);
 /// Blocks into `Train` at which something is broken: workers have the epoch's state by then.
 const INTO_TRAIN: u32 = 4;
 
@@ -202,6 +206,22 @@ impl Script {
     }
 }
 
+/// What an explorer says that followed the chain from its first blocks, through the upgrade: every block with its
+/// state, and the audits of epochs that were paid before, by, and after the new version.
+async fn explored(explorer: &Explorer, outcome: &mut Outcome) -> anyhow::Result<()> {
+    let (whole, all) = explorer.coverage().await?;
+    outcome.claim("blocks that the explorer has with their state", all, whole, whole == all);
+    for epoch in 0..EPOCHS {
+        let audit = explorer.passes(epoch, AUDITED).await?;
+        let words = |of: &serde_json::Value| of.as_str().unwrap_or_default().to_owned();
+        let findings = audit["findings"].as_array().into_iter().flatten();
+        let odd = findings.filter(|own| own["status"] != "pass").map(|own| words(&own["id"]));
+        let said = [vec![words(&audit["verdict"])], odd.collect()].concat().join(" ");
+        outcome.claim(&format!("audit of epoch {epoch}"), "pass", &said, said == "pass");
+    }
+    Ok(())
+}
+
 /// Runs it.
 ///
 /// # Errors
@@ -210,6 +230,10 @@ pub async fn run(args: &Args) -> anyhow::Result<Outcome> {
     let options = options(args)?;
     let runtime = genesis::runtime_of(&options.program("iota-node")?)?;
     let mut devnet = Devnet::start(options).await?;
+    let program = devnet.options.program("iota-explorer")?;
+    let folder = devnet.dir.join("explorer");
+    std::fs::create_dir_all(&folder).context("making the explorer's folder")?;
+    let mut explorer = Explorer::start(program, &devnet.node_url, &folder)?;
     eprintln!("logs are in {}", devnet.dir.display());
     let began_with = devnet.chain.at_finalized().await?.spec_version().await?;
     let mut script = Script::new(runtime);
@@ -222,8 +246,9 @@ pub async fn run(args: &Args) -> anyhow::Result<Outcome> {
     })
     .await?;
     let summary = summarise(&devnet, &records)?;
-    let version = devnet.chain.at_finalized().await?.spec_version().await?;
-    devnet.stop();
+    let at = devnet.chain.at_finalized().await?;
+    let version = at.spec_version().await?;
+    explorer.reaches(at.head().number.into(), AUDITED).await?;
     let Script { step, waits, mut told, .. } = script;
     told.extend(waits.iter().map(|(step, wait)| {
         format!("longest wait for a finalized block until {step:?}: {:.1} s", wait.as_secs_f64())
@@ -234,5 +259,7 @@ pub async fn run(args: &Args) -> anyhow::Result<Outcome> {
     outcome.claim("spec version at the start", OLD, began_with, began_with == OLD);
     outcome.claim("spec version at the end", format!("above {OLD}"), version, version > OLD);
     outcome.checks(&[]);
+    explored(&explorer, &mut outcome).await?;
+    devnet.stop();
     Ok(outcome)
 }

@@ -62,6 +62,7 @@ pub fn measured_as(fault: Fault) -> Option<&'static str> {
         Fault::ReturnsNoise => "activations shuffled",
         Fault::SkipsBackward => "backward pass skipped",
         Fault::SkipsLocalSteps => "local step skipped",
+        Fault::TrainsFewerTokens => "half of the tokens, sent twice",
         Fault::LowerPrecision => "weights in bf16",
         Fault::ForgedLoss => "loss reported 10 % too high",
         _ => return None,

@@ -23,12 +23,15 @@ struct Cli {
     /// Runs only rows whose name contains this.
     #[arg(long)]
     only: Option<String>,
+    /// Folder with what the arena on the chain's half found, for the page.
+    #[arg(long)]
+    chain: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let scale = if cli.short { Scale::Short } else { Scale::Full };
-    let options = Options { scale, results: cli.results, docs: cli.docs, only: cli.only };
+    let options = Options { scale, results: cli.results, docs: cli.docs, only: cli.only, chain: cli.chain };
     match run(&options).context("laboratory") {
         Ok(0) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(2),

@@ -80,6 +80,22 @@ pub struct Claim {
     pub known_miss: Option<String>,
 }
 
+/// What is known about a target that is missed.
+#[derive(Clone, Debug)]
+pub struct Miss {
+    /// Whether the number is no worse than when it was accepted, with room for its noise.
+    pub within: bool,
+    /// The reason.
+    pub why: String,
+}
+
+impl Miss {
+    /// A miss for a reason, as long as it is no worse than this.
+    pub fn known(within: bool, why: impl Into<String>) -> Self {
+        Self { within, why: why.into() }
+    }
+}
+
 /// Everything that a row found.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Outcome {
@@ -104,15 +120,9 @@ impl Outcome {
         self.claims.push(Claim { text: text.into(), got: got.into(), holds, known_miss: None });
     }
 
-    /// Adds a target that is known to be missed, with the reason.
-    pub fn target(
-        &mut self,
-        text: impl Into<String>,
-        got: impl Into<String>,
-        holds: bool,
-        why: impl Into<String>,
-    ) {
-        let known_miss = (!holds).then(|| why.into());
+    /// Adds a target that is known to be missed. A miss that is worse than it was known to be is a broken claim.
+    pub fn target(&mut self, text: impl Into<String>, got: impl Into<String>, holds: bool, miss: Miss) {
+        let known_miss = (!holds && miss.within).then_some(miss.why);
         self.claims.push(Claim { text: text.into(), got: got.into(), holds, known_miss });
     }
 

@@ -13,8 +13,9 @@ const HEAD: &str = "# Trust: what attribution, audits and merging do against che
 
 Written by `scripts/lab`; do not edit. Every number comes from the rules of `crates/protocol`, called by a
 seeded simulation in `tests/lab`: simulated are the miners, links, texts, and a model of a few hundred
-numbers. No tensors, processes or chain take part. One section can be had again with
-`scripts/lab --only NAME`; seeds are fixed in the code of its row.
+numbers. No tensors, processes or chain take part, but in the sections \"On the real chain\": there the runtime
+itself runs in memory (`runtime/src/tests/arena.rs`), and losses, the network and what a merge gives are
+simulated. One section can be had again with `scripts/lab --only NAME`; seeds are fixed in the code of its row.
 
 A claim marked **missed** is a target that is not met, with the reason.
 ";

@@ -53,14 +53,14 @@ pub const ROWS: &[Row] = &[
     Row {
         name: "coalitions",
         title: "Cheats in numbers",
-        about: "The cheats that pay alone or do harm, by 10 to 40 % of a stage or of all miners.",
+        about: "Each cheat, by 10 to 40 % of a stage or of all miners.",
         run: attacks::sweep,
     },
     Row {
         name: "honest",
         title: "Honest miners in trouble",
         about: "Is an honest miner ever accused, or its pay cut?",
-        run: attacks::honest,
+        run: attacks::honest::run,
     },
     Row {
         name: "validators",
@@ -105,3 +105,43 @@ pub const ROWS: &[Row] = &[
         run: routing::run,
     },
 ];
+
+/// Sections of the page that the arena on the chain's half (`runtime/src/tests/arena.rs`) measures. Names are
+/// those of its files.
+pub const CHAIN_ROWS: &[Row] = &[
+    Row {
+        name: "chain-miners",
+        title: "On the real chain: every cheat of a miner alone",
+        about: "The runtime's pallet in memory, a network that delays and loses what is sent, real prices and vesting.",
+        run: on_chain,
+    },
+    Row {
+        name: "chain-coalitions",
+        title: "On the real chain: cheats in numbers",
+        about: "As many members as a run has seats; 10 to 40 % of a stage or of all miners.",
+        run: on_chain,
+    },
+    Row {
+        name: "chain-validators",
+        title: "On the real chain: validators that cheat",
+        about: "What bends a row or a court, and what it costs.",
+        run: on_chain,
+    },
+    Row {
+        name: "chain-honest",
+        title: "On the real chain: honest members in trouble",
+        about: "Hundreds of epochs of a full run with stragglers, restarts and members cut off.",
+        run: on_chain,
+    },
+    Row {
+        name: "chain-crowds",
+        title: "On the real chain: many keys of one owner",
+        about: "What a crowd of registrations costs, what it earns, and who loses a seat to it.",
+        run: on_chain,
+    },
+];
+
+/// The arena is another program: its results are read.
+fn on_chain(_: Scale) -> anyhow::Result<Outcome> {
+    anyhow::bail!("the arena runs on the chain's half of the workspace; use scripts/lab")
+}

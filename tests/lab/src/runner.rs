@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::outcome::{Outcome, Scale};
 use crate::page;
-use crate::rows::{Row, ROWS};
+use crate::rows::{Row, CHAIN_ROWS, ROWS};
 
 /// Raised when a row would find something else than before; kept results of another version are
 /// run again.
@@ -24,6 +24,8 @@ pub struct Options {
     pub docs: Option<PathBuf>,
     /// Only rows whose name contains this.
     pub only: Option<String>,
+    /// Folder of what the arena on the chain's half found, if its sections are to stand on the page.
+    pub chain: Option<PathBuf>,
 }
 
 /// A row's result as it is kept.
@@ -37,6 +39,13 @@ pub struct Kept {
     pub outcome: Outcome,
 }
 
+/// A result of the arena as its test writes it.
+#[derive(Deserialize)]
+struct OfChain {
+    seconds: f64,
+    outcome: Outcome,
+}
+
 /// Runs every row that has no result yet; returns how many claims are broken.
 ///
 /// # Errors
@@ -48,6 +57,11 @@ pub fn run(options: &Options) -> anyhow::Result<usize> {
     let mut found = Vec::new();
     for row in ROWS.iter().filter(wanted) {
         found.push((row, one(row, options.scale, &folder)?));
+    }
+    if let Some(chain) = &options.chain {
+        for row in CHAIN_ROWS {
+            found.push((row, of_chain(row, chain)?));
+        }
     }
     if let Some(docs) = &options.docs {
         page::write(docs, options.scale, &found)?;
@@ -73,6 +87,16 @@ fn one(row: &Row, scale: Scale, folder: &Path) -> anyhow::Result<Kept> {
         .and_then(|()| std::fs::rename(&partial, &path))
         .with_context(|| format!("writing {}", path.display()))?;
     Ok(kept)
+}
+
+/// What the arena found: its tests run on the chain's half of the workspace, which this program does not link.
+fn of_chain(row: &Row, folder: &Path) -> anyhow::Result<Kept> {
+    let path = folder.join(format!("{}.json", row.name));
+    let bytes = std::fs::read(&path)
+        .with_context(|| format!("reading {}; `scripts/lab` runs the arena first", path.display()))?;
+    let found = serde_json::from_slice(&bytes).with_context(|| format!("decoding {}", path.display()))?;
+    let OfChain { seconds, outcome } = found;
+    Ok(Kept { version: LAB_VERSION, scale: Scale::Full.name().to_owned(), seconds, outcome })
 }
 
 fn recall(path: &Path, scale: Scale) -> Option<Kept> {

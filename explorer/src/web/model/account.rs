@@ -15,16 +15,21 @@ pub(in crate::web) struct Account {
     pub hex: String,
     pub members: Vec<Membership>,
     pub paid_total: String,
-    pub claimable: Option<Claimable>,
+    pub balance: Option<Balance>,
     pub vesting: Vec<Vests>,
     pub payouts: Vec<PayoutRow>,
     pub events: Vec<EventRow>,
 }
 
-/// What the account might claim when that was read last.
+/// What the account had when that was read last.
 #[derive(Serialize)]
-pub(in crate::web) struct Claimable {
-    pub amount: String,
+pub(in crate::web) struct Balance {
+    /// It can spend this, but for what keeps the account alive.
+    pub free: String,
+    /// On hold: bonds, deposits, what a newcomer registers with.
+    pub held: String,
+    /// Rewards that it may claim.
+    pub claimable: String,
     pub at_block: u32,
 }
 
@@ -88,7 +93,12 @@ pub(in crate::web) fn account(reader: &Reader, key: &AccountKey) -> Got<Account>
     let total: u128 = payouts.iter().map(|payout| payout.amount).sum();
     let rows = reader.memberships(key)?;
     let vesting = reader.vestings_of(key)?.into_iter().map(|row| Vests::of(row, &rows)).collect();
-    let claimable = reader.owed(key)?.map(|(at_block, amount)| Claimable { amount, at_block });
+    let balance = reader.account(key)?.map(|(at_block, funds)| Balance {
+        free: funds.free.to_string(),
+        held: funds.held.to_string(),
+        claimable: funds.claimable.to_string(),
+        at_block,
+    });
     let members = rows.into_iter().map(|row| Membership {
         run: row.run,
         uid: row.member.uid,
@@ -105,7 +115,7 @@ pub(in crate::web) fn account(reader: &Reader, key: &AccountKey) -> Got<Account>
         hex: key.to_string(),
         members: members.collect(),
         paid_total: total.to_string(),
-        claimable,
+        balance,
         vesting,
         payouts: payouts.into_iter().take(MAX_EVENTS as usize).collect(),
         events: reader.events_of(key, MAX_EVENTS)?,

@@ -12,7 +12,7 @@ use super::agreement::{matrices, Matrix};
 use super::members::Clasp;
 use super::verdicts::{judged, Judged};
 use super::{epoch_lines, EpochLine, Got, MAX_EVENTS};
-use crate::audit::{audit, verdict, Finding, Status};
+use crate::audit::{audit_with, verdict, Finding, Memory, Status};
 use crate::bundle::Bundle;
 use crate::store::{EpochRow, EventRow, Reader, ReportRow, RunRow};
 
@@ -249,7 +249,7 @@ fn flow(reports: &[ReportRow]) -> Vec<Flow> {
 }
 
 /// The audit of an epoch.
-#[derive(Serialize)]
+#[derive(Serialize, Clone)]
 pub(in crate::web) struct Audited {
     pub run: RunId,
     pub epoch: Epoch,
@@ -258,9 +258,14 @@ pub(in crate::web) struct Audited {
     pub findings: Vec<Finding>,
 }
 
-pub(in crate::web) fn audited(reader: &Reader, run: RunId, epoch: Epoch) -> Got<Option<Audited>> {
+pub(in crate::web) fn audited(
+    reader: &Reader,
+    run: RunId,
+    epoch: Epoch,
+    memory: &Memory,
+) -> Got<Option<Audited>> {
     let Some(bundle) = Bundle::collect(reader, run, epoch)? else { return Ok(None) };
-    let findings = audit(&bundle);
+    let findings = audit_with(&bundle, memory);
     Ok(Some(Audited { run, epoch, verdict: verdict(&findings), digest: bundle.digest, findings }))
 }
 

@@ -1,5 +1,7 @@
 //! The emission audit: all epochs at a glance, and one with its numbers.
 
+use std::sync::Arc;
+
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
@@ -8,7 +10,7 @@ use iota_protocol::ids::{Epoch, RunId};
 use maud::{html, Markup};
 use serde::Deserialize;
 
-use super::super::model::{self, Audited};
+use super::super::model::Audited;
 use super::super::page::{block, short, table};
 use super::super::{Failure, Served};
 use super::{not_found, run_links, shown};
@@ -47,6 +49,7 @@ async fn of_run(
     let id = RunId(run);
     let limit = shown_of.limit.unwrap_or(SHOWN).clamp(1, SHOWN);
     let before = shown_of.before.map(Epoch);
+    let made = Arc::clone(&served.audits);
     let read = served
         .read(move |reader| {
             // One more than is shown says whether there are older ones.
@@ -56,7 +59,7 @@ async fn of_run(
             let oldest = epochs.last().copied().filter(|_| !is_last);
             let mut audits = Vec::new();
             for epoch in epochs {
-                audits.extend(model::audited(reader, id, epoch)?);
+                audits.extend(made.of(reader, id, epoch)?);
             }
             Ok(reader.run(id)?.map(|_| (audits, oldest)))
         })
@@ -122,7 +125,8 @@ async fn of_epoch(
     State(served): State<Served>,
     Path((run, epoch)): Path<(u32, u32)>,
 ) -> Result<Response, Failure> {
-    let audit = served.read(move |reader| model::audited(reader, RunId(run), Epoch(epoch))).await?;
+    let made = Arc::clone(&served.audits);
+    let audit = served.read(move |reader| made.of(reader, RunId(run), Epoch(epoch))).await?;
     let Some(audit) = audit else { return Ok(not_found().await) };
     let path = format!("/run/{run}/epoch/{epoch}");
     let body = html! {
@@ -134,6 +138,7 @@ async fn of_epoch(
                 Status::NotChecked => "Nothing contradicts, but not everything could be checked.",
             }
         }
+        p.quiet { "Amounts are in the smallest unit; a whole token of the currency has 10" sup { "9" } " of them." }
         @for finding in &audit.findings { (one(finding)) }
         h2 { "Check it yourself" }
         p { a.button href=(format!("/api/v1/runs/{run}/epochs/{epoch}/bundle")) download { "Download the bundle" } }

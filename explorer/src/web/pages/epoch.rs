@@ -48,7 +48,7 @@ async fn epoch(State(served): State<Served>, Path((run, id)): Path<(u32, u32)>) 
         p { "Two miners merge each shard and must come to the same bytes. A cell is the shard that a pair owns." }
         @for matrix in &about.matrices { (agreement(matrix, &source)) }
         @if about.matrices.is_empty() { p.quiet { "Nothing was committed yet." } }
-        h2 { "Pathways" }
+        h2 id="pathways" { "Pathways" }
         p { "How many samples prefer which miner after which, from stage to stage, as the first published report counts them." }
         @if about.flow.is_empty() { p.quiet { "No report is at hand." } } @else {
             (chart("flow", &source, "Flow of samples between miners; the same numbers stand in the table below"))

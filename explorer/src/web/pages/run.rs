@@ -1,6 +1,7 @@
 //! A run: its losses, stages and members.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
@@ -12,17 +13,18 @@ use maud::{html, Markup};
 use serde::Deserialize;
 
 use super::super::api;
-use super::super::model::{self, EpochLine, MemberLine, Run};
-use super::super::page::{account, chart, figure, grouped, maybe, nats, table, tokens};
+use super::super::model::{self, DataSet, EpochLine, MemberLine, Run};
+use super::super::page::{account, chart, figure, grouped, maybe, nats, rounded, short, table, tokens};
 use super::super::{Failure, Served};
-use super::{not_found, run_links, shown, uid_cell};
+use super::{lines, not_found, run_links, shown, uid_cell};
 
 pub(super) fn routes() -> Router<Served> {
     Router::new().route("/run/{run}", get(run)).route("/run/{run}/members", get(members))
 }
 
 async fn run(State(served): State<Served>, Path(id): Path<u32>) -> Result<Response, Failure> {
-    let Some(run) = served.read(move |reader| model::run(reader, RunId(id))).await? else {
+    let manifests = Arc::clone(&served.manifests);
+    let Some(run) = served.read(move |reader| model::run(reader, RunId(id), &manifests)).await? else {
         return Ok(not_found().await);
     };
     let source = format!("/api/v1/runs/{id}");
@@ -32,12 +34,20 @@ async fn run(State(served): State<Served>, Path(id): Path<u32>) -> Result<Respon
         (figures(&run))
         h2 { "Loss" }
         p { "Lower is better. Training loss is the mean over the epoch's samples, held-out loss that of the merged weights on text that nobody trains on. Both are as validators published them." }
-        (chart("loss", &source, "Loss by epoch; the same numbers stand in the table of epochs"))
+        @if run.epochs.iter().any(|line| line.train_loss.or(line.heldout_loss).is_some()) {
+            (chart("loss", &source, "Loss by epoch; the same numbers stand in the table of epochs"))
+        } @else { p.quiet { "No loss is known yet: validators publish it while the epoch after trains." } }
         (epochs_table(&run))
         h2 { "Throughput" }
-        (chart("throughput", &source, "Tokens per second by epoch; the same numbers stand in the table of epochs"))
+        @if run.epochs.iter().any(|line| line.tokens_per_second.is_some()) {
+            (chart("throughput", &source, "Tokens per second by epoch; the same numbers stand in the table of epochs"))
+        } @else { p.quiet { "Not known yet: an epoch counts when it has been seen from its beginning to its end." } }
         h2 { "Stages and their replicas" }
         (stages_table(&run))
+        h2 { "Pathways" }
+        (pathways(&run))
+        h2 { "Text" }
+        (data_set(&run.data))
     };
     Ok(shown(&format!("Run {id}"), &body))
 }
@@ -53,6 +63,40 @@ fn figures(run: &Run) -> Markup {
             (figure("Phase", &html! { span.badge data-live="phase" { (run.line.phase) } }))
             (figure("Bytes per token at a boundary", &html! { (format!("{codes:.1}")) " instead of " (format!("{plain:.0}")) }))
             (figure("Compression", &html! { (format!("{:.1}", plain / codes.max(f64::MIN_POSITIVE))) " times" }))
+        }
+    }
+}
+
+/// Who hands on to whom, in the newest epoch of which that is known.
+fn pathways(run: &Run) -> Markup {
+    let Some(epoch) = run.newest_report else {
+        return html! { p.quiet { "No validator's report is at hand yet." } };
+    };
+    let path = format!("/run/{}/epoch/{epoch}", run.line.run);
+    html! {
+        p { "A sample takes one miner of each stage, forward and back. The width is how many samples prefer which miner after which in epoch " (epoch) ", as a validator's report counts them. " a href=(format!("{path}#pathways")) { "The same as a table" } }
+        (chart("flow", &format!("/api/v1/runs/{}/epochs/{epoch}", run.line.run), &format!("Flow of samples between miners in epoch {epoch}; the page of that epoch has the same numbers as a table")))
+    }
+}
+
+/// What the text behind the run is.
+fn data_set(data: &DataSet) -> Markup {
+    html! {
+        p { "The chain names the text by the hash of its manifest, " (short(&data.manifest_root.to_string())) ". " }
+        dl.figures {
+            (figure("Windows to train on", &html! { (grouped(data.train_windows)) }))
+            (figure("Windows held out", &html! { (grouped(data.heldout_windows)) }))
+            @if let Some(own) = &data.manifest {
+                (figure("Tokens", &html! { (grouped(own.tokens)) }))
+                (figure("Windows that occur twice", &html! { (grouped(own.duplicates)) }))
+                (figure("Held-out windows seen in training", &html! { (grouped(own.overlap)) }))
+                (figure("Encoding errors", &maybe(own.encoding_errors, |errors| html! { (grouped(errors)) })))
+                (figure("Tokenizer", &html! { (own.tokenizer) }))
+                (figure("Licence", &html! { (own.license) }))
+            }
+        }
+        @if data.manifest.is_none() {
+            p.quiet { "This explorer was not given the manifest, so licence, duplicates and encoding errors are not shown (" code { "--manifest FILE" } ")." }
         }
     }
 }
@@ -83,7 +127,7 @@ fn epoch_row(run: RunId, line: &EpochLine) -> Markup {
             td.num { (line.contributors) }
             td.num { (line.agreed_shards) " / " (line.differing_shards) " / " (line.missing_shards) }
             td { (maybe(line.minted.as_ref(), |minted| if line.void == Some(true) { html! { "void" } } else { tokens(minted) })) }
-            td { @if line.paid_block.is_some() { a href=(format!("{path}/audit")) { "audit" } } @else { span.quiet { "not paid yet" } } }
+            td { @if line.paid_block.is_some() { a href=(format!("{path}/audit")) { "audit" } } @else { span.quiet.num { "not paid yet" } } }
         }
     }
 }
@@ -99,7 +143,8 @@ fn stages_table(run: &Run) -> Markup {
                     td.num { (stage.first_layer) " to " (stage.first_layer + stage.layers - 1) }
                     td.num { (grouped(stage.parameters)) }
                     td.num { (format!("{:.1} %", f64::from(stage.share_ppm) / 1e4)) }
-                    td { (stage.replicas.len()) ": " @for uid in &stage.replicas { span.badge { (uid) } " " } }
+                    @if stage.replicas.is_empty() { td { span.quiet { "none" } } }
+                    @else { td { (stage.replicas.len()) ": " @for uid in &stage.replicas { span.badge { (uid) } " " } } }
                 }
             } }
         },
@@ -189,11 +234,11 @@ fn member_row(line: &MemberLine) -> Markup {
             td { (clasp(line.clasp.as_ref())) }
             td.num { (maybe(line.agreement, |share| html! { (format!("{:.0} %", share * 100.0)) })) }
             td.num { (maybe(line.score, |score| html! { (format!("{score:.0}")) })) }
-            td { (tokens(&line.paid_last)) }
-            td { (tokens(&line.paid_total)) }
-            td { @if let Some(why) = &line.why_unpaid { (why) } }
+            td { (rounded(&line.paid_last)) }
+            td { (rounded(&line.paid_total)) }
+            @if let Some(why) = &line.why_unpaid { td.words { (why) } } @else { td {} }
             td { (account(&line.coldkey)) }
-            td { @for address in &line.addresses { code { (address) } " " } }
+            td { (lines(&line.addresses)) }
         }
     }
 }

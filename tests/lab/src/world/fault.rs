@@ -19,6 +19,8 @@ pub enum Fault {
     SkipsLocalSteps,
     /// Claims twice the samples that it trained.
     ClaimsMoreSamples,
+    /// Trains on half of the tokens and sends what comes of them twice.
+    TrainsFewerTokens,
     /// Computes with weights in bf16 where fp32 is claimed.
     LowerPrecision,
     /// Commits fifty times its update.
@@ -51,6 +53,8 @@ pub enum Fault {
     ChangedCommit,
     /// Sends samples to fellow cheats only, as if others were unreachable.
     FavoursFriends,
+    /// Sends nothing to the newest honest miner of the next stage.
+    EclipsesNewcomer,
     /// Takes samples from fellow cheats only.
     RefusesStrangers,
     /// Accepts samples and lets half of them time out.
@@ -62,13 +66,14 @@ pub enum Fault {
 }
 
 /// All cheats of miners in the order of the table.
-pub const CHEATS: [Fault; 24] = [
+pub const CHEATS: [Fault; 26] = [
     Fault::ReplaysOldActivations,
     Fault::EchoesInput,
     Fault::ReturnsNoise,
     Fault::SkipsBackward,
     Fault::SkipsLocalSteps,
     Fault::ClaimsMoreSamples,
+    Fault::TrainsFewerTokens,
     Fault::LowerPrecision,
     Fault::ScaledUpdate,
     Fault::FlippedUpdate,
@@ -85,6 +90,7 @@ pub const CHEATS: [Fault; 24] = [
     Fault::CollusiveShard,
     Fault::ChangedCommit,
     Fault::FavoursFriends,
+    Fault::EclipsesNewcomer,
     Fault::RefusesStrangers,
     Fault::SlowLoris,
 ];
@@ -120,7 +126,7 @@ impl Fault {
             // Backward is two thirds of the work of a pass.
             Self::SkipsBackward => 0.65,
             Self::SkipsLocalSteps | Self::StaleUpdate => 0.05,
-            Self::LowerPrecision => 0.5,
+            Self::LowerPrecision | Self::TrainsFewerTokens => 0.5,
             Self::MissingShard => 0.03,
             _ => 0.0,
         }
@@ -234,7 +240,7 @@ impl Fault {
     /// Whether its own passes make it learn.
     #[must_use]
     pub fn learns(self) -> bool {
-        self.saves() < 0.5 || self == Self::LowerPrecision
+        self.saves() < 0.5 || matches!(self, Self::LowerPrecision | Self::TrainsFewerTokens)
     }
 }
 

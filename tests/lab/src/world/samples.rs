@@ -223,6 +223,9 @@ impl Way<'_> {
         if from == Some(Fault::FavoursFriends) && to != from && self.has_friends(target) {
             return Some(SkipCause::Unreachable);
         }
+        if from == Some(Fault::EclipsesNewcomer) && self.is_newcomer(target) {
+            return Some(SkipCause::Unreachable);
+        }
         if to == Some(Fault::RefusesStrangers) && from != to {
             return Some(SkipCause::Refused);
         }
@@ -238,6 +241,14 @@ impl Way<'_> {
         let taken = trained.taken.get(&target).copied().unwrap_or(0);
         // A slow miner takes samples evenly over the epoch.
         (f64::from(taken) > f64::from(room) * (self.at + 0.1)).then_some(SkipCause::Busy)
+    }
+
+    /// The honest miner of its stage with the highest uid stands for the newest.
+    fn is_newcomer(&self, target: Uid) -> bool {
+        let stage = self.world.miners.get(&target).map(|miner| miner.stage);
+        let honest = |m: &super::Miner| Some(m.stage) == stage && m.fault.is_none();
+        let newest = self.world.miners.iter().rev().find(|(_, miner)| honest(miner));
+        newest.is_some_and(|(uid, _)| *uid == target)
     }
 
     fn has_friends(&self, target: Uid) -> bool {

@@ -9,6 +9,9 @@ use tokio::net::TcpStream;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Status and body.
+///
+/// # Errors
+/// When there is no whole answer, in words.
 pub async fn get(address: &str, path: &str) -> Result<(u16, String), String> {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await?;
@@ -25,6 +28,10 @@ pub async fn get(address: &str, path: &str) -> Result<(u16, String), String> {
     Ok((status.ok_or_else(|| format!("{path}: no status in {head}"))?, body.to_owned()))
 }
 
+/// The body of an answer with status 200, read as JSON.
+///
+/// # Errors
+/// When there is none, in words.
 pub async fn json(address: &str, path: &str) -> Result<serde_json::Value, String> {
     let (status, body) = get(address, path).await?;
     if status != 200 {
