@@ -1,6 +1,9 @@
 //! Made-up home connections: what goes through one takes at least as long as its rate and delay say,
 //! and nothing stays behind. Needs root and `/dev/net/tun`; says so and passes where they are missing.
 
+#[path = "links/nat.rs"]
+mod nat;
+
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

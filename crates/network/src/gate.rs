@@ -4,9 +4,9 @@
 //! connections only; what may be asked over one is decided in `admission`.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     convert::Infallible,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
@@ -42,6 +42,9 @@ pub(crate) struct Gate {
     ignored: HashMap<PeerId, Instant>,
     connected: HashMap<PeerId, usize>,
     max_strangers: usize,
+    /// Addresses at which we were seen, to be told to the other behaviours.
+    seen_at: VecDeque<Multiaddr>,
+    waker: Option<Waker>,
 }
 
 impl Gate {
@@ -85,6 +88,15 @@ impl Gate {
     pub(crate) fn connected(&self) -> (usize, usize) {
         let strangers = self.connected.keys().filter(|peer| !self.listed.contains(*peer)).count();
         (self.connected.len(), strangers)
+    }
+
+    /// Takes an address at which a peer saw the socket that we listen on. Identify would put our own port into it
+    /// where a router has given us another one, and nobody gets through at that.
+    pub(crate) fn seen_at(&mut self, address: Multiaddr) {
+        self.seen_at.push_back(address);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
     }
 
     fn admit(&self, peer: &PeerId, now: Instant) -> Result<(), Denied> {
@@ -149,8 +161,12 @@ impl NetworkBehaviour for Gate {
         match event {}
     }
 
-    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Infallible, THandlerInEvent<Self>>> {
-        // Nothing to say on its own: the swarm task closes connections itself.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Infallible, THandlerInEvent<Self>>> {
+        if let Some(address) = self.seen_at.pop_front() {
+            return Poll::Ready(ToSwarm::NewExternalAddrCandidate(address));
+        }
+        // Nothing else to say on its own: the swarm task closes connections itself.
+        self.waker = Some(cx.waker().clone());
         Poll::Pending
     }
 }
