@@ -28,6 +28,8 @@ impl Node {
         let key = PeerKey::from_seed([seed; 32]);
         let listen = format!("/ip4/{address}/udp/4001/quic-v1");
         let mut config = NetworkConfig::new(key.clone(), vec![listen.clone()]);
+        // What the relay needs to see that nobody gets through; links here take 20 ms.
+        config.dial_timeout = Duration::from_secs(3);
         config.external = if external { vec![listen] } else { Vec::new() };
         let (tell, told) = std::sync::mpsc::channel();
         // The thread ends with its network, when the last handle is dropped.
@@ -86,6 +88,7 @@ fn homes_find_a_relay_and_punch_a_hole_where_their_routers_allow_it() {
         for node in homes.iter().chain([&relay]) {
             node.network.set_peers(unknown().chain([public.clone()]).collect()).await;
         }
+        let began = Instant::now();
         let mut listed = vec![public];
         for home in &homes {
             let reach = home.network.settled_reach(PATIENCE).await;
@@ -93,6 +96,7 @@ fn homes_find_a_relay_and_punch_a_hole_where_their_routers_allow_it() {
             assert!(addresses.iter().all(|address| is_relayed_address(address)), "{addresses:?}");
             listed.push(home.info(addresses));
         }
+        println!("all have places at the relay after {:?}", began.elapsed());
         for home in &homes {
             home.network.set_peers(listed.clone()).await;
         }
@@ -100,10 +104,12 @@ fn homes_find_a_relay_and_punch_a_hole_where_their_routers_allow_it() {
         one.exchange(two, Lane::Train, FRAME).await;
         symmetric.exchange(one, Lane::Train, FRAME).await;
         one.exchange(symmetric, Lane::Fetch, 1_000).await;
+        println!("frames went through it after {:?}", began.elapsed());
         // One to two goes direct; between one and the symmetric third it never can.
         until_relayed(one, 1).await;
         until_relayed(two, 0).await;
         until_relayed(symmetric, 1).await;
+        println!("cone to cone is direct after {:?}", began.elapsed());
         let carried = || (relay.network.stats().train, relay.network.stats().fetch);
         let before = carried();
         for lane in Lane::ALL {
