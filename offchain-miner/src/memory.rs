@@ -163,7 +163,7 @@ mod tests {
         let need = need(&tiny(), Stage(1));
         assert_eq!(need, Need { stage: BASE + 60 * 399_872, sample: 512 * 2 * 3_040 * 4 });
         // The network gets three sixteenths: 34 MiB of 544 for requests, 34 for answers, and four fetches of 8.
-        let free = (544 << 20) - need.stage - (34 + 34 + 4 * 8 << 20) - need.sample;
+        let free = (544 << 20) - need.stage - ((34 + 34 + 4 * 8) << 20) - need.sample;
         let open = 1 + (free / need.sample) as usize;
         assert!((1..MOST_OPEN).contains(&open), "{open}");
         assert_eq!(at(544 << 20), Ok(open));

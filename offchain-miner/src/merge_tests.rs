@@ -29,7 +29,10 @@ impl Scene {
         let folder = tempfile::tempdir().unwrap();
         let mut ctx = world.context(Store::open(folder.path()).unwrap());
         let entry = entry(chunk_len(&ctx.params.merge), code);
-        let view = MergeView { commits: vec![commit(ctx.me.uid, Hash::ZERO), commit(AUTHOR, entry.root())], ..MergeView::default() };
+        let view = MergeView {
+            commits: vec![commit(ctx.me.uid, Hash::ZERO), commit(AUTHOR, entry.root())],
+            ..MergeView::default()
+        };
         ctx.network = between(entry, finds_first).await;
         Self { ctx, view, _folder: folder, _world: world }
     }
@@ -49,7 +52,15 @@ fn entry(chunk_len: usize, code: u8) -> EntryChunks {
 fn commit(uid: Uid, entry_root: Hash) -> CommitView {
     let zero = Hash::ZERO;
     let work = WorkCommit { entry_root, log_root: zero, receipts_root: zero, samples: 1, started: 1 };
-    CommitView { uid, incarnation: Incarnation(0), work, attested: None, blind: None, opened: false, root: None }
+    CommitView {
+        uid,
+        incarnation: Incarnation(0),
+        work,
+        attested: None,
+        blind: None,
+        opened: false,
+        root: None,
+    }
 }
 
 /// The owner's network; the author's is served as long as the owner asks.
@@ -68,7 +79,9 @@ async fn between(entry: EntryChunks, finds_first: bool) -> iota_network::Network
     tokio::spawn(async move {
         let _answers = answers;
         while let Some(request) = inbound.recv().await {
-            let FetchRequest::Entry { first, count, .. } = decode(&request.bytes, 256).unwrap() else { continue };
+            let FetchRequest::Entry { first, count, .. } = decode(&request.bytes, 256).unwrap() else {
+                continue;
+            };
             let found: Option<(&[u8], RangeProof)> = entry.range(first as usize, count as usize);
             let reply = match found.filter(|_| finds_first || first > 0) {
                 Some((bytes, proof)) => {
@@ -99,7 +112,7 @@ async fn an_entry_that_is_none_is_not_asked_for_again() {
     // A code of -128 has no mirror image and stands in no entry.
     let scene = Scene::new(128, true).await;
     let owner = scene.owner();
-    let held = owner.hold(&scene.view.commits[1], &[0..2], &[], Until::DROPPED).await;
+    let held = owner.hold(&scene.view.commits[1], &[0..2, 2..4], &[], Until::DROPPED).await;
     assert!(matches!(held, Err(HoldError::NotCanonical { author: AUTHOR, .. })), "{held:?}");
     let given_up = owner.fetch_all_of(&scene.view.commits[1]);
     tokio::time::timeout(Duration::from_secs(20), given_up).await.expect("it ends by itself");

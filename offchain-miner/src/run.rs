@@ -180,8 +180,8 @@ async fn start(config: MinerConfig, gauges: Gauges, stop: Shutdown) -> anyhow::R
     let (network, inbound) = listen::for_run(&config.data_dir, &peer, &params, &config.listen, grant).await?;
     let submitter = Arc::new(Submitter::new(Arc::clone(&chain), identity.signer()));
     let mut session = Session::start(Arc::clone(&chain), run, network.clone()).await?;
-    onboard::settle(&network, member.uid, &session.current().await?.members).await;
-    let endpoint = onboard::endpoint(&network, &peer, &config.announce).await?;
+    let members = session.current().await?.members;
+    let endpoint = onboard::settled_endpoint(&network, &peer, &config.announce, &member, &members).await?;
     onboard::serve(&chain, &submitter, run, &member, &endpoint, &peer).await?;
     let (past, past_reader) = watch::channel(recall::all(&store));
     let server = Server {

@@ -177,7 +177,7 @@ fn chunks_of_old_states_are_read_from_their_places_and_hashed_once() {
         let again = Store::open(dir.path()).unwrap();
         again.spare_memory();
         again.state(Epoch(2)).unwrap();
-        assert!(again.inner().manifests.get(&Epoch(1)).is_none());
+        assert!(!again.inner().manifests.contains_key(&Epoch(1)));
         assert_eq!(again.manifest(Epoch(1)).unwrap().1, old.manifest());
         assert!(
             again.inner().manifests.contains_key(&Epoch(1)) && !again.inner().states.contains_key(&Epoch(1))

@@ -149,8 +149,8 @@ async fn start(config: ValidatorConfig) -> anyhow::Result<Validator> {
     let member = onboard::own_member(&chain, run, identity.public(), Role::Validator).await?;
     let submitter = Arc::new(Submitter::new(Arc::clone(&chain), identity.signer()));
     let mut session = Session::start(Arc::clone(&chain), run, network.clone()).await?;
-    onboard::settle(&network, member.uid, &session.current().await?.members).await;
-    let endpoint = onboard::endpoint(&network, &peer, &config.announce).await?;
+    let members = session.current().await?.members;
+    let endpoint = onboard::settled_endpoint(&network, &peer, &config.announce, &member, &members).await?;
     onboard::serve(&chain, &submitter, run, &member, &endpoint, &peer).await?;
     let reports = Reports::default();
     let dockets = Arc::new(Dockets::new(config.data_dir.clone()));

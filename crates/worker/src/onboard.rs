@@ -8,7 +8,7 @@ use anyhow::{bail, Context};
 use iota_chain::{Call, Chain, KeySigner, SubmitError, Submitter};
 use iota_network::{Network, PeerKey, Reach};
 use iota_protocol::hash::{register_payload, serve_payload};
-use iota_protocol::ids::{parse_hex32, AccountKey, Hash, RunId, Uid};
+use iota_protocol::ids::{parse_hex32, AccountKey, Hash, RunId};
 use iota_protocol::params::RunParams;
 use iota_protocol::view::MemberView;
 use iota_protocol::work::{Endpoint, Role, MAX_ADDRESSES};
@@ -203,25 +203,38 @@ pub async fn endpoint(network: &Network, peer: &PeerKey, announce: &[String]) ->
     stored(peer, told)
 }
 
+/// The same once the network knows how it is reached: it is given time to find out where the chain lists another
+/// address than this member would publish now, and somebody is there to tell.
+///
+/// # Errors
+/// As [`endpoint`].
+pub async fn settled_endpoint(
+    network: &Network,
+    peer: &PeerKey,
+    announce: &[String],
+    me: &MemberView,
+    members: &[MemberView],
+) -> anyhow::Result<Endpoint> {
+    let now = endpoint(network, peer, announce).await?;
+    let others = members.iter().any(|member| member.uid != me.uid && member.endpoint.is_some());
+    if me.endpoint.as_ref() == Some(&now) || !others {
+        return Ok(now);
+    }
+    let reach = network.settled_reach(SETTLED).await;
+    tracing::info!(?reach, "how others reach this member");
+    endpoint(network, peer, announce).await
+}
+
 fn reached(reach: Reach, own: Vec<String>) -> Vec<String> {
     match reach {
         Reach::Relayed(relays) => relays,
-        Reach::Direct(mut addresses) => {
-            addresses
-                .extend(own.into_iter().filter(|address| !addresses.contains(address)).collect::<Vec<_>>());
-            addresses.truncate(usize::try_from(MAX_ADDRESSES).unwrap_or(usize::MAX));
-            addresses
+        Reach::Direct(seen) if seen.iter().any(|address| !own.contains(address)) => {
+            let rest = own.into_iter().filter(|address| !seen.contains(address));
+            let most = usize::try_from(MAX_ADDRESSES).unwrap_or(usize::MAX);
+            seen.iter().cloned().chain(rest).take(most).collect()
         }
-        Reach::Unknown | Reach::Nowhere => own,
-    }
-}
-
-/// Waits for the network to know how it is reached, if anybody is there to tell.
-pub async fn settle(network: &Network, me: Uid, members: &[MemberView]) {
-    let listed = |member: &MemberView| member.uid != me && member.endpoint.is_some();
-    if members.iter().any(listed) {
-        let reach = network.settled_reach(SETTLED).await;
-        tracing::info!(?reach, "how others reach this member");
+        // Nothing new: what is published stays as it is.
+        Reach::Direct(_) | Reach::Unknown | Reach::Nowhere => own,
     }
 }
 
@@ -263,6 +276,7 @@ mod tests {
             reached(Reach::Direct(seen.clone()), own.clone()),
             [seen[0].clone(), seen[1].clone(), own[1].clone()]
         );
+        assert_eq!(reached(Reach::Direct(own[1..].to_vec()), own.clone()), own, "nothing new");
         let many: Vec<String> = (0..9).map(|port| format!("/ip4/8.8.4.4/tcp/{port}")).collect();
         assert_eq!(reached(Reach::Direct(many), own).len(), 5);
     }

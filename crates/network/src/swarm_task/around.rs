@@ -128,7 +128,7 @@ impl SwarmTask {
 
     /// Connects a few peers, so that they see from where we come and try to dial us there.
     fn ask_witnesses(&mut self) {
-        let round = self.around.looks % WITNESS_ROUND == 0;
+        let round = self.around.looks.is_multiple_of(WITNESS_ROUND);
         self.around.looks = self.around.looks.wrapping_add(1);
         let missing = WITNESSES.saturating_sub(self.swarm.connected_peers().count());
         if !round || missing == 0 {
