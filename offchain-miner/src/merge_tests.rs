@@ -67,7 +67,8 @@ fn commit(uid: Uid, entry_root: Hash) -> CommitView {
 async fn between(entry: EntryChunks, finds_first: bool) -> iota_network::Network {
     let start = async |seed: u8| {
         let key = PeerKey::from_seed([seed; 32]);
-        let config = NetworkConfig::new(key.clone(), vec!["/ip4/127.0.0.1/tcp/0".into()]);
+        let mut config = NetworkConfig::new(key.clone(), vec!["/ip4/127.0.0.1/tcp/0".into()]);
+        config.private_addresses = true;
         let (network, inbound) = iota_network::Network::start(config).await.unwrap();
         (PeerInfo { public: key.public(), addresses: network.listen_addresses().await }, network, inbound)
     };

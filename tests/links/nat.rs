@@ -30,6 +30,8 @@ impl Node {
         let mut config = NetworkConfig::new(key.clone(), vec![listen.clone()]);
         // What the relay needs to see that nobody gets through; links here take 20 ms.
         config.dial_timeout = Duration::from_secs(3);
+        // Made-up addresses are private ones.
+        config.private_addresses = true;
         config.external = if external { vec![listen] } else { Vec::new() };
         let (tell, told) = std::sync::mpsc::channel();
         // The thread ends with its network, when the last handle is dropped.

@@ -75,7 +75,7 @@ impl Behaviour {
         let ping = ping::Config::new().with_interval(config.ping_interval).with_timeout(config.ping_interval);
         Self {
             limits: connection_limits::Behaviour::new(limits),
-            gate: Gate::new(config.stranger_connections),
+            gate: Gate::new(config.stranger_connections, config.private_addresses),
             ping: ping::Behaviour::new(ping),
             identify: identify::Behaviour::new(identify),
             probe: looks_out(config).then(autonat::v2::client::Behaviour::default).into(),
@@ -105,12 +105,14 @@ fn lane_behaviour(
 ) -> request_response::Behaviour<LaneCodec> {
     let request = FrameBounds {
         limit_bytes: config.request_limit(lane),
+        start: config.stall_timeout,
         stall: config.stall_timeout,
         turn: config.stall_timeout,
         budget: Some(budget.clone()),
     };
     let answer = FrameBounds {
         limit_bytes: config.answer_limit(lane),
+        start: config.stall_timeout,
         stall: config.answer_stall_timeout,
         turn: config.request_timeout,
         budget: None,

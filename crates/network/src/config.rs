@@ -52,7 +52,7 @@ pub struct NetworkConfig {
     pub fetch_request_limit_bytes: usize,
     /// Upper bound of a request's whole life, on both sides: sending, thinking, answering.
     pub request_timeout: Duration,
-    /// How long 64 KiB of a frame may take before its stream is given up.
+    /// How long a frame may take to begin, and 64 KiB of a request, before the stream is given up.
     pub stall_timeout: Duration,
     /// How long 64 KiB of an answer may take once it has begun: whoever is slower is left for another holder.
     pub answer_stall_timeout: Duration,

@@ -83,6 +83,8 @@ pub struct Frame {
 pub struct FrameBounds {
     /// Longest payload.
     pub limit_bytes: usize,
+    /// How long the length may take to come: the time in which the other side thinks.
+    pub start: Duration,
     /// How long each 64 KiB may take: the least rate at which a frame may arrive.
     pub stall: Duration,
     /// How long the first of them may take after the length: a sender who holds to a rate tells the length at
@@ -160,7 +162,7 @@ pub async fn read_frame<T>(io: &mut T, bounds: &FrameBounds) -> Result<Frame, Fr
 where
     T: AsyncRead + Unpin,
 {
-    let expected = read_prefix(io, bounds.stall).await?;
+    let expected = read_prefix(io, bounds.start).await?;
     if expected > bounds.limit_bytes {
         return Err(FrameError::TooLarge { got: expected, limit: bounds.limit_bytes });
     }
@@ -294,7 +296,7 @@ mod tests {
 
     fn bounds(limit_bytes: usize) -> FrameBounds {
         let stall = Duration::from_secs(5);
-        FrameBounds { limit_bytes, stall, turn: stall, budget: None }
+        FrameBounds { limit_bytes, start: stall, stall, turn: stall, budget: None }
     }
 
     fn now<F: std::future::Future>(future: F) -> F::Output {
@@ -384,7 +386,7 @@ mod tests {
     #[test]
     fn slow_reader_is_given_up_after_the_stall_deadline() {
         let stall = Duration::from_millis(30);
-        let hasty = FrameBounds { stall, turn: stall, ..bounds(64) };
+        let hasty = FrameBounds { start: stall, stall, turn: stall, ..bounds(64) };
         for sent in [&[][..], &[9, 0], &[9, 0, 0, 0, 1, 2]] {
             let error = now(read_frame(&mut Silent(sent), &hasty)).expect_err("stalls");
             assert!(matches!(error, FrameError::Stalled { .. }), "{error}");

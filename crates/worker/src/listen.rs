@@ -61,7 +61,14 @@ pub struct Grant {
 
 impl Default for Grant {
     fn default() -> Self {
-        Self { upload_bytes_per_second: None, private_addresses: false, memory: None, announce: Vec::new(), nat: true, relay: true }
+        Self {
+            upload_bytes_per_second: None,
+            private_addresses: false,
+            memory: None,
+            announce: Vec::new(),
+            nat: true,
+            relay: true,
+        }
     }
 }
 

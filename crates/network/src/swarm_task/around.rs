@@ -8,12 +8,14 @@ use std::{
 
 use libp2p::{autonat, core::transport::ListenerId, identify, relay, swarm::ConnectionId, Multiaddr, PeerId};
 
+use iota_protocol::reach::is_public;
+
 use super::{dial_options, SwarmTask};
 use crate::reach::{distance, is_loopback, is_quic, is_relayed, Asked, Reach, RELAYS, WITNESSES};
 
 /// How often the task looks around.
 pub(super) const LOOK: Duration = Duration::from_secs(1);
-/// Looks between two rounds of dialling witnesses.
+/// Looks at absent peers between two rounds of dialling witnesses.
 const WITNESS_ROUND: u32 = 10;
 /// Longest life of a circuit beside a direct connection: requests on it come to their end meanwhile.
 const OVERTAKEN: Duration = Duration::from_secs(30);
@@ -92,7 +94,11 @@ impl SwarmTask {
 
     /// Tells the handles how this node is reached now.
     pub(super) fn publish_reach(&mut self) {
-        let now = Reach::of(self.swarm.external_addresses(), self.around.denied);
+        // A neighbour that gets through proves nothing to those outside of the house.
+        let private = self.config.private_addresses || !self.config.external.is_empty();
+        let held = self.swarm.external_addresses();
+        let held = held.filter(|address| private || is_public(address.to_string().as_bytes()));
+        let now = Reach::of(held, self.around.denied);
         if let Some(relay) = self.swarm.behaviour_mut().relay.as_mut() {
             // Whoever is reached through relays only is none itself.
             let direct = matches!(now, Reach::Direct(_));
@@ -128,15 +134,18 @@ impl SwarmTask {
 
     /// Connects a few peers, so that they see from where we come and try to dial us there.
     fn ask_witnesses(&mut self) {
-        let round = self.around.looks.is_multiple_of(WITNESS_ROUND);
-        self.around.looks = self.around.looks.wrapping_add(1);
         let missing = WITNESSES.saturating_sub(self.swarm.connected_peers().count());
-        if !round || missing == 0 {
-            return;
-        }
         let own = *self.swarm.local_peer_id();
         let mut away: Vec<(PeerId, Vec<Multiaddr>)> =
             self.reachable().filter(|(peer, _)| !self.swarm.is_connected(peer)).collect();
+        if away.is_empty() || missing == 0 {
+            return;
+        }
+        let round = self.around.looks.is_multiple_of(WITNESS_ROUND);
+        self.around.looks = self.around.looks.wrapping_add(1);
+        if !round {
+            return;
+        }
         away.sort_by_key(|(peer, _)| distance(&own, peer));
         for (peer, addresses) in away.into_iter().take(missing) {
             if let Err(error) = self.swarm.dial(dial_options(peer, &addresses)) {
