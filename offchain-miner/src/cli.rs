@@ -25,7 +25,7 @@ use iota_worker::identity::{coldkey_signer, Identity};
 use iota_worker::{onboard, supervise};
 use serde_json::json;
 
-use crate::config::MinerConfig;
+use crate::config::{MinerConfig, Nat};
 use crate::enrol::Join;
 use crate::explain::Explain;
 use crate::export::Export;
@@ -169,6 +169,12 @@ struct RunArgs {
     /// given more than once.
     #[arg(long)]
     announce: Vec<String>,
+    /// What to do about a router that keeps others out: find a way (auto, the default), or nothing.
+    #[arg(long)]
+    nat: Option<Nat>,
+    /// Do not relay for members whose routers keep others out.
+    #[arg(long)]
+    no_relay: bool,
     /// libtorch threads.
     #[arg(long)]
     threads: Option<u32>,
@@ -359,6 +365,12 @@ fn resolve(file: Option<&Path>, args: &RunArgs) -> anyhow::Result<(MinerConfig, 
     }
     if let Some(port) = args.metrics_port {
         flags.insert("metrics_port".into(), i64::from(port).into());
+    }
+    if let Some(nat) = args.nat.and_then(|nat| clap::ValueEnum::to_possible_value(&nat)) {
+        flags.insert("nat".into(), nat.get_name().to_owned().into());
+    }
+    if args.no_relay {
+        flags.insert("relay".into(), false.into());
     }
     if !args.announce.is_empty() {
         flags.insert("announce".into(), args.announce.clone().into());

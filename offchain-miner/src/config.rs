@@ -14,6 +14,17 @@ use serde::{Deserialize, Serialize};
 use crate::fault::Fault;
 use crate::limits::Hours;
 
+/// What to do about a router that translates addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Nat {
+    /// Nothing: others are told the addresses that this machine listens on.
+    Off,
+    /// Ask it for a port (UPnP), have others try (AutoNAT), and go through relays if nobody gets through. Not where
+    /// an address is announced, or only this machine is listened to.
+    Auto,
+}
+
 /// Everything an operator can set.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -37,6 +48,12 @@ pub struct MinerConfig {
     /// Whether members' addresses that point inwards (loopback, private) are dialled; when absent, on chains for
     /// development and local tests only.
     pub allow_private_addresses: Option<bool>,
+    /// Whether to find out how others get through to this machine, and to take a place at a relay where a router
+    /// keeps them out.
+    pub nat: Nat,
+    /// Whether to relay for members that routers keep others out of, while this one is reached directly. Never with
+    /// `max_upload`, which does not see what is relayed.
+    pub relay: bool,
     /// libtorch threads.
     pub threads: u32,
     /// Hours of the day (UTC) in which to work, such as `22-07`; all when absent.
@@ -87,6 +104,8 @@ impl Default for MinerConfig {
             listen: vec!["/ip4/0.0.0.0/tcp/0".into(), "/ip4/0.0.0.0/udp/0/quic-v1".into()],
             announce: Vec::new(),
             allow_private_addresses: None,
+            nat: Nat::Auto,
+            relay: true,
             threads: 1,
             hours: None,
             max_upload: None,

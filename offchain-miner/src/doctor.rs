@@ -199,6 +199,7 @@ async fn of_run(config: &MinerConfig, at: &At, key: Option<AccountKey>) -> Vec<F
     match at.members(run).await {
         Ok(members) => {
             findings.push(registration(&members, key));
+            findings.extend(reach::published(&members, key));
             findings.push(reachable(&members, key).await);
         }
         Err(error) => findings.push(fail("members", error.to_string(), "ask the node again")),

@@ -104,9 +104,8 @@ async fn newest_root(wanted: &Wanted<'_>, session: &Session) -> anyhow::Result<O
 fn own_copy(wanted: &Wanted<'_>, store: &Store, root: Hash) -> anyhow::Result<Option<OuterState>> {
     let mut candidate = Some(wanted.epoch);
     while let Some(epoch) = candidate {
-        let known =
-            store.state(epoch).filter(|state| state.stage == wanted.stage && state.manifest.root() == root);
-        if let Some(state) = known {
+        let known = store.manifest(epoch).filter(|known| known.0 == wanted.stage && known.1.root() == root);
+        if let Some(state) = known.and_then(|_| store.state(epoch)) {
             if epoch != wanted.epoch {
                 store.put_state(wanted.epoch, wanted.stage, state.outer.clone())?;
             }

@@ -4,8 +4,10 @@
 //! at once. What is open here is finished: its gradient goes back and its receipts are in the journal. What nobody
 //! downstream takes any more is given up; a neighbour that asks after it hears that it is not known here.
 
+use std::future::Future;
 use std::time::Duration;
 
+use iota_protocol::phase::Phase;
 use iota_service::tasks::Shutdown;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -13,6 +15,33 @@ use tokio::time::Instant;
 /// Longest time for the samples that are open. On the links of a home network a sample passes all stages and comes
 /// back in one to four seconds; service managers kill after twenty or more.
 pub const BOUND: Duration = Duration::from_secs(6);
+
+/// Longest time for the commit of an epoch whose training is over. With [`BOUND`] before it, it ends before a
+/// service manager kills (20 s in ours); a block takes at most 6.
+pub const COMMIT_BOUND: Duration = Duration::from_secs(12);
+
+/// Whether a miner that was asked to stop still commits what it trained: only when the window for it is open.
+/// Before that the journal keeps its samples for when it comes back, and the epoch may go on without it.
+#[must_use]
+pub fn commits_first(phase: Phase, same_epoch: bool) -> bool {
+    same_epoch && phase == Phase::Commit
+}
+
+/// The result of a future, or nothing if it is not there `bound` after the request to stop.
+///
+/// # Cancel safety
+/// As the future.
+pub async fn within<T>(stop: &Shutdown, bound: Duration, future: impl Future<Output = T>) -> Option<T> {
+    let over = async {
+        stop.requested().await;
+        tokio::time::sleep(bound).await;
+    };
+    tokio::select! {
+        biased;
+        result = future => Some(result),
+        () = over => None,
+    }
+}
 
 /// The wish to leave, and since when it is known.
 pub struct Leaving {
@@ -59,7 +88,8 @@ impl Leaving {
     }
 }
 
-/// Returns once the request to stop has come and no sample is in the miner's hands. Everything else that it does
+/// Returns once the request to stop has come and the miner neither has samples in its hands nor commits to those
+/// that it trained. Everything else that it does
 /// may be cut off anywhere: what was promised is on disk before it is promised.
 pub async fn free_to_go(stop: &Shutdown, mut training: watch::Receiver<bool>) {
     stop.requested().await;
@@ -84,6 +114,24 @@ mod tests {
         assert!(tokio::time::timeout(soon, leaving.asked()).await.is_err(), "not twice");
         tokio::time::sleep(bound).await;
         assert!(leaving.is_over());
+    }
+
+    #[tokio::test]
+    async fn a_finished_epoch_is_committed_before_leaving_but_not_waited_for_without_end() {
+        assert!(commits_first(Phase::Commit, true));
+        assert!(!commits_first(Phase::Train, true), "it may go on in the journal");
+        assert!(!commits_first(Phase::Commit, false) && !commits_first(Phase::Attest, true), "too late");
+        let (stop, bound) = (Shutdown::new(), Duration::from_millis(200));
+        let commit = async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            7
+        };
+        stop.request();
+        assert_eq!(within(&stop, bound, commit).await, Some(7));
+        assert_eq!(within(&stop, bound, std::future::pending::<u8>()).await, None);
+        let never = Shutdown::new();
+        let endless = within(&never, Duration::ZERO, std::future::pending::<u8>());
+        assert!(tokio::time::timeout(Duration::from_millis(20), endless).await.is_err(), "nobody asked");
     }
 
     #[tokio::test]

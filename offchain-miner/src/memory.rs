@@ -10,6 +10,8 @@ use iota_protocol::ids::Stage;
 use iota_protocol::params::RunParams;
 use iota_protocol::wire;
 use iota_service::quantity::ByteSize;
+use iota_worker::exchange::FETCH_LIMIT;
+use iota_worker::listen::Memory;
 
 /// Bytes that a stage keeps in memory for each parameter, all fp32: masters in two versions, summed
 /// gradients and two moments (20), weights at the start of the epoch and outer momentum, twice, for this
@@ -21,8 +23,13 @@ pub const BASE: u64 = 400 << 20;
 /// Open samples at one stage beyond which it answers `Busy`, where no limit says less: each holds one
 /// autograd graph; two in flight from each of eight upstream miners fit.
 pub const MOST_OPEN: usize = 16;
-/// The network's part of a limit: one of so many.
+/// The part of a limit that the network has for requests, for answers on their way out and for answers that it
+/// waits for: one of so many for each.
 const NETWORK_PART: u64 = 16;
+/// Fetches at once where there is no limit.
+const FETCHES: u64 = 32;
+/// Answers that fit at least in each direction: one is read or written while the next comes.
+const ANSWERS: u64 = 2;
 /// What the network takes where there is no limit; more is never needed.
 const NETWORK_MOST: u64 = 256 << 20;
 /// Largest messages that fit into the network's part at least: its buffers grow by doubling, and one is
@@ -64,12 +71,27 @@ pub fn need(params: &RunParams, stage: Stage) -> Need {
     Need { stage: BASE.saturating_add(parameters.saturating_mul(PER_PARAMETER)), sample }
 }
 
-/// Bytes of waiting requests that the network may hold.
+/// What the network may hold: requests that wait, answers that go out, answers that come.
 #[must_use]
-pub fn network(limit: Option<ByteSize>, params: &RunParams) -> Option<u64> {
+pub fn network(limit: Option<ByteSize>, params: &RunParams) -> Option<Memory> {
+    let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     let message = u64::try_from(wire::train_limit(params)).unwrap_or(u64::MAX).max(QUESTION);
-    let least = message.saturating_mul(NETWORK_MESSAGES);
-    limit.map(|limit| (limit.0 / NETWORK_PART).min(NETWORK_MOST).max(least))
+    let answer = u64::try_from(FETCH_LIMIT).unwrap_or(u64::MAX).max(message);
+    limit.map(|limit| {
+        let part = (limit.0 / NETWORK_PART).min(NETWORK_MOST);
+        Memory {
+            requests: size(part.max(message.saturating_mul(NETWORK_MESSAGES))),
+            answers: size(part.max(answer.saturating_mul(ANSWERS))),
+            fetches: size(part.checked_div(answer).unwrap_or(0).clamp(ANSWERS, FETCHES)),
+        }
+    })
+}
+
+/// All bytes of that.
+fn bytes(memory: Memory) -> u64 {
+    let fetched = memory.fetches.saturating_mul(FETCH_LIMIT);
+    let all = memory.requests.saturating_add(memory.answers).saturating_add(fetched);
+    u64::try_from(all).unwrap_or(u64::MAX)
 }
 
 /// Samples that may be open at once at a stage: what the stage itself and the network leave of a limit, at
@@ -78,7 +100,7 @@ pub fn network(limit: Option<ByteSize>, params: &RunParams) -> Option<u64> {
 /// # Errors
 /// [`TooSmall`] when the stage with a single sample does not fit.
 pub fn most_open(limit: Option<ByteSize>, params: &RunParams, stage: Stage) -> Result<usize, TooSmall> {
-    let (Some(allowed), Some(network)) = (limit, network(limit, params)) else {
+    let (Some(allowed), Some(network)) = (limit, network(limit, params).map(bytes)) else {
         return Ok(MOST_OPEN);
     };
     let need = need(params, stage);
@@ -140,11 +162,13 @@ mod tests {
         // 399,872 parameters; one sample of 512 tokens, two layers of 3,040 values of 4 bytes.
         let need = need(&tiny(), Stage(1));
         assert_eq!(need, Need { stage: BASE + 60 * 399_872, sample: 512 * 2 * 3_040 * 4 });
-        // The network gets a sixteenth: 32 MiB of 512.
-        let free = (512 << 20) - need.stage - (32 << 20) - need.sample;
+        // The network gets three sixteenths: 34 MiB of 544 for requests, 34 for answers, and four fetches of 8.
+        let free = (544 << 20) - need.stage - ((34 + 34 + 4 * 8) << 20) - need.sample;
         let open = 1 + (free / need.sample) as usize;
         assert!((1..MOST_OPEN).contains(&open), "{open}");
-        assert_eq!(at(512 << 20), Ok(open));
+        assert_eq!(at(544 << 20), Ok(open));
+        let held = network(Some(ByteSize(544 << 20)), &tiny()).unwrap();
+        assert_eq!((held.requests, held.answers, held.fetches), (34 << 20, 34 << 20, 4));
     }
 
     #[test]
@@ -163,7 +187,7 @@ mod tests {
         let sizes: Vec<u64> = (0..3).map(|stage| need(&params, Stage(stage)).stage).collect();
         let (small, large) = (sizes.iter().min().unwrap(), sizes.iter().max().unwrap());
         assert!(small < large, "the last stage has the head: {sizes:?}");
-        let limit = Some(ByteSize(small + (64 << 20)));
+        let limit = Some(ByteSize(small + (128 << 20)));
         assert!(check(limit, &params, None).is_ok());
         assert!(check(Some(ByteSize(*small)), &params, None).is_err(), "no room for a sample");
         assert!(check(None, &params, Some(Stage(2))).is_ok());
@@ -177,7 +201,7 @@ mod tests {
             let limit = ByteSize(mib << 20);
             let Ok(open) = most_open(Some(limit), &params, Stage(1)) else { continue };
             let need = need(&params, Stage(1));
-            let network = network(Some(limit), &params).unwrap();
+            let network = bytes(network(Some(limit), &params).unwrap());
             let sum = need.stage + network + open as u64 * need.sample;
             assert!(sum <= limit.0, "{mib} MiB");
             assert!(open == MOST_OPEN || sum + need.sample > limit.0, "{mib} MiB: room for one more");

@@ -9,17 +9,18 @@ use std::time::Duration;
 
 use anyhow::Context;
 use futures::future::FutureExt;
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::{self, StreamExt};
 use iota_chain::{Call, Submitter};
 use iota_compute::outer::OuterState;
 use iota_protocol::ids::{Hash, Uid};
-use iota_protocol::merge::{check_chunks, chunk_len, merge_shard, shard_hash, EntryShard};
+use iota_protocol::merge::{check_chunks, chunk_len, merge_shard, shard_hash, EntryShard, MergeError};
 use iota_protocol::phase::Phase;
 use iota_protocol::shard::Shards;
 use iota_protocol::view::{CommitView, MemberView, MergeView};
 use iota_protocol::work::{blind_hash, Bitmap, ShardHashes};
-use iota_worker::fetch::{self, EntryRange, PARTS_AT_ONCE};
+use iota_worker::fetch::{self, EntryRange, FetchError, Until, PARTS_AT_ONCE};
 use iota_worker::session::{Session, FINALITY_LAG_BLOCKS};
+use tokio::time::Instant;
 
 use crate::commit::{entry_chunks, read_merge};
 use crate::fault::Fault;
@@ -32,6 +33,22 @@ use crate::train::EpochContext;
 const FIRST: Duration = Duration::from_millis(2_500);
 /// Wait before authors are asked again for what they did not give.
 const AGAIN: Duration = Duration::from_millis(400);
+
+/// Why a range of an entry is not held.
+#[derive(Debug, thiserror::Error)]
+enum HoldError {
+    /// Bytes under the committed root are no entry: whoever has them has the same.
+    #[error("the committed entry of uid {author} is not canonical: {cause}")]
+    NotCanonical {
+        /// Who committed it.
+        author: Uid,
+        /// What is wrong with it.
+        cause: MergeError,
+    },
+    /// Nobody gave it yet.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+}
 
 /// One owner's view of its stage's merge.
 pub struct Owner<'a> {
@@ -148,8 +165,15 @@ impl<'a> Owner<'a> {
 
     async fn fetch_all_of(&self, commit: &CommitView) {
         let ranges: Vec<_> = self.owned().into_iter().map(|(_, range)| range).collect();
-        while let Err(error) = self.hold(commit, &ranges, &[]).await {
-            tracing::debug!(author = %commit.uid, %error, "entry not held yet");
+        loop {
+            match self.hold(commit, &ranges, &[], Until::DROPPED).await {
+                Ok(()) => return,
+                Err(error @ HoldError::NotCanonical { .. }) => {
+                    tracing::warn!(%error, "its author can give nothing else; not asked again");
+                    return;
+                }
+                Err(error) => tracing::debug!(author = %commit.uid, %error, "entry not held yet"),
+            }
             tokio::time::sleep(AGAIN).await;
         }
     }
@@ -168,21 +192,26 @@ impl<'a> Owner<'a> {
         whole.fold(Bitmap::default(), |bitmap, (position, _)| bitmap.with(position))
     }
 
-    /// Makes sure that ranges of an entry are in the store, from its author or others that hold them.
+    /// Makes sure that ranges of an entry are in the store, from its author or others that hold them. A part that
+    /// cannot be had does not end the others, which may be on their way.
     async fn hold(
         &self,
         commit: &CommitView,
         ranges: &[Range<u32>],
         others: &[MemberView],
-    ) -> anyhow::Result<()> {
+        until: Until,
+    ) -> Result<(), HoldError> {
         if commit.uid == self.ctx.me.uid {
             return Ok(());
         }
         let mut holders: Vec<MemberView> = self.member(commit.uid).cloned().into_iter().collect();
         holders.extend_from_slice(others);
         let parts = ranges.iter().flat_map(|range| fetch::entry_parts(range, &self.ctx.params.merge));
-        let parts: Vec<_> = parts.map(|part| self.hold_part(commit, part, &holders).boxed()).collect();
-        stream::iter(parts).buffer_unordered(PARTS_AT_ONCE).try_collect().await
+        let parts: Vec<_> = parts.map(|part| self.hold_part(commit, part, &holders, until).boxed()).collect();
+        let held: Vec<_> = stream::iter(parts).buffer_unordered(PARTS_AT_ONCE).collect().await;
+        let failed = held.into_iter().filter_map(Result::err);
+        // What no repetition mends decides.
+        failed.min_by_key(|error| matches!(error, HoldError::Fetch(_))).map_or(Ok(()), Err)
     }
 
     async fn hold_part(
@@ -190,7 +219,8 @@ impl<'a> Owner<'a> {
         commit: &CommitView,
         part: Range<u32>,
         holders: &[MemberView],
-    ) -> anyhow::Result<()> {
+        until: Until,
+    ) -> Result<(), HoldError> {
         let (ctx, author, first) = (self.ctx, commit.uid, part.start);
         if ctx.store.held(ctx.epoch, author, first).is_some() {
             return Ok(());
@@ -198,8 +228,8 @@ impl<'a> Owner<'a> {
         let (root, merge) = (commit.work.entry_root, &ctx.params.merge);
         let (total, count, chunk_len) = (self.chunks, part.end.saturating_sub(first), chunk_len(merge));
         let wanted = EntryRange { author, root, total, first, count, chunk_len };
-        let (bytes, proof) = fetch::entry(&ctx.network, holders, ctx.run, ctx.epoch, wanted).await?;
-        check_chunks(merge, &bytes).with_context(|| format!("entry of uid {author} is not canonical"))?;
+        let (bytes, proof) = fetch::entry(&ctx.network, holders, ctx.run, ctx.epoch, wanted, until).await?;
+        check_chunks(merge, &bytes).map_err(|cause| HoldError::NotCanonical { author, cause })?;
         ctx.store.put_held(ctx.epoch, author, first, HeldRange { count, bytes, proof });
         Ok(())
     }
@@ -252,7 +282,8 @@ impl<'a> Owner<'a> {
         let (salt, hashes) = match journalled {
             Some(known) => known,
             None => {
-                let fresh = (rand::random::<[u8; 32]>(), self.merge_owned().await?);
+                let deadline = submit_in(self.ctx, session, Phase::Blind, FIRST).await?;
+                let fresh = (rand::random::<[u8; 32]>(), self.merge_owned(deadline).await?);
                 journal.append(&Record::Blind { salt: fresh.0, hashes: fresh.1.clone() })?;
                 journal.sync()?;
                 fresh
@@ -267,14 +298,15 @@ impl<'a> Owner<'a> {
         Ok((salt, hashes))
     }
 
-    /// Merges the owned shards over the entry set, keeps them and returns their hashes.
+    /// Merges the owned shards over the entry set, keeps them and returns their hashes. What is missing is fetched
+    /// until the deadline; on shards that still lack something this owner has nothing to say.
     ///
     /// # Errors
     /// When the disk is full.
-    pub async fn merge_owned(&self) -> anyhow::Result<ShardHashes> {
+    pub async fn merge_owned(&self, deadline: Instant) -> anyhow::Result<ShardHashes> {
         let (mut hashes, mut writes) = (Vec::new(), Vec::new());
         for (shard, range) in self.owned() {
-            let merged = self.merge_one(shard, &range).await?;
+            let merged = self.merge_one(shard, &range, deadline).await?;
             hashes.push((shard, merged.as_ref().map(|(hash, _)| *hash)));
             // The disk works while the next shard is merged; all is on it before the hashes are blinded.
             writes.extend(merged.map(|(_, bytes)| {
@@ -291,8 +323,13 @@ impl<'a> Owner<'a> {
     }
 
     /// Merges one shard; `None` when an entry of the set is missing here: missing, not different.
-    async fn merge_one(&self, shard: u16, range: &Range<u32>) -> anyhow::Result<Option<(Hash, Vec<u8>)>> {
-        let Some(mut bytes) = self.recompute(shard, range).await? else { return Ok(None) };
+    async fn merge_one(
+        &self,
+        shard: u16,
+        range: &Range<u32>,
+        deadline: Instant,
+    ) -> anyhow::Result<Option<(Hash, Vec<u8>)>> {
+        let Some(mut bytes) = self.recompute(shard, range, deadline).await? else { return Ok(None) };
         if self.ctx.fault == Some(Fault::WrongShards) {
             // Still canonical: a code that is 0 becomes 1, any other 0.
             bytes.iter_mut().rev().take(1).for_each(|code| *code = u8::from(*code == 0));
@@ -302,7 +339,12 @@ impl<'a> Owner<'a> {
     }
 
     /// The merge rule over the entry set, fetching what is missing from anyone who attested it.
-    async fn recompute(&self, shard: u16, range: &Range<u32>) -> anyhow::Result<Option<Vec<u8>>> {
+    async fn recompute(
+        &self,
+        shard: u16,
+        range: &Range<u32>,
+        deadline: Instant,
+    ) -> anyhow::Result<Option<Vec<u8>>> {
         let set = self.view.entry_set.unwrap_or_default();
         let partner = self.shards.partner(shard, self.position).and_then(|p| self.view.commits.get(p));
         let others: Vec<MemberView> =
@@ -312,7 +354,8 @@ impl<'a> Owner<'a> {
             if !set.contains(position) {
                 continue;
             }
-            if let Err(error) = self.hold(commit, std::slice::from_ref(range), &others).await {
+            let until = Until::at(deadline);
+            if let Err(error) = self.hold(commit, std::slice::from_ref(range), &others, until).await {
                 tracing::warn!(shard, author = %commit.uid, %error, "entry of the set is missing; this owner has nothing to say on the shard");
                 return Ok(None);
             }
@@ -381,7 +424,27 @@ impl<'a> Owner<'a> {
     }
 }
 
+/// When a call of a window has to leave, by the finalized head and the time that a block takes, and not before
+/// `least` has passed.
+///
+/// # Errors
+/// When the session ends.
+pub(crate) async fn submit_in(
+    ctx: &EpochContext,
+    session: &mut Session,
+    phase: Phase,
+    least: Duration,
+) -> anyhow::Result<Instant> {
+    let view = session.current().await?;
+    let blocks = submit_by(&view.schedule.window(phase), ctx).saturating_sub(view.head.number);
+    Ok(Instant::now() + session.chain.block_time().saturating_mul(blocks).max(least))
+}
+
 /// Finalized head by which a call of a window should leave, to be included before it closes.
 fn submit_by(window: &Range<u32>, ctx: &EpochContext) -> u32 {
     window.end.saturating_sub(ctx.params.phases.margin).saturating_sub(FINALITY_LAG_BLOCKS).saturating_sub(1)
 }
+
+#[cfg(test)]
+#[path = "merge_tests.rs"]
+mod tests;

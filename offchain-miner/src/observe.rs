@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use iota_chain::{At, ChainError};
-use iota_network::Network;
+use iota_network::{Network, Reach};
 use iota_protocol::ids::{Epoch, Stage};
 use iota_protocol::report::MinerLine;
 use iota_protocol::view::{MemberView, ScoreView};
@@ -51,6 +51,7 @@ impl Observer {
             self.gauges.fact("seconds_per_block", json!(seconds));
             self.memory();
             self.gauges.carried(&self.network.stats());
+            self.reach();
             for (boundary, bytes) in self.meter.totals() {
                 self.gauges.sent(boundary, bytes);
             }
@@ -98,6 +99,19 @@ impl Observer {
             "Tokens that the run has trained on.",
             view.clock.tokens as f64,
         );
+    }
+
+    /// How others get here.
+    fn reach(&self) {
+        let told = match self.network.reach() {
+            Reach::Unknown => Value::Null,
+            Reach::Direct(_) => json!("reached directly"),
+            Reach::Nowhere => json!("not reached: no relay has a place yet"),
+            Reach::Relayed(_) => json!("reached through a relay"),
+        };
+        self.gauges.fact("reach", told);
+        let through = self.network.stats().relayed_peers as f64;
+        self.gauges.number("iota_relayed_peers", "Peers that are reached through relays only.", through);
     }
 
     fn memory(&self) {

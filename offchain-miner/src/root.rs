@@ -15,15 +15,17 @@ use iota_protocol::phase::Phase;
 use iota_protocol::shard::Shards;
 use iota_protocol::view::{CommitView, MemberView, MergeView};
 use iota_protocol::work::{counted_tokens, ShardStatus};
-use iota_worker::fetch::{self, EntryRange, MergedWanted};
+use iota_worker::fetch::{self, EntryRange, MergedWanted, Until};
 use iota_worker::session::Session;
 use tokio::time::Instant;
 
 use crate::commit::{self, entry_chunks, read_merge};
+use crate::merge;
 use crate::train::EpochContext;
 
-/// How long shards are asked for: the `Root` window is several seconds in the shortest preset.
-const PATIENCE: Duration = Duration::from_secs(6);
+/// How long shards are asked for at least: the `Root` window is several seconds in the shortest preset, and who
+/// reports no root has its state for the next epoch all the same.
+const LEAST: Duration = Duration::from_secs(6);
 /// Shards that are fetched at once: one is checked and applied while others are on their way.
 const AT_ONCE: usize = 4;
 
@@ -102,18 +104,21 @@ async fn report(
 
 async fn apply(
     ctx: &EpochContext,
-    session: &Session,
+    session: &mut Session,
     start: &OuterState,
     view: &MergeView,
     seed: &Hash,
 ) -> anyhow::Result<Option<(OuterState, Wholeness)>> {
-    let Some((mut outer, wholeness)) = outer_step(ctx, start, view, seed).await? else { return Ok(None) };
+    let deadline = merge::submit_in(ctx, session, Phase::Root, LEAST).await?;
+    let Some((mut outer, wholeness)) = outer_step(ctx, start, view, seed, deadline).await? else {
+        return Ok(None);
+    };
     outer.finish(tokens_after(ctx, session).await?);
     Ok(Some((outer, wholeness)))
 }
 
 /// The start with the agreed shards applied, in their order; `OuterState::finish` is still to come. Asks no
-/// chain: a measurement calls it as well. Nothing if a shard could not be had.
+/// chain: a measurement calls it as well. Nothing if a shard could not be had by the deadline.
 ///
 /// # Errors
 /// When there are more than 64 committers, or our own entry is gone.
@@ -122,6 +127,7 @@ pub async fn outer_step(
     start: &OuterState,
     view: &MergeView,
     seed: &Hash,
+    deadline: Instant,
 ) -> anyhow::Result<Option<(OuterState, Wholeness)>> {
     let mut outer = start.clone();
     if view.commits.is_empty() {
@@ -131,7 +137,7 @@ pub async fn outer_step(
     let count = u32::try_from(chunks).context("entry has more chunks than fit into u32")?;
     let shards = Shards::new(seed, ctx.stage, view.commits.len(), count)
         .context("committers of the stage: expected 1 to 64")?;
-    let merge = Merge { ctx, view, shards, chunks, deadline: Instant::now() + PATIENCE };
+    let merge = Merge { ctx, view, shards, chunks, deadline };
     let pieces = stream::iter(0..merge.shards.count()).map(|shard| merge.shard(shard)).buffered(AT_ONCE);
     let mut pieces = std::pin::pin!(pieces.enumerate());
     while let Some((shard, piece)) = pieces.next().await {
@@ -244,7 +250,8 @@ impl Merge<'_> {
         let holders = self.holders(shard);
         let len = self.shards.chunks(shard).len().saturating_mul(chunk_len(&ctx.params.merge));
         let wanted = MergedWanted { run, epoch, stage, shard, hash, len };
-        let attempt = || fetch::merged(&ctx.network, &holders, wanted);
+        let until = Until::at(self.deadline);
+        let attempt = || fetch::merged(&ctx.network, &holders, wanted, until);
         match fetch::until(self.deadline, attempt).await {
             Ok(bytes) => {
                 let bytes = Arc::new(bytes);
@@ -306,8 +313,9 @@ impl Merge<'_> {
             let count = part.end.saturating_sub(part.start);
             let (total, first, chunk_len) = (self.chunks, part.start, chunk_len(&ctx.params.merge));
             let wanted = EntryRange { author, root, total, first, count, chunk_len };
-            let fetched = fetch::entry(&ctx.network, &holders, ctx.run, ctx.epoch, wanted).await;
-            let Ok((part, _)) = fetched else { return Ok(None) };
+            let until = Until::at(self.deadline);
+            let attempt = || fetch::entry(&ctx.network, &holders, ctx.run, ctx.epoch, wanted, until);
+            let Ok((part, _)) = fetch::until(self.deadline, attempt).await else { return Ok(None) };
             bytes.extend(part);
         }
         Ok(Some(bytes))

@@ -27,7 +27,7 @@ use iota_worker::{listen, onboard};
 use tokio::sync::{mpsc, watch, Semaphore};
 
 use crate::answers::Answers;
-use crate::config::MinerConfig;
+use crate::config::{MinerConfig, Nat};
 use crate::fault::Fault;
 use crate::gauges::Gauges;
 use crate::join::{self, Wanted};
@@ -65,7 +65,7 @@ struct Miner {
     peer: PeerKey,
     served_in: Option<Epoch>,
     stop: Shutdown,
-    /// Whether samples may be in its hands.
+    /// Whether samples may be in its hands, or their commit.
     training: watch::Sender<bool>,
     /// Samples that may be open at once in this epoch.
     most_open: usize,
@@ -179,9 +179,10 @@ async fn start(config: MinerConfig, gauges: Gauges, stop: Shutdown) -> anyhow::R
     let grant = listen::Grant { private_addresses: private, ..grant(&config, &params) };
     let (network, inbound) = listen::for_run(&config.data_dir, &peer, &params, &config.listen, grant).await?;
     let submitter = Arc::new(Submitter::new(Arc::clone(&chain), identity.signer()));
-    let endpoint = onboard::endpoint(&network, &peer, &config.announce).await?;
+    let mut session = Session::start(Arc::clone(&chain), run, network.clone()).await?;
+    let members = session.current().await?.members;
+    let endpoint = onboard::settled_endpoint(&network, &peer, &config.announce, &member, &members).await?;
     onboard::serve(&chain, &submitter, run, &member, &endpoint, &peer).await?;
-    let session = Session::start(chain, run, network.clone()).await?;
     let (past, past_reader) = watch::channel(recall::all(&store));
     let server = Server {
         run,
@@ -243,8 +244,10 @@ async fn start(config: MinerConfig, gauges: Gauges, stop: Shutdown) -> anyhow::R
 fn grant(config: &MinerConfig, params: &RunParams) -> listen::Grant {
     listen::Grant {
         upload_bytes_per_second: config.max_upload.map(BitRate::bytes_per_second),
-        inbound_bytes: memory::network(config.max_memory, params)
-            .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+        memory: memory::network(config.max_memory, params),
+        announce: config.announce.clone(),
+        nat: config.nat == Nat::Auto,
+        relay: config.relay,
         ..listen::Grant::default()
     }
 }
@@ -302,7 +305,9 @@ impl Miner {
         self.remember(&ctx);
         let (journal, records) = EpochJournal::open(&self.store, epoch)?;
         commit::reload(&self.store, &ctx);
-        let (mut journal, records) = self.train_and_commit(&ctx, &state, journal, records).await?;
+        let committed = self.train_and_commit(&ctx, &state, journal, records).await;
+        self.training.send_replace(false);
+        let (mut journal, records) = committed?;
         self.meter.save(&self.config.data_dir)?;
         self.gauges.open(0);
         self.gauges.doing(format!("merging what the miners of stage {stage} learned"));
@@ -399,6 +404,7 @@ impl Miner {
             }
             tracing::warn!(epoch = %ctx.epoch, "no sample was finished here; nothing to commit");
             drop(trained);
+            self.training.send_replace(false);
             let extended = self.extended(ctx).await?;
             (journal, records) = EpochJournal::open(&self.store, ctx.epoch)?;
             if !extended {
@@ -431,7 +437,9 @@ impl Miner {
     ) -> anyhow::Result<()> {
         self.gauges.doing("committing to the work of this epoch");
         let submit = commit::submit(ctx, &mut self.session, &self.submitter, work);
-        let included = refusing(submit, &mut self.inbox, ctx.epoch.0).await?;
+        let submit = leave::within(&self.stop, leave::COMMIT_BOUND, submit);
+        let included = refusing(submit, &mut self.inbox, ctx.epoch.0).await.transpose()?;
+        let included = included.context("stopped by the operator before the commit was included")?;
         if included {
             tracing::info!(epoch = %ctx.epoch, samples = work.samples, "work committed");
         } else {
@@ -453,10 +461,13 @@ impl Miner {
         tracing::info!(epoch = %ctx.epoch, stage = %ctx.stage, "training");
         let leave = Leaving::on(self.stop.clone(), leave::BOUND);
         self.training.send_replace(true);
-        let trained = training.run(self.session.views(), &mut self.inbox, &mut self.trainer, leave).await;
-        self.training.send_replace(false);
-        let trained = trained?;
-        anyhow::ensure!(!self.stop.is_requested(), "stopped by the operator");
+        let trained = training.run(self.session.views(), &mut self.inbox, &mut self.trainer, leave).await?;
+        if self.stop.is_requested() {
+            let view = self.session.current().await?;
+            let commits = leave::commits_first(view.phase(), view.epoch() == ctx.epoch);
+            anyhow::ensure!(commits, "stopped by the operator");
+            tracing::info!(epoch = %ctx.epoch, "stopping after the commit of what was trained");
+        }
         tracing::info!(epoch = %ctx.epoch, samples = trained.samples, loss = ?trained.mean_loss, "trained");
         Ok(trained)
     }

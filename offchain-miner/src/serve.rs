@@ -75,7 +75,10 @@ impl Server {
                     };
                     drop(inbound.reply.send(reply.encode()));
                 });
-            } else if let FetchRequest::Codes { .. } = request {
+            } else if let FetchRequest::Codes { .. }
+            | FetchRequest::StateManifest { .. }
+            | FetchRequest::StateChunk { .. } = request
+            {
                 // From the disk, perhaps. The network bounds how many one peer may ask for at once.
                 let server = self.clone();
                 tokio::task::spawn_blocking(move || {
@@ -112,19 +115,15 @@ impl Server {
                 bytes(self.store.codes(epoch, &hash))
             }
             FetchRequest::StateManifest { run, epoch, stage } if run == self.run => {
-                match self.store.state(epoch) {
-                    Some(state) if state.stage == stage => FetchReply::Bytes(state.manifest.encode()),
+                match self.store.manifest(epoch) {
+                    Some(state) if state.0 == stage => FetchReply::Bytes(state.1.encode()),
                     Some(_) => FetchReply::NotFound,
                     None => FetchReply::NotReady,
                 }
             }
             FetchRequest::StateChunk { run, epoch, stage, index } if run == self.run => {
-                match self.store.state(epoch).filter(|state| state.stage == stage) {
-                    Some(state) => {
-                        FetchReply::Bytes(state.outer.chunk(usize::try_from(index).unwrap_or(usize::MAX)))
-                    }
-                    None => FetchReply::NotFound,
-                }
+                let index = usize::try_from(index).unwrap_or(usize::MAX);
+                self.store.state_chunk(epoch, stage, index).map_or(FetchReply::NotFound, FetchReply::Bytes)
             }
             _ => FetchReply::NotFound,
         }

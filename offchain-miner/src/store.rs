@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
-use codec::{Decode, Encode};
+use codec::{Compact, Decode, Encode};
+use iota_compute::flat;
 use iota_compute::outer::{OuterState, StateManifest};
 use iota_protocol::ids::{Epoch, Hash, Stage, Uid};
 use iota_protocol::merkle::{self, RangeProof, Tree};
@@ -118,6 +119,8 @@ struct EpochArtefacts {
 struct Inner {
     epochs: BTreeMap<Epoch, EpochArtefacts>,
     states: BTreeMap<Epoch, Arc<ServedState>>,
+    /// Of all states that were put or read, also those that are on disk only: a hash for each chunk.
+    manifests: BTreeMap<Epoch, Arc<(Stage, StateManifest)>>,
     /// Whether older states are left on disk until somebody asks.
     spares_memory: bool,
 }
@@ -356,13 +359,43 @@ impl Store {
         let manifest = outer.manifest();
         let served = Arc::new(ServedState { stage, outer, manifest });
         let mut inner = self.inner();
+        inner.manifests.insert(epoch, Arc::new((stage, served.manifest.clone())));
         inner.states.insert(epoch, Arc::clone(&served));
         if inner.spares_memory {
-            // The newest, which everybody needs, and the one that was asked for last.
+            // The newest, which everybody needs; of the others the disk has the chunks, and we their hashes.
             let newest = inner.states.keys().next_back().copied();
-            inner.states.retain(|kept, _| Some(*kept) == newest || *kept == epoch);
+            inner.states.retain(|kept, _| Some(*kept) == newest);
         }
         served
+    }
+
+    /// The stage and the chunk hashes of the state that an epoch starts with. A state is read and hashed once,
+    /// however often it is asked for and whether or not it stays in memory.
+    #[must_use]
+    pub fn manifest(&self, epoch: Epoch) -> Option<Arc<(Stage, StateManifest)>> {
+        if let Some(manifest) = self.inner().manifests.get(&epoch) {
+            return Some(Arc::clone(manifest));
+        }
+        let served = self.state(epoch)?;
+        Some(Arc::new((served.stage, served.manifest.clone())))
+    }
+
+    /// One chunk of the state that an epoch starts with, from memory or from its place on disk; empty past the end.
+    #[must_use]
+    pub fn state_chunk(&self, epoch: Epoch, stage: Stage, index: usize) -> Option<Vec<u8>> {
+        let manifest = self.manifest(epoch).filter(|manifest| manifest.0 == stage)?;
+        let here = self.inner().states.get(&epoch).cloned();
+        if let Some(here) = here {
+            return Some(here.outer.chunk(index));
+        }
+        let path = self.dir.join(format!("state-{epoch}"));
+        match read_chunk(&path, manifest.1.len, index) {
+            Ok(chunk) => Some(chunk),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), index, error = %format!("{error:#}"), "chunk not read back");
+                None
+            }
+        }
     }
 
     /// The state that an epoch starts with, from memory or disk.
@@ -384,6 +417,7 @@ impl Store {
             let wanted = |epoch: Epoch| epoch.0.saturating_add(KEPT_EPOCHS) > at.epoch;
             inner.epochs.retain(|epoch, _| wanted(*epoch));
             inner.states.retain(|epoch, _| wanted(*epoch));
+            inner.manifests.retain(|epoch, _| wanted(*epoch));
         }
         // The newest state is where this stage stands, however long ago: others may still need it.
         let newest = numbered(&self.dir, "state-").map(|(epoch, _)| epoch).max();
@@ -406,6 +440,7 @@ impl Store {
             let mut inner = self.inner();
             inner.epochs.clear();
             inner.states.retain(|epoch, _| Some(epoch.0) == newest);
+            inner.manifests.retain(|epoch, _| Some(epoch.0) == newest);
         }
         let old_states = numbered(&self.dir, "state-").filter(|(epoch, _)| Some(*epoch) != newest);
         for (_, path) in numbered(&self.dir, "epoch-").chain(old_states) {
@@ -423,6 +458,25 @@ fn read_codes(journal: &Path, at: CodesAt) -> anyhow::Result<Vec<u8>> {
     let mut codes = vec![0; at.len];
     File::open(journal)?.read_exact_at(&mut codes, start)?;
     Ok(codes)
+}
+
+/// A chunk of a state of `len` weights and as many momenta, as [`Store::put_state`] wrote it: the stage, then
+/// both lists, each after its length.
+fn read_chunk(path: &Path, len: u64, index: usize) -> anyhow::Result<Vec<u8>> {
+    let values = usize::try_from(len)?;
+    let of_each = flat::chunk_count(values);
+    let (list, index) = index.checked_sub(of_each).map_or((0, index), |index| (1, index));
+    let first = index.saturating_mul(flat::CHUNK_VALUES);
+    let count = values.saturating_sub(first).min(flat::CHUNK_VALUES);
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    let lengths = Compact(u32::try_from(values)?).encoded_size().saturating_mul(list + 1);
+    let before = list.saturating_mul(values).saturating_add(first).saturating_mul(size_of::<f32>());
+    let start = Stage(0).encoded_size().saturating_add(lengths).saturating_add(before);
+    let mut chunk = vec![0; count.saturating_mul(size_of::<f32>())];
+    File::open(path)?.read_exact_at(&mut chunk, u64::try_from(start)?)?;
+    Ok(chunk)
 }
 
 fn numbered<'a>(dir: &'a Path, prefix: &'a str) -> impl Iterator<Item = (u32, PathBuf)> + 'a {

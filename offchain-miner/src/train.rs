@@ -10,7 +10,7 @@ mod passes;
 mod receipts;
 mod restore;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use iota_protocol::view::MemberView;
 use iota_protocol::wire::{Hop, TrainReply};
 use iota_worker::identity::Identity;
 use iota_worker::segment::sample_tokens;
-use iota_worker::session::Views;
+use iota_worker::session::{pathway_weight, Views};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -96,7 +96,7 @@ pub struct EpochContext {
 
 impl EpochContext {
     fn stage_uids(&self, stage: Stage) -> Vec<(Uid, u32)> {
-        self.members.iter().filter(|m| m.stage == Some(stage)).map(|m| (m.uid, m.weight)).collect()
+        self.members.iter().filter(|m| m.stage == Some(stage)).map(|m| (m.uid, pathway_weight(m))).collect()
     }
 
     /// Rank among the stage-0 miners in uid order, and how many there are.

@@ -181,9 +181,12 @@ impl View {
             Some(stage) => format!("stage {stage} (of {})", self.text("stages")),
             None => "no stage yet".into(),
         };
+        // Said where it matters: whoever goes through a relay is sent fewer samples.
+        let reach = self.fact("reach").as_str().filter(|reach| *reach != "reached directly");
+        let reach = reach.map_or(String::new(), |reach| format!("{reach}   "));
         Line::from(vec![
             Span::styled("IOTA miner", bold),
-            Span::raw(format!("  run {}  uid {}  {stage}   ", self.text("run"), self.text("uid"))),
+            Span::raw(format!("  run {}  uid {}  {stage}   {reach}", self.text("run"), self.text("uid"))),
             Span::styled("q or Ctrl-C stops", Style::new().fg(Color::DarkGray)),
         ])
     }

@@ -143,13 +143,15 @@ async fn start(config: ValidatorConfig) -> anyhow::Result<Validator> {
         .with_context(|| format!("opening data set {}", config.dataset.display()))?;
     let peer = peer_key(&config.data_dir)?;
     let private = onboard::private_addresses(&chain, config.allow_private_addresses).await?;
-    let grant = listen::Grant { private_addresses: private, ..listen::Grant::default() };
+    let announce = config.announce.clone();
+    let grant = listen::Grant { private_addresses: private, announce, ..listen::Grant::default() };
     let (network, inbound) = listen::for_run(&config.data_dir, &peer, &params, &config.listen, grant).await?;
     let member = onboard::own_member(&chain, run, identity.public(), Role::Validator).await?;
     let submitter = Arc::new(Submitter::new(Arc::clone(&chain), identity.signer()));
-    let endpoint = onboard::endpoint(&network, &peer, &config.announce).await?;
+    let mut session = Session::start(Arc::clone(&chain), run, network.clone()).await?;
+    let members = session.current().await?.members;
+    let endpoint = onboard::settled_endpoint(&network, &peer, &config.announce, &member, &members).await?;
     onboard::serve(&chain, &submitter, run, &member, &endpoint, &peer).await?;
-    let session = Session::start(chain, run, network.clone()).await?;
     let reports = Reports::default();
     let dockets = Arc::new(Dockets::new(config.data_dir.clone()));
     tokio::spawn(serve_reports(inbound, run, session.clone(), Arc::clone(&reports), Arc::clone(&dockets)));

@@ -9,6 +9,7 @@ pub mod genesis;
 pub mod http;
 pub mod links;
 pub mod members;
+pub mod nat;
 pub mod network;
 pub mod options;
 pub mod process;

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context};
 
+use crate::nat::{Kind, Nat};
 use crate::relay::{Downlink, LinkSpec, Packet};
 
 /// Largest IP packet; the devices keep the usual 1,500.
@@ -47,6 +48,8 @@ struct Shared {
     downlinks: Vec<Mutex<Downlink>>,
     /// Cut in both directions.
     cut: Vec<AtomicBool>,
+    /// Routers between members and the rest.
+    nats: Vec<Option<Mutex<Nat>>>,
     heap: Mutex<BinaryHeap<Packet>>,
     wake: Condvar,
 }
@@ -54,6 +57,15 @@ struct Shared {
 impl Shared {
     fn is_cut(&self, number: usize) -> bool {
         self.cut.get(number).is_some_and(|cut| cut.load(Ordering::Relaxed))
+    }
+}
+
+impl Shared {
+    /// Whether the routers at both ends let a packet through; they change its addresses.
+    fn passes(&self, from: usize, to: usize, packet: &mut [u8]) -> bool {
+        let router = |number: usize| self.nats.get(number).and_then(Option::as_ref);
+        router(from).is_none_or(|nat| locked(nat).out(packet))
+            && router(to).is_none_or(|nat| locked(nat).back(packet))
     }
 }
 
@@ -108,6 +120,20 @@ impl Links {
     /// # Errors
     /// When a device or a namespace cannot be made; what was made is taken away again.
     pub fn start(link: LinkSpec, members: usize, seed: u64) -> anyhow::Result<Self> {
+        Self::behind(link, members, seed, &[])
+    }
+
+    /// As [`Links::start`], with a router before some members, in their order; those have an address of their own
+    /// behind it ([`Links::inner`]).
+    ///
+    /// # Errors
+    /// As [`Links::start`].
+    pub fn behind(
+        link: LinkSpec,
+        members: usize,
+        seed: u64,
+        routers: &[Option<Kind>],
+    ) -> anyhow::Result<Self> {
         if members > 250 {
             bail!("{members} members behind links: at most 250 have an address in one subnet");
         }
@@ -115,12 +141,16 @@ impl Links {
         let subnet = u8::try_from(id % 256).unwrap_or(0);
         let mut made = Made::default();
         let mut devices = Vec::new();
+        let mut nats = Vec::new();
         let mut downlinks = Vec::new();
         let now = Instant::now();
         for number in 0..=members {
             let name = format!("io{:04x}-{number}", id % 65_536);
             devices.push(tun(&name)?);
-            let address = format!("{}/24", address(subnet, number));
+            let router = number.checked_sub(1).and_then(|member| routers.get(member).copied().flatten());
+            let own = router.map_or(address(subnet, number), |_| inner(subnet, number));
+            nats.push(router.map(|kind| Mutex::new(Nat::new(kind, own, address(subnet, number)))));
+            let address = format!("{own}/24");
             if number == 0 {
                 plug(None, &name, &address, None)?;
             } else {
@@ -128,6 +158,9 @@ impl Links {
                 made.0.push(name.clone());
                 ip(&["link", "set", &name, "netns", &name])?;
                 plug(Some(&name), &name, &address, Some(link))?;
+                if router.is_some() {
+                    ip(&["-n", &name, "route", "add", "default", "dev", &name])?;
+                }
             }
             let down = if number == 0 { LinkSpec { rate: BACKBONE, ..link } } else { link };
             downlinks.push(Mutex::new(Downlink::new(down, seed.wrapping_add(number as u64), now)));
@@ -138,6 +171,7 @@ impl Links {
             devices,
             downlinks,
             cut: (0..=members).map(|_| AtomicBool::new(false)).collect(),
+            nats,
             heap: Mutex::new(BinaryHeap::new()),
             wake: Condvar::new(),
         });
@@ -149,6 +183,12 @@ impl Links {
     #[must_use]
     pub fn address(&self, number: usize) -> Ipv4Addr {
         address(self.subnet, number)
+    }
+
+    /// Address that a member behind a router has there.
+    #[must_use]
+    pub fn inner(&self, number: usize) -> Ipv4Addr {
+        inner(self.subnet, number)
     }
 
     /// Cuts a member's link, or mends it. What is under way arrives.
@@ -201,6 +241,10 @@ fn address(subnet: u8, number: usize) -> Ipv4Addr {
     Ipv4Addr::new(10, 77, subnet, u8::try_from(number + 1).unwrap_or(u8::MAX))
 }
 
+fn inner(subnet: u8, number: usize) -> Ipv4Addr {
+    Ipv4Addr::new(192, 168, subnet, u8::try_from(number + 1).unwrap_or(u8::MAX))
+}
+
 /// Gives a device its address and, in a member's namespace, its rate upwards.
 fn plug(namespace: Option<&str>, device: &str, address: &str, up: Option<LinkSpec>) -> anyhow::Result<()> {
     let inside = |args: &[&str]| match namespace {
@@ -244,8 +288,11 @@ fn take_in(shared: &Shared, from: usize) {
             continue;
         }
         let Ok(length) = device.read(&mut buffer) else { continue };
-        let Some(packet) = buffer.get(..length) else { continue };
+        let Some(packet) = buffer.get_mut(..length) else { continue };
         let Some(to) = receiver(packet) else { continue };
+        if !shared.passes(from, to, packet) {
+            continue;
+        }
         if shared.is_cut(from) || shared.is_cut(to) {
             continue;
         }

@@ -1,8 +1,8 @@
 //! The connection: connect, check the genesis, follow finalized heads, reconnect, read.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use codec::{Decode, Encode};
 use iota_protocol::consensus::bonds::BondRow;
@@ -20,6 +20,8 @@ use subxt::rpcs::RpcClient;
 use subxt::{OnlineClient, SubstrateConfig};
 use tokio::sync::{watch, RwLock};
 
+use crate::pulse::{ahead, Pulse};
+
 /// A request that takes longer than this counts as a lost connection: a local node answers in
 /// milliseconds, a busy one in a second or two.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
@@ -28,6 +30,9 @@ const POLL: Duration = Duration::from_millis(500);
 /// Ceiling of the wait between two attempts to reconnect: windows of a merge are five blocks long, and a node
 /// that restarts is away for as many.
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
+
+/// What another node is given to say how far it is: those that take longer are no better than ours.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// What can go wrong between us and the node.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +55,16 @@ pub enum ChainError {
         expected: Hash,
         /// Found.
         got: Hash,
+    },
+    /// The node has not seen as much of the chain as the one before it.
+    #[error("the node at {url} is behind: its finalized block is {got}, block {seen} was seen at another; wait until it has caught up")]
+    Behind {
+        /// Where.
+        url: String,
+        /// Its finalized block.
+        got: u32,
+        /// The newest that was seen.
+        seen: u32,
     },
     /// The runtime has another API version.
     #[error("the chain answers with IotaApi version {got}, this program needs {API_VERSION}; update the older of the two")]
@@ -111,6 +126,9 @@ pub struct Chain {
     current: AtomicUsize,
     genesis: Hash,
     connection: RwLock<Connection>,
+    block_time: Duration,
+    /// Whether finality moves, as far as this program has seen.
+    pulse: Mutex<Pulse>,
 }
 
 async fn open(url: &str) -> Result<Connection, ChainError> {
@@ -125,6 +143,30 @@ async fn open(url: &str) -> Result<Connection, ChainError> {
     let timed =
         tokio::time::timeout(REQUEST_TIMEOUT, connect).await.unwrap_or_else(|_| Err("timed out".into()));
     timed.map_err(|reason| ChainError::Connect { url: url.into(), reason })
+}
+
+/// A node's newest finalized block.
+async fn finalized(rpc: &Rpc) -> Result<Head, ChainError> {
+    let request = async {
+        let hash = rpc.chain_get_finalized_head().await.map_err(|e| e.to_string())?;
+        let header = rpc.chain_get_header(Some(hash)).await.map_err(|e| e.to_string())?;
+        let number = header.map(|h| h.number).ok_or("the node does not know its own finalized head")?;
+        Ok::<_, String>(Head { number: u32::try_from(number).unwrap_or(u32::MAX), hash: Hash(hash.0) })
+    };
+    let timed =
+        tokio::time::timeout(REQUEST_TIMEOUT, request).await.unwrap_or_else(|_| Err("timed out".into()));
+    timed.map_err(|reason| ChainError::Request { what: "reading the finalized head".into(), reason })
+}
+
+/// Finalized height of a node that is not connected, if it answers soon and runs the chain of that genesis.
+async fn height_of(url: &str, genesis: Hash) -> Option<u32> {
+    let ask = async {
+        let rpc: Rpc = LegacyRpcMethods::new(RpcClient::from_insecure_url(url).await.ok()?);
+        let found = rpc.genesis_hash().await.ok()?;
+        (Hash(found.0) == genesis).then_some(())?;
+        Some(finalized(&rpc).await.ok()?.number)
+    };
+    tokio::time::timeout(LOOK, ask).await.ok().flatten()
 }
 
 /// The addresses in a text that separates them by commas.
@@ -158,7 +200,9 @@ impl Chain {
                 Ok((connection, genesis)) => {
                     let current = AtomicUsize::new(index);
                     let connection = RwLock::new(connection);
-                    return Arc::new(Self { urls, current, genesis, connection }).checked().await;
+                    let pulse = Mutex::new(Pulse::new(Duration::ZERO, Instant::now()));
+                    let block_time = Duration::ZERO;
+                    return Self { urls, current, genesis, connection, block_time, pulse }.checked().await;
                 }
                 Err(error) => {
                     if urls.len() > 1 {
@@ -172,13 +216,22 @@ impl Chain {
         Err(first.unwrap_or_else(none))
     }
 
-    async fn checked(self: Arc<Self>) -> Result<Arc<Self>, ChainError> {
-        let got: u32 = self.at_finalized().await?.call("api_version", &()).await?;
-        if got == API_VERSION {
-            Ok(self)
-        } else {
-            Err(ChainError::ApiVersion { got })
+    async fn checked(mut self) -> Result<Arc<Self>, ChainError> {
+        let at = self.at_finalized().await?;
+        let got: u32 = at.call("api_version", &()).await?;
+        if got != API_VERSION {
+            return Err(ChainError::ApiVersion { got });
         }
+        // Milliseconds; an author has one slot for each block.
+        self.block_time = Duration::from_millis(at.call_of("AuraApi_slot_duration", &()).await?);
+        self.pulse = Mutex::new(Pulse::new(self.block_time, Instant::now()));
+        Ok(Arc::new(self))
+    }
+
+    /// Time from one block to the next.
+    #[must_use]
+    pub fn block_time(&self) -> Duration {
+        self.block_time
     }
 
     /// Address of the node that is connected now, or was last.
@@ -197,19 +250,55 @@ impl Chain {
         self.connection.read().await.clone()
     }
 
-    /// Connects to the next node of the list; with a single one, to that again. Only a node of the same
-    /// chain is taken.
+    /// Connects to the next node of the list; with a single one, to that again.
     async fn reconnect(&self) -> Result<(), ChainError> {
         let before = self.current.load(Ordering::Relaxed);
-        let next = before.saturating_add(1).checked_rem(self.urls.len()).unwrap_or(0);
+        self.switch(before.saturating_add(1).checked_rem(self.urls.len()).unwrap_or(0)).await
+    }
+
+    /// Connects to a node of the list. Only one of the same chain is taken, and of several only one that has
+    /// seen as much of it as the node before: a program that goes back in time would act on windows that are over.
+    async fn switch(&self, to: usize) -> Result<(), ChainError> {
         // Moved on even if it fails, so that the attempt after this one asks the node after it.
-        self.current.store(next, Ordering::Relaxed);
+        let before = self.current.swap(to, Ordering::Relaxed);
         let (fresh, _) = open_on(self.url(), Some(self.genesis)).await?;
+        let (got, seen) = (finalized(&fresh.rpc).await?.number, self.pulse(|pulse| pulse.seen()));
+        if self.urls.len() > 1 && got < seen {
+            return Err(ChainError::Behind { url: self.url().to_owned(), got, seen });
+        }
         *self.connection.write().await = fresh;
-        if next != before {
-            tracing::info!(node = self.url(), "connected to another node");
+        if to != before {
+            tracing::info!(node = self.url(), block = got, "connected to another node");
         }
         Ok(())
+    }
+
+    fn pulse<T>(&self, look: impl FnOnce(&mut Pulse) -> T) -> T {
+        // Two numbers and an instant: usable whatever panicked.
+        look(&mut self.pulse.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Leaves a node that answers and stands still, if another one of the list is ahead of it.
+    async fn leave_if_still(&self, head: Head) {
+        let still = self.pulse(|pulse| pulse.stands_still(head.number, Instant::now()));
+        if !still || self.urls.len() < 2 {
+            return;
+        }
+        let current = self.current.load(Ordering::Relaxed);
+        let others = self.urls.iter().enumerate().filter(|(index, _)| *index != current);
+        let mut heights = Vec::new();
+        for (index, url) in others {
+            heights.push((index, height_of(url, self.genesis).await));
+        }
+        let Some(to) = ahead(&heights, head.number) else {
+            tracing::debug!(block = head.number, "finality stands still at every node that answers");
+            return;
+        };
+        tracing::warn!(node = self.url(), block = head.number, "node answers and stands still; leaving it");
+        if let Err(error) = self.switch(to).await {
+            tracing::warn!(%error, "node passed over");
+            self.current.store(current, Ordering::Relaxed);
+        }
     }
 
     /// The state at the newest finalized block.
@@ -217,18 +306,9 @@ impl Chain {
     /// # Errors
     /// `Request` when the node does not answer.
     pub async fn at_finalized(&self) -> Result<At, ChainError> {
-        let connection = self.connection().await;
-        let what = || "reading the finalized head".to_string();
-        let request = async {
-            let hash = connection.rpc.chain_get_finalized_head().await.map_err(|e| e.to_string())?;
-            let header = connection.rpc.chain_get_header(Some(hash)).await.map_err(|e| e.to_string())?;
-            let number = header.map(|h| h.number).ok_or("the node does not know its own finalized head")?;
-            Ok::<_, String>(Head { number: u32::try_from(number).unwrap_or(u32::MAX), hash: Hash(hash.0) })
-        };
-        let timed =
-            tokio::time::timeout(REQUEST_TIMEOUT, request).await.unwrap_or_else(|_| Err("timed out".into()));
-        let head = timed.map_err(|reason| ChainError::Request { what: what(), reason })?;
-        Ok(At { head, rpc: connection.rpc })
+        let rpc = self.connection().await.rpc;
+        let head = finalized(&rpc).await?;
+        Ok(At { head, rpc })
     }
 
     /// The state after a block, by the head that [`Chain::block`] or a follower gave.
@@ -268,6 +348,7 @@ impl Chain {
                         }
                         newer
                     });
+                    self.leave_if_still(at.head).await;
                 }
                 Err(error) => {
                     tracing::warn!(%error, node = self.url(), "node unreachable; reconnecting");
@@ -275,6 +356,9 @@ impl Chain {
                         Ok(()) => {}
                         Err(error @ ChainError::Genesis { .. }) => {
                             tracing::error!(%error, "node passed over")
+                        }
+                        Err(error @ ChainError::Behind { .. }) => {
+                            tracing::warn!(%error, "node passed over")
                         }
                         Err(error) => tracing::debug!(%error, "reconnect failed"),
                     }
@@ -305,7 +389,12 @@ impl At {
 
     /// Calls one function of `IotaApi`.
     async fn call<R: Decode>(&self, function: &str, args: &impl Encode) -> Result<R, ChainError> {
-        let what = format!("IotaApi_{function}");
+        self.call_of(&format!("IotaApi_{function}"), args).await
+    }
+
+    /// Calls any function of the runtime.
+    async fn call_of<R: Decode>(&self, what: &str, args: &impl Encode) -> Result<R, ChainError> {
+        let what = what.to_owned();
         let args = args.encode();
         let request = self.rpc.state_call(&what, Some(&args), Some(self.head.hash.0.into()));
         let answer = match tokio::time::timeout(REQUEST_TIMEOUT, request).await {

@@ -13,6 +13,7 @@ mod client;
 mod faucet;
 mod node;
 mod owed;
+mod pulse;
 mod reveal;
 mod storage;
 mod submit;

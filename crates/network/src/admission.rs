@@ -8,7 +8,7 @@ use std::{
 use futures::future::AbortHandle;
 use libp2p::{request_response::InboundRequestId, PeerId};
 
-use crate::config::Lane;
+use crate::{config::Lane, frame::Charge};
 
 /// Unanswered requests of one stranger: enough to keep a download going, little enough to share.
 const STRANGER_IN_FLIGHT: usize = 4;
@@ -31,12 +31,22 @@ pub(crate) enum Standing {
     Stranger,
 }
 
+/// A request that is being answered.
+#[derive(Debug)]
+struct Serving {
+    peer: PeerId,
+    /// How to stop waiting for the answer.
+    wait: AbortHandle,
+    /// Memory of the answer, from when it is given until it is out.
+    _answer: Charge,
+}
+
 /// Requests that are being answered.
 #[derive(Debug)]
 pub(crate) struct Admission {
     max_per_peer: usize,
     strangers: Rate,
-    serving: HashMap<(Lane, InboundRequestId), (PeerId, AbortHandle)>,
+    serving: HashMap<(Lane, InboundRequestId), Serving>,
     in_flight: HashMap<PeerId, usize>,
 }
 
@@ -72,15 +82,27 @@ impl Admission {
         Ok(())
     }
 
+    /// Requests of this peer that are being answered.
+    pub(crate) fn held_by(&self, peer: &PeerId) -> usize {
+        self.in_flight.get(peer).copied().unwrap_or(0)
+    }
+
     /// Records a request that was taken, and how to stop waiting for its answer.
     pub(crate) fn begin(&mut self, peer: PeerId, lane: Lane, id: InboundRequestId, wait: AbortHandle) {
-        self.serving.insert((lane, id), (peer, wait));
+        self.serving.insert((lane, id), Serving { peer, wait, _answer: Charge::default() });
         *self.in_flight.entry(peer).or_default() += 1;
+    }
+
+    /// Keeps what an answer takes of the memory until its request is over.
+    pub(crate) fn charge(&mut self, lane: Lane, id: InboundRequestId, answer: Charge) {
+        if let Some(serving) = self.serving.get_mut(&(lane, id)) {
+            serving._answer = answer;
+        }
     }
 
     /// Records that a request is over, answered or not. Requests that were declined are not known here.
     pub(crate) fn end(&mut self, lane: Lane, id: InboundRequestId) {
-        let Some((peer, wait)) = self.serving.remove(&(lane, id)) else { return };
+        let Some(Serving { peer, wait, .. }) = self.serving.remove(&(lane, id)) else { return };
         wait.abort();
         if let Some(held) = self.in_flight.get_mut(&peer) {
             *held = held.saturating_sub(1);

@@ -3,11 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use libp2p::{
+    autonat,
     connection_limits::{self, ConnectionLimits},
-    identify, noise, ping,
+    dcutr, identify, noise, ping, relay,
     request_response::{self, ProtocolSupport},
-    swarm::NetworkBehaviour,
-    tcp, yamux, StreamProtocol, Swarm, SwarmBuilder,
+    swarm::{behaviour::toggle::Toggle, NetworkBehaviour},
+    tcp, upnp, yamux, PeerId, StreamProtocol, Swarm, SwarmBuilder,
 };
 
 use crate::{
@@ -16,6 +17,7 @@ use crate::{
     frame::{Budget, FrameBounds},
     gate::Gate,
     handle::StartError,
+    reach::is_loopback,
     upload::{Pace, Upload},
 };
 
@@ -38,6 +40,13 @@ pub(crate) struct Behaviour {
     pub(crate) gate: Gate,
     ping: ping::Behaviour,
     identify: identify::Behaviour,
+    /// Ways in: whether others get through, the router, relays, holes.
+    probe: Toggle<autonat::v2::client::Behaviour>,
+    witness: autonat::v2::server::Behaviour,
+    upnp: Toggle<upnp::tokio::Behaviour>,
+    pub(crate) relay: Toggle<relay::Behaviour>,
+    circuits: relay::client::Behaviour,
+    punch: Toggle<dcutr::Behaviour>,
     pub(crate) train: request_response::Behaviour<LaneCodec>,
     pub(crate) fetch: request_response::Behaviour<LaneCodec>,
 }
@@ -50,7 +59,7 @@ impl Behaviour {
         }
     }
 
-    fn new(config: &NetworkConfig) -> Self {
+    fn new(config: &NetworkConfig, circuits: relay::client::Behaviour) -> Self {
         let budget = Budget::new(config.inbound_memory_bytes);
         let upload = config.max_upload_bytes_per_second.map(|rate| Arc::new(Upload::new(rate)));
         let pace = |lane| Pace::of(upload.clone(), lane);
@@ -62,16 +71,30 @@ impl Behaviour {
         let identify = identify::Config::new(IDENTIFY.to_owned(), config.keypair.libp2p().public())
             .with_agent_version(concat!("iota/", env!("CARGO_PKG_VERSION")).to_owned())
             .with_cache_size(0);
+        let own: PeerId = config.keypair.libp2p_id();
         let ping = ping::Config::new().with_interval(config.ping_interval).with_timeout(config.ping_interval);
         Self {
             limits: connection_limits::Behaviour::new(limits),
-            gate: Gate::new(config.stranger_connections),
+            gate: Gate::new(config.stranger_connections, config.private_addresses),
             ping: ping::Behaviour::new(ping),
             identify: identify::Behaviour::new(identify),
+            probe: looks_out(config).then(autonat::v2::client::Behaviour::default).into(),
+            witness: autonat::v2::server::Behaviour::default(),
+            upnp: looks_out(config).then(upnp::tokio::Behaviour::default).into(),
+            relay: config.relay.map(|limits| relay::Behaviour::new(own, limits.to_libp2p())).into(),
+            circuits,
+            punch: config.nat.then(|| dcutr::Behaviour::new(own)).into(),
             train: lane_behaviour(config, Lane::Train, &budget, pace(Lane::Train)),
             fetch: lane_behaviour(config, Lane::Fetch, &budget, pace(Lane::Fetch)),
         }
     }
+}
+
+/// Whether this node has to find out how it is reached: not when its owner says so, nor when it listens on this
+/// machine only, nor when it only asks.
+pub(crate) fn looks_out(config: &NetworkConfig) -> bool {
+    let wide = |text: &String| text.parse().is_ok_and(|address| !is_loopback(&address));
+    config.nat && config.external.is_empty() && config.listen.iter().any(wide)
 }
 
 fn lane_behaviour(
@@ -80,12 +103,21 @@ fn lane_behaviour(
     budget: &Budget,
     pace: Pace,
 ) -> request_response::Behaviour<LaneCodec> {
-    let bounds = |limit_bytes, budget| FrameBounds { limit_bytes, stall: config.stall_timeout, budget };
-    let codec = LaneCodec {
-        request: bounds(config.request_limit(lane), Some(budget.clone())),
-        answer: bounds(config.answer_limit(lane), None),
-        pace,
+    let request = FrameBounds {
+        limit_bytes: config.request_limit(lane),
+        start: config.stall_timeout,
+        stall: config.stall_timeout,
+        turn: config.stall_timeout,
+        budget: Some(budget.clone()),
     };
+    let answer = FrameBounds {
+        limit_bytes: config.answer_limit(lane),
+        start: config.stall_timeout,
+        stall: config.answer_stall_timeout,
+        turn: config.request_timeout,
+        budget: None,
+    };
+    let codec = LaneCodec { request, answer, pace };
     let streams = config.max_inbound_per_peer.saturating_add(config.max_outbound_per_peer);
     let settings = request_response::Config::default()
         .with_request_timeout(config.request_timeout)
@@ -96,7 +128,6 @@ fn lane_behaviour(
 
 /// Builds a swarm with TCP (Noise, Yamux), QUIC and name resolution. Listens on nothing yet.
 pub(crate) fn build_swarm(config: &NetworkConfig) -> Result<Swarm<Behaviour>, StartError> {
-    let behaviour = Behaviour::new(config);
     let idle = config.idle_timeout;
     let swarm = SwarmBuilder::with_existing_identity(config.keypair.libp2p())
         .with_tokio()
@@ -109,7 +140,9 @@ pub(crate) fn build_swarm(config: &NetworkConfig) -> Result<Swarm<Behaviour>, St
         })
         .with_dns()
         .map_err(|error| StartError::Transport { cause: format!("name resolver: {error}") })?
-        .with_behaviour(|_| behaviour)
+        .with_relay_client(noise::Config::new, muxer)
+        .map_err(|error| StartError::Transport { cause: format!("relay client: {error}") })?
+        .with_behaviour(|_, circuits| Behaviour::new(config, circuits))
         .map_err(|error| StartError::Transport { cause: error.to_string() })?
         .with_swarm_config(|swarm| {
             swarm.with_idle_connection_timeout(idle).with_max_negotiating_inbound_streams(MAX_STREAMS / 2)

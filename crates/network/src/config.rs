@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{key::PeerKey, upload::LEAST_RATE};
+use crate::{key::PeerKey, reach::RelayLimits, upload::LEAST_RATE};
 
 /// One of the two request-response protocols.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -52,8 +52,10 @@ pub struct NetworkConfig {
     pub fetch_request_limit_bytes: usize,
     /// Upper bound of a request's whole life, on both sides: sending, thinking, answering.
     pub request_timeout: Duration,
-    /// How long 64 KiB of a frame may take before its stream is given up.
+    /// How long a frame may take to begin, and 64 KiB of a request, before the stream is given up.
     pub stall_timeout: Duration,
+    /// How long 64 KiB of an answer may take once it has begun: whoever is slower is left for another holder.
+    pub answer_stall_timeout: Duration,
     /// How long one dial may take, all addresses of a peer being tried at once.
     pub dial_timeout: Duration,
     /// A connection without streams is closed after this long.
@@ -77,6 +79,14 @@ pub struct NetworkConfig {
     pub private_addresses: bool,
     /// Bytes a second that all lanes and peers together are sent at most; no limit when absent.
     pub max_upload_bytes_per_second: Option<u64>,
+    /// Bytes of answers on their way out held at any moment, all peers together. Small ones are not counted.
+    pub answer_memory_bytes: usize,
+    /// Addresses at which the owner knows that others get through, such as a forwarded port.
+    pub external: Vec<String>,
+    /// Whether a node that is not told how it is reached finds out, and takes places at relays if it is not.
+    pub nat: bool,
+    /// What is relayed for others while this node is reached directly; nothing when absent.
+    pub relay: Option<RelayLimits>,
     /// Connected peers that the chain does not list.
     pub stranger_connections: usize,
     /// Requests a second from all strangers together; the burst is twice that.
@@ -102,9 +112,14 @@ impl NetworkConfig {
             train_limit_bytes: 4 << 20,
             fetch_limit_bytes: 8 << 20,
             fetch_request_limit_bytes: 64 << 10,
-            request_timeout: Duration::from_secs(60),
+            // 4 MiB, the longest part of anything, from a holder at the lowest upload limit (64 kB/s) that serves
+            // two askers at once take 131 s, and 140 with what is added for headers.
+            request_timeout: Duration::from_secs(180),
             // 64 KiB in 10 s is 50 kbit/s: slower links cannot train.
             stall_timeout: Duration::from_secs(10),
+            // 13 kB/s. The lowest upload limit is 64 kB/s, of which two answers get half each, and hops between
+            // their pieces may take half of that again.
+            answer_stall_timeout: Duration::from_secs(5),
             dial_timeout: Duration::from_secs(8),
             idle_timeout: Duration::from_secs(600),
             ping_interval: Duration::from_secs(10),
@@ -116,6 +131,10 @@ impl NetworkConfig {
             inbound_memory_bytes: 256 << 20,
             private_addresses: false,
             max_upload_bytes_per_second: None,
+            answer_memory_bytes: 256 << 20,
+            external: Vec::new(),
+            nat: true,
+            relay: Some(RelayLimits::default()),
             stranger_connections: 16,
             stranger_requests_per_second: 8,
             strike_limit: 10,
@@ -141,6 +160,7 @@ impl NetworkConfig {
         for (name, value) in [
             ("request_timeout", self.request_timeout),
             ("stall_timeout", self.stall_timeout),
+            ("answer_stall_timeout", self.answer_stall_timeout),
             ("dial_timeout", self.dial_timeout),
             ("idle_timeout", self.idle_timeout),
             ("ping_interval", self.ping_interval),
@@ -175,6 +195,10 @@ impl NetworkConfig {
                 got: self.inbound_memory_bytes,
                 least,
             });
+        }
+        let (got, least) = (self.answer_memory_bytes, self.train_limit_bytes.max(self.fetch_limit_bytes));
+        if got < least {
+            return Err(ConfigError::TooLow { name: "answer_memory_bytes", got, least });
         }
         Ok(())
     }
@@ -276,6 +300,7 @@ mod tests {
         check(|c| c.train_limit_bytes = 0, "train_limit_bytes is zero");
         check(|c| c.fetch_limit_bytes = usize::MAX, "fetch_limit_bytes");
         check(|c| c.inbound_memory_bytes = c.train_limit_bytes, "inbound_memory_bytes");
+        check(|c| c.answer_memory_bytes = c.fetch_limit_bytes - 1, "answer_memory_bytes");
         check(|c| c.max_inbound_per_peer = MAX_STREAMS, "max_inbound_per_peer");
         check(|c| c.stall_timeout = Duration::ZERO, "stall_timeout is zero");
         check(

@@ -41,6 +41,11 @@ impl Budget {
         self.0.available_permits() * CHARGE_UNIT
     }
 
+    /// Room for so many bytes; `None` if the budget is spent.
+    pub(crate) fn take(&self, bytes: usize) -> Option<Charge> {
+        self.charge(bytes).map(|permit| Charge(Some(permit)))
+    }
+
     fn charge(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let units = u32::try_from(bytes.div_ceil(CHARGE_UNIT)).ok()?;
         Arc::clone(&self.0).try_acquire_many_owned(units).ok()
@@ -78,8 +83,13 @@ pub struct Frame {
 pub struct FrameBounds {
     /// Longest payload.
     pub limit_bytes: usize,
-    /// How long each 64 KiB may take.
+    /// How long the length may take to come: the time in which the other side thinks.
+    pub start: Duration,
+    /// How long each 64 KiB may take: the least rate at which a frame may arrive.
     pub stall: Duration,
+    /// How long the first of them may take after the length: a sender who holds to a rate tells the length at
+    /// once and waits for its turn with the rest.
+    pub turn: Duration,
     /// What unsolicited frames are charged against; `None` for answers, which are bounded by what was asked.
     pub budget: Option<Budget>,
 }
@@ -152,7 +162,7 @@ pub async fn read_frame<T>(io: &mut T, bounds: &FrameBounds) -> Result<Frame, Fr
 where
     T: AsyncRead + Unpin,
 {
-    let expected = read_prefix(io, bounds.stall).await?;
+    let expected = read_prefix(io, bounds.start).await?;
     if expected > bounds.limit_bytes {
         return Err(FrameError::TooLarge { got: expected, limit: bounds.limit_bytes });
     }
@@ -162,7 +172,8 @@ where
     }
     while frame.bytes.len() < expected {
         reserve(&mut frame, expected, bounds.budget.as_ref())?;
-        read_step(io, &mut frame.bytes, expected, bounds.stall).await?;
+        let patience = if frame.bytes.is_empty() { bounds.turn.max(bounds.stall) } else { bounds.stall };
+        read_step(io, &mut frame.bytes, expected, patience).await?;
     }
     Ok(frame)
 }
@@ -284,7 +295,8 @@ mod tests {
     }
 
     fn bounds(limit_bytes: usize) -> FrameBounds {
-        FrameBounds { limit_bytes, stall: Duration::from_secs(5), budget: None }
+        let stall = Duration::from_secs(5);
+        FrameBounds { limit_bytes, start: stall, stall, turn: stall, budget: None }
     }
 
     fn now<F: std::future::Future>(future: F) -> F::Output {
@@ -312,6 +324,27 @@ mod tests {
             out[..take].copy_from_slice(head);
             self.0 = tail;
             Poll::Ready(Ok(take))
+        }
+    }
+
+    /// Gives the length, waits for its turn, gives the rest.
+    struct Waits<'a> {
+        length: Cursor<&'a [u8]>,
+        turn: Pin<Box<tokio::time::Sleep>>,
+        rest: Cursor<&'a [u8]>,
+    }
+
+    impl AsyncRead for Waits<'_> {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            out: &mut [u8],
+        ) -> Poll<io::Result<usize>> {
+            if self.length.position() < self.length.get_ref().len() as u64 {
+                return Pin::new(&mut self.length).poll_read(cx, out);
+            }
+            std::task::ready!(std::future::Future::poll(self.turn.as_mut(), cx));
+            Pin::new(&mut self.rest).poll_read(cx, out)
         }
     }
 
@@ -352,11 +385,35 @@ mod tests {
 
     #[test]
     fn slow_reader_is_given_up_after_the_stall_deadline() {
-        let hasty = FrameBounds { stall: Duration::from_millis(30), ..bounds(64) };
+        let stall = Duration::from_millis(30);
+        let hasty = FrameBounds { start: stall, stall, turn: stall, ..bounds(64) };
         for sent in [&[][..], &[9, 0], &[9, 0, 0, 0, 1, 2]] {
             let error = now(read_frame(&mut Silent(sent), &hasty)).expect_err("stalls");
             assert!(matches!(error, FrameError::Stalled { .. }), "{error}");
         }
+    }
+
+    #[test]
+    fn a_turn_is_waited_for_and_what_follows_is_held_to_the_least_rate() {
+        let payload = vec![5; 2 * STEP];
+        let patient = FrameBounds {
+            stall: Duration::from_millis(50),
+            turn: Duration::from_secs(20),
+            ..bounds(1 << 20)
+        };
+        now(async {
+            let mut sent = u32::try_from(payload.len()).expect("small").to_le_bytes().to_vec();
+            sent.extend(&payload);
+            // One who waits for its turn four times as long as a step may take, then sends.
+            let turn = Box::pin(tokio::time::sleep(Duration::from_millis(200)));
+            let mut waits =
+                Waits { length: Cursor::new(&sent[..PREFIX]), turn, rest: Cursor::new(&sent[PREFIX..]) };
+            assert_eq!(read_frame(&mut waits, &patient).await.expect("in time").bytes, payload);
+            // One who stops after its first step.
+            let cut = &sent[..PREFIX + STEP + 1];
+            let error = read_frame(&mut Silent(cut), &patient).await.expect_err("stalls");
+            assert!(matches!(error, FrameError::Stalled { got: STEP, .. }), "{error}");
+        });
     }
 
     #[test]

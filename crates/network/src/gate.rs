@@ -4,9 +4,9 @@
 //! connections only; what may be asked over one is decided in `admission`.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     convert::Infallible,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
@@ -19,18 +19,22 @@ use libp2p::{
     Multiaddr, PeerId,
 };
 
+use iota_protocol::reach::is_public;
+
 use crate::key::public_of;
 
 /// Peers ignored at once; when full, the one that would be forgiven first makes room.
 const MAX_IGNORED: usize = 4096;
 
 /// Why a connection was not let in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum Denied {
     #[error("peer {0} sent too many bad messages and is ignored for now")]
     Ignored(PeerId),
     #[error("peer {0} is not listed on chain and all {1} places for strangers are taken; try again later")]
     Full(PeerId, usize),
+    #[error("address {0} points inwards; only networks of one house dial such ones")]
+    Inward(Multiaddr),
     #[error("peer {0} has no ed25519 key; only such peers can be listed on chain")]
     ForeignKey(PeerId),
 }
@@ -42,11 +46,16 @@ pub(crate) struct Gate {
     ignored: HashMap<PeerId, Instant>,
     connected: HashMap<PeerId, usize>,
     max_strangers: usize,
+    /// Addresses at which we were seen, to be told to the other behaviours.
+    seen_at: VecDeque<Multiaddr>,
+    /// Whether addresses that point inwards may be dialled.
+    private: bool,
+    waker: Option<Waker>,
 }
 
 impl Gate {
-    pub(crate) fn new(max_strangers: usize) -> Self {
-        Self { max_strangers, ..Self::default() }
+    pub(crate) fn new(max_strangers: usize, private: bool) -> Self {
+        Self { max_strangers, private, ..Self::default() }
     }
 
     /// Replaces the list; returns those that are no longer on it, then those that are new on it.
@@ -87,6 +96,21 @@ impl Gate {
         (self.connected.len(), strangers)
     }
 
+    /// Takes an address at which a peer saw the socket that we listen on. Identify would put our own port into it
+    /// where a router has given us another one, and nobody gets through at that.
+    pub(crate) fn seen_at(&mut self, address: Multiaddr) {
+        self.seen_at.push_back(address);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Whether these may be dialled, whoever gave them: the chain, a relay, or a peer that wants to meet half-way.
+    fn reachable(&self, addresses: &[Multiaddr]) -> Result<(), Denied> {
+        let inward = |address: &&Multiaddr| !self.private && !is_public(address.to_string().as_bytes());
+        addresses.iter().find(inward).map_or(Ok(()), |address| Err(Denied::Inward(address.clone())))
+    }
+
     fn admit(&self, peer: &PeerId, now: Instant) -> Result<(), Denied> {
         if self.is_ignored(peer, now) {
             return Err(Denied::Ignored(*peer));
@@ -116,6 +140,17 @@ impl NetworkBehaviour for Gate {
     ) -> Result<THandler<Self>, ConnectionDenied> {
         self.admit(&peer, Instant::now()).map_err(ConnectionDenied::new)?;
         Ok(dummy::ConnectionHandler)
+    }
+
+    fn handle_pending_outbound_connection(
+        &mut self,
+        _: ConnectionId,
+        _: Option<PeerId>,
+        addresses: &[Multiaddr],
+        _: Endpoint,
+    ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
+        self.reachable(addresses).map_err(ConnectionDenied::new)?;
+        Ok(Vec::new())
     }
 
     fn handle_established_outbound_connection(
@@ -149,8 +184,12 @@ impl NetworkBehaviour for Gate {
         match event {}
     }
 
-    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Infallible, THandlerInEvent<Self>>> {
-        // Nothing to say on its own: the swarm task closes connections itself.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Infallible, THandlerInEvent<Self>>> {
+        if let Some(address) = self.seen_at.pop_front() {
+            return Poll::Ready(ToSwarm::NewExternalAddrCandidate(address));
+        }
+        // Nothing else to say on its own: the swarm task closes connections itself.
+        self.waker = Some(cx.waker().clone());
         Poll::Pending
     }
 }
@@ -166,7 +205,7 @@ mod tests {
 
     #[test]
     fn strangers_are_let_in_up_to_the_quota_and_listed_peers_beyond_it() {
-        let (mut gate, now) = (Gate::new(1), Instant::now());
+        let (mut gate, now) = (Gate::new(1, true), Instant::now());
         gate.set_listed(HashSet::from([peer(1)]));
         assert_eq!(gate.admit(&peer(2), now), Ok(()));
         gate.connected.insert(peer(2), 1);
@@ -177,7 +216,7 @@ mod tests {
 
     #[test]
     fn ignored_peer_stays_out_until_its_time_is_up_or_it_is_newly_listed() {
-        let (mut gate, now) = (Gate::new(9), Instant::now());
+        let (mut gate, now) = (Gate::new(9, true), Instant::now());
         let length = Duration::from_secs(10);
         gate.ignore(peer(2), now, length);
         assert_eq!(gate.admit(&peer(2), now), Err(Denied::Ignored(peer(2))));
@@ -187,14 +226,25 @@ mod tests {
     }
 
     #[test]
+    fn addresses_that_peers_give_point_inwards_on_networks_of_one_house_only() {
+        let addresses =
+            |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<Multiaddr>>();
+        let mixed = addresses(&["/ip4/8.8.8.8/udp/1/quic-v1", "/ip4/192.168.1.1/udp/53/quic-v1"]);
+        let gate = Gate::new(0, false);
+        assert_eq!(gate.reachable(&mixed), Err(Denied::Inward(mixed[1].clone())));
+        assert_eq!(gate.reachable(&mixed[..1]), Ok(()));
+        assert_eq!(Gate::new(0, true).reachable(&mixed), Ok(()));
+    }
+
+    #[test]
     fn stranger_with_another_kind_of_key_is_denied() {
         let id = PeerId::random();
-        assert_eq!(Gate::new(9).admit(&id, Instant::now()), Err(Denied::ForeignKey(id)));
+        assert_eq!(Gate::new(9, true).admit(&id, Instant::now()), Err(Denied::ForeignKey(id)));
     }
 
     #[test]
     fn changes_of_the_list_are_reported_both_ways() {
-        let mut gate = Gate::new(0);
+        let mut gate = Gate::new(0, true);
         gate.set_listed(HashSet::from([peer(1), peer(2)]));
         let (gone, new) = gate.set_listed(HashSet::from([peer(2), peer(3)]));
         assert_eq!((gone, new), (vec![peer(1)], vec![peer(3)]));

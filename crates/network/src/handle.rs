@@ -12,13 +12,15 @@ use tokio::{
 };
 
 use crate::{
+    behaviour,
     config::{ConfigError, Lane, NetworkConfig},
     frame::Charge,
     key::{PeerPublic, Short},
     outbound::{Answer, Progress, Step},
     peers::PeerInfo,
+    reach::Reach,
     stats::{Counters, NetworkStats},
-    swarm_task,
+    swarm_task::{self, Watched},
 };
 
 /// Commands waiting for the swarm task. It takes them at once; when it is busy, callers wait their turn.
@@ -48,6 +50,8 @@ pub struct Network {
     commands: mpsc::Sender<Command>,
     counters: Arc<Counters>,
     listening: watch::Receiver<Vec<String>>,
+    reach: watch::Receiver<Reach>,
+    seeks: bool,
     slots: [Arc<Semaphore>; 2],
     request_limits: [usize; 2],
     request_timeout: Duration,
@@ -70,14 +74,37 @@ impl Network {
         let request_limits = Lane::ALL.map(|lane| config.request_limit(lane));
         let request_timeout = config.request_timeout;
         let links = swarm_task::Links { commands: command_queue, inbound, counters: Arc::clone(&counters) };
-        let listening = swarm_task::spawn(config, links).await?;
-        let network = Self { commands, counters, listening, slots, request_limits, request_timeout };
+        let seeks = behaviour::looks_out(&config);
+        let Watched { listening, reach } = swarm_task::spawn(config, links).await?;
+        let network =
+            Self { commands, counters, listening, reach, seeks, slots, request_limits, request_timeout };
         Ok((network, inbound_queue))
     }
 
     /// The addresses that are open now, with real ports and without a `/p2p` suffix.
     pub async fn listen_addresses(&self) -> Vec<String> {
         self.listening.borrow().clone()
+    }
+
+    /// How others reach this node, as far as is known now.
+    #[must_use]
+    pub fn reach(&self) -> Reach {
+        self.reach.borrow().clone()
+    }
+
+    /// How others reach this node: waits so long for it to be known for certain, and says then what is known. A
+    /// node that does not look for a way in is not waited for.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn settled_reach(&self, patience: Duration) -> Reach {
+        let mut reach = self.reach.clone();
+        let settled = reach.wait_for(|reach| matches!(reach, Reach::Direct(_) | Reach::Relayed(_)));
+        if self.seeks {
+            // Too late or no task any more: what is known stands.
+            let _known = timeout(patience, settled).await;
+        }
+        self.reach()
     }
 
     /// Replaces the list of peers and returns when it is in force.

@@ -16,6 +16,11 @@
 //! stream, closed after its answer. A request that is not answered with bytes (queue full, quota spent, not
 //! listed, [`Reply`] dropped) ends with a closed stream, and the asker gets [`RequestError::Refused`].
 //!
+//! Homes are behind NAT. AutoNAT tells whether others get through, UPnP asks the router to let them, and a node that
+//! nobody reaches takes places at relays, which listed peers with a public address are ([`Reach`]). Two peers that
+//! meet at a relay punch a hole (DCUtR) where their routers allow it; over QUIC, whose one socket is the one that
+//! others dial. Where they do not, frames go through the relay, within [`RelayLimits`].
+//!
 //! Everything is bounded: frames by a limit for each lane, memory of unanswered requests by one byte budget,
 //! requests in flight by counts for each peer, queues by their capacity, and what is sent by a rate where the
 //! owner of the line gave one.
@@ -30,6 +35,7 @@ mod handle;
 mod key;
 mod outbound;
 mod peers;
+mod reach;
 mod stats;
 mod strikes;
 mod swarm_task;
@@ -40,5 +46,6 @@ pub use frame::{read_frame, write_frame, Budget, Charge, Frame, FrameBounds, Fra
 pub use handle::{Inbound, Network, Reply, ReplyError, RequestClass, RequestError, StartError};
 pub use key::{peer_id_of, verify, PeerKey, PeerPublic};
 pub use peers::{is_address, PeerInfo};
+pub use reach::{is_relayed_address, Reach, RelayLimits};
 pub use stats::{LaneStats, NetworkStats};
 pub use upload::{Pace, Upload};

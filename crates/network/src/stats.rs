@@ -32,6 +32,8 @@ pub struct NetworkStats {
     pub connected_peers: u64,
     /// Of these, peers that the chain does not list.
     pub connected_strangers: u64,
+    /// Of all, peers that are reached through relays only.
+    pub relayed_peers: u64,
     /// Bad messages counted.
     pub strikes: u64,
     /// Peers that were put on the ignore list.
@@ -54,6 +56,7 @@ pub(crate) struct Counters {
     lanes: [LaneCounters; 2],
     pub(crate) connected_peers: AtomicU64,
     pub(crate) connected_strangers: AtomicU64,
+    pub(crate) relayed_peers: AtomicU64,
     pub(crate) strikes: AtomicU64,
     pub(crate) ignored: AtomicU64,
 }
@@ -84,6 +87,7 @@ impl Counters {
             fetch: self.lane(Lane::Fetch).snapshot(),
             connected_peers: self.connected_peers.load(Relaxed),
             connected_strangers: self.connected_strangers.load(Relaxed),
+            relayed_peers: self.relayed_peers.load(Relaxed),
             strikes: self.strikes.load(Relaxed),
             ignored: self.ignored.load(Relaxed),
         }

@@ -3,6 +3,7 @@
 //! It never waits for a caller: a full inbound queue declines the request, and an answer that nobody waits
 //! for is dropped. It ends when the last handle is gone, and takes every connection with it.
 
+mod around;
 mod exchanges;
 
 use std::{
@@ -15,10 +16,13 @@ use std::{
 
 use futures::{future::BoxFuture, stream::FuturesUnordered, StreamExt};
 use libp2p::{
-    core::{transport::ListenerId, ConnectedPoint},
+    core::{
+        transport::{ListenerId, PortUse},
+        ConnectedPoint,
+    },
     multiaddr::Protocol,
     ping,
-    request_response::ResponseChannel,
+    request_response::{InboundRequestId, ResponseChannel},
     swarm::{dial_opts::DialOpts, ConnectionId, DialError, SwarmEvent},
     Multiaddr, PeerId, Swarm,
 };
@@ -31,14 +35,17 @@ use crate::{
     admission::Admission,
     behaviour::{build_swarm, Behaviour, BehaviourEvent},
     config::{Lane, NetworkConfig},
-    frame::{Charge, Frame},
+    frame::{Budget, Charge, Frame},
     handle::{Command, Inbound, Outgoing, RequestError, StartError},
     key::libp2p_id_of,
     outbound::{innermost, Outbound, Pending, Step},
     peers::{without_peer, PeerBook, PeerInfo},
+    reach::{is_quic, is_relayed, Reach},
     stats::{count, count_frame, Counters},
     strikes::Strikes,
 };
+
+use self::around::{Around, LOOK};
 
 /// How long an opened socket may take to report its address; it happens on the first poll.
 const LISTEN_PATIENCE: Duration = Duration::from_secs(5);
@@ -53,6 +60,7 @@ pub(crate) struct Links {
 /// An answer on its way from a [`crate::Reply`] to its stream.
 struct Answered {
     lane: Lane,
+    id: InboundRequestId,
     channel: ResponseChannel<Vec<u8>>,
     bytes: Option<Vec<u8>>,
 }
@@ -66,17 +74,31 @@ struct SwarmTask {
     admission: Admission,
     strikes: Strikes,
     outbound: Outbound,
+    reach: watch::Sender<Reach>,
+    around: Around,
+    /// Connections that lead through no relay.
+    direct: HashMap<ConnectionId, PeerId>,
+    /// Dials of our own, as opposed to those by which libp2p reaches relays and punches holes.
+    dialling: HashSet<ConnectionId>,
+    /// Memory of answers on their way out.
+    answers: Budget,
     /// Bounded by the byte budget: each one holds a [`Charge`] of at least a KiB.
     replies: FuturesUnordered<BoxFuture<'static, Option<Answered>>>,
     dialled: HashMap<ConnectionId, (PeerId, Multiaddr)>,
 }
 
-/// Opens the sockets, then spawns the task. Returns the open addresses, kept up to date.
-pub(crate) async fn spawn(
-    config: NetworkConfig,
-    links: Links,
-) -> Result<watch::Receiver<Vec<String>>, StartError> {
+/// What the handles watch.
+pub(crate) struct Watched {
+    /// Open addresses.
+    pub(crate) listening: watch::Receiver<Vec<String>>,
+    /// How others reach this node.
+    pub(crate) reach: watch::Receiver<Reach>,
+}
+
+/// Opens the sockets, then spawns the task.
+pub(crate) async fn spawn(config: NetworkConfig, links: Links) -> Result<Watched, StartError> {
     let (listening, addresses) = watch::channel(Vec::new());
+    let (reach, reached) = watch::channel(Reach::Unknown);
     let mut task = SwarmTask {
         swarm: build_swarm(&config)?,
         admission: Admission::new(
@@ -85,6 +107,11 @@ pub(crate) async fn spawn(
             Instant::now(),
         ),
         strikes: Strikes::new(config.strike_limit),
+        answers: Budget::new(config.answer_memory_bytes),
+        reach,
+        around: Around::default(),
+        direct: HashMap::new(),
+        dialling: HashSet::new(),
         config,
         links,
         listening,
@@ -94,8 +121,9 @@ pub(crate) async fn spawn(
         dialled: HashMap::new(),
     };
     task.listen().await?;
+    task.settle_reach();
     tokio::spawn(task.run());
-    Ok(addresses)
+    Ok(Watched { listening: addresses, reach: reached })
 }
 
 /// How a peer is dialled: over TCP from a fresh port. From the listening ports two dials that cross become one
@@ -169,6 +197,8 @@ impl SwarmTask {
     }
 
     async fn run(mut self) {
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let stopped = loop {
             // Commands are few (each request holds a slot), so that taking them first starves nothing.
             tokio::select! {
@@ -180,6 +210,7 @@ impl SwarmTask {
                 },
                 Some(answered) = self.replies.next(), if !self.replies.is_empty() => self.on_reply(answered),
                 event = self.swarm.select_next_some() => self.on_event(event),
+                _ = look.tick() => self.look_around(Instant::now()),
             }
         };
         tracing::debug!("network stops");
@@ -273,7 +304,9 @@ impl SwarmTask {
             return Ok((peer, Step::Sent));
         }
         // Only the listed addresses: what libp2p would add comes from the peer, not from the chain.
-        match self.swarm.dial(dial_options(peer, addresses)) {
+        let dial = dial_options(peer, addresses);
+        self.dialling.insert(dial.connection_id());
+        match self.swarm.dial(dial) {
             Ok(()) | Err(DialError::DialPeerConditionFalse(_)) => Ok((peer, Step::Dialling)),
             Err(DialError::NoAddresses) => {
                 Err(RequestError::Unreachable { peer: public, cause: "it lists no address".to_owned() })
@@ -290,16 +323,40 @@ impl SwarmTask {
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 self.on_connected(peer_id, connection_id, endpoint);
             }
+            SwarmEvent::Behaviour(BehaviourEvent::Identify(event)) => self.on_identified(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Probe(event)) => self.on_probe(&event),
+            SwarmEvent::Behaviour(BehaviourEvent::Upnp(event)) => {
+                tracing::info!(?event, "the router was asked")
+            }
+            SwarmEvent::Behaviour(BehaviourEvent::Punch(event)) => tracing::info!(
+                peer = %event.remote_peer_id, punched = event.result.is_ok(), "hole punching is over"
+            ),
+            SwarmEvent::Behaviour(BehaviourEvent::Relay(event)) => tracing::debug!(?event, "as a relay"),
+            SwarmEvent::Behaviour(BehaviourEvent::Circuits(event)) => tracing::debug!(?event, "at a relay"),
+            SwarmEvent::ExternalAddrConfirmed { .. } | SwarmEvent::ExternalAddrExpired { .. } => {
+                self.publish_reach();
+            }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } => {
                 tracing::debug!(peer = %peer_id, ?cause, "connection closed");
+                self.direct.remove(&connection_id);
+                self.forget_connection(connection_id);
                 self.dialled.remove(&connection_id);
                 self.count_connections();
             }
-            SwarmEvent::NewListenAddr { .. }
-            | SwarmEvent::ExpiredListenAddr { .. }
-            | SwarmEvent::ListenerClosed { .. } => self.publish_addresses(),
-            SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => {
+            SwarmEvent::NewListenAddr { .. } | SwarmEvent::ExpiredListenAddr { .. } => {
+                self.publish_addresses()
+            }
+            SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
+                tracing::debug!(?reason, "listener closed");
+                self.forget_listener(listener_id);
+                self.publish_addresses();
+            }
+            SwarmEvent::OutgoingConnectionError { peer_id, error, connection_id } => {
                 tracing::debug!(peer = ?peer_id, %error, "dial failed");
+                if !self.dialling.remove(&connection_id) {
+                    // A dial of libp2p's own: no request waits for it.
+                    return;
+                }
                 if let Some(peer) = peer_id {
                     self.outbound.not_connected(&peer, &error);
                 }
@@ -313,15 +370,26 @@ impl SwarmTask {
 
     fn on_connected(&mut self, peer: PeerId, id: ConnectionId, endpoint: ConnectedPoint) {
         tracing::debug!(%peer, ?endpoint, "connected");
-        if let ConnectedPoint::Dialer { address, .. } = endpoint {
-            self.dialled.insert(id, (peer, without_peer(address)));
+        if endpoint.is_relayed() {
+            self.note_circuit(peer, id);
+        } else {
+            self.direct.insert(id, peer);
+        }
+        if let ConnectedPoint::Dialer { address, port_use, .. } = endpoint {
+            if port_use == PortUse::Reuse && is_quic(&address) && !is_relayed(&address) {
+                self.around.by_own_socket(id);
+            }
+            if self.dialling.remove(&id) {
+                self.dialled.insert(id, (peer, without_peer(address)));
+            }
         }
         self.outbound.connected(&peer);
         self.count_connections();
     }
 
     fn publish_addresses(&self) {
-        let open = self.swarm.listeners().map(|address| without_peer(address.clone()).to_string()).collect();
+        let own = self.swarm.listeners().filter(|address| !is_relayed(address));
+        let open = own.map(|address| without_peer(address.clone()).to_string()).collect();
         self.listening.send_replace(open);
     }
 
@@ -338,5 +406,6 @@ impl SwarmTask {
         let as_u64 = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         self.links.counters.connected_peers.store(as_u64(peers), Relaxed);
         self.links.counters.connected_strangers.store(as_u64(strangers), Relaxed);
+        self.links.counters.relayed_peers.store(as_u64(self.relayed()), Relaxed);
     }
 }

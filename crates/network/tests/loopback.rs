@@ -422,3 +422,51 @@ async fn dropping_every_handle_ends_the_task() {
     let (result, _reply) = tokio::join!(ask, end);
     result.expect_err("the peer is gone");
 }
+
+/// Two answers at a time go out at the rate; the third waits for its turn longer than a step of a frame may take.
+#[tokio::test]
+async fn answers_that_wait_for_their_turn_at_a_low_upload_limit_arrive() {
+    const SIZE: usize = 384 << 10;
+    let slow = |config: &mut NetworkConfig| config.max_upload_bytes_per_second = Some(512_000);
+    let hasty = |config: &mut NetworkConfig| config.answer_stall_timeout = Duration::from_millis(900);
+    let (a, b) = (Node::start_with(1, TCP, hasty).await, Node::start_with(2, TCP, slow).await);
+    introduce(&a, &b).await;
+    let Node { key, network: _serving, mut inbound } = b;
+    tokio::spawn(async move {
+        while let Some(request) = inbound.recv().await {
+            request.reply.send(vec![7; SIZE]).expect("awaited");
+        }
+    });
+    let ask = || a.ask(&key, Lane::Fetch, vec![1]);
+    let (one, two, three) = tokio::join!(ask(), ask(), ask());
+    for answer in [one, two, three] {
+        assert_eq!(answer.expect("it comes at its turn").len(), SIZE);
+    }
+}
+
+/// Whoever asks for more than it takes is declined while the memory for answers is full, and served after that.
+#[tokio::test]
+async fn answers_under_way_are_bounded_in_memory() {
+    const SIZE: usize = 1 << 20;
+    let narrow = |config: &mut NetworkConfig| {
+        config.fetch_limit_bytes = SIZE;
+        config.train_limit_bytes = SIZE;
+        config.answer_memory_bytes = SIZE;
+        config.max_upload_bytes_per_second = Some(2_000_000);
+    };
+    let (a, b) = (Node::start(1, TCP).await, Node::start_with(2, TCP, narrow).await);
+    introduce(&a, &b).await;
+    let Node { key, network: _serving, mut inbound } = b;
+    tokio::spawn(async move {
+        while let Some(request) = inbound.recv().await {
+            request.reply.send(vec![7; if request.bytes == [0] { 9 } else { SIZE }]).expect("awaited");
+        }
+    });
+    let ask = |what: u8| a.ask(&key, Lane::Fetch, vec![what]);
+    let (one, two, small) = tokio::join!(ask(1), ask(1), ask(0));
+    let refused = Err(RequestError::Refused { peer: key.public(), lane: Lane::Fetch });
+    assert!(one.is_ok() != two.is_ok(), "room for one");
+    assert!(one == refused || two == refused);
+    assert_eq!(small, Ok(vec![7; 9]), "small ones are not counted");
+    assert_eq!(ask(1).await.map(|answer| answer.len()), Ok(SIZE), "it is free again");
+}

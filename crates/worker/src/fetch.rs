@@ -1,5 +1,5 @@
 //! Fetching what roots on chain vouch for: every answer is verified before it is returned, and a
-//! wrong answer names its sender.
+//! wrong answer names its sender and is held against it.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -16,12 +16,14 @@ use iota_protocol::params::MergeParams;
 use iota_protocol::receipt::{LogEvent, Receipt};
 use iota_protocol::view::MemberView;
 use iota_protocol::wire::{self, codes_hash, FetchReply, FetchRequest, STEP_STATE_PART};
+use tokio::time::Instant;
 
 use crate::exchange;
 
-/// Wait for a whole answer. A peer that says nothing is given up after the network's stall timeout; this is
-/// for answers that arrive slowly: all fetches at once, 4 MiB from each of eight others, at 10 Mbit/s.
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// Wait for a whole answer where no window ends before. A peer that says nothing, or less than the network's
+/// least rate, is given up much earlier; this is for honest ones: 4 MiB at the lowest upload limit, 64 kB/s,
+/// divided among two askers, take 140 s.
+const TIMEOUT: Duration = Duration::from_secs(150);
 /// Parts of one thing that are asked of one holder at once: one is checked while the next is on its way.
 pub const PARTS_AT_ONCE: usize = 2;
 /// Wait before asking the same holders again when none had the answer ready.
@@ -55,9 +57,59 @@ pub enum FetchError {
     },
 }
 
+/// Until when a fetch may go on. Of the time that is left every holder but the last gets half, so that one who
+/// trickles costs the others no more than that.
+#[derive(Clone, Copy, Debug)]
+pub struct Until(Option<Instant>);
+
+impl Until {
+    /// The caller drops the fetch when its time is over, or has all the time there is.
+    pub const DROPPED: Self = Self(None);
+
+    /// A window's end.
+    #[must_use]
+    pub fn at(deadline: Instant) -> Self {
+        Self(Some(deadline))
+    }
+
+    /// When a holder is left for the next one, `others` of which are still to be asked.
+    fn turn(self, others: usize) -> Instant {
+        let now = Instant::now();
+        let most = now + TIMEOUT;
+        let Some(deadline) = self.0 else { return most };
+        let rest = deadline.saturating_duration_since(now);
+        let part = if others == 0 { rest } else { rest / 2 };
+        most.min(now + part)
+    }
+}
+
+/// Holders one after the other, each with the time until which it is asked.
+fn in_turn(holders: &[MemberView], until: Until) -> impl Iterator<Item = (&MemberView, Instant)> {
+    let others = (0..holders.len()).rev();
+    holders.iter().zip(others).map(move |(holder, others)| (holder, until.turn(others)))
+}
+
+/// Counts bytes that do not stand under their root against whoever sent them; past the network's limit it is
+/// asked no more for a while.
+async fn hold_against(network: &Network, holder: &MemberView) {
+    if let Some(endpoint) = &holder.endpoint {
+        network.penalise(endpoint.peer).await;
+    }
+}
+
 /// Bytes that one member answers with.
 async fn bytes_from(network: &Network, from: &MemberView, request: &FetchRequest) -> Result<Vec<u8>, String> {
-    match exchange::fetch(network, from, request, TIMEOUT).await {
+    bytes_by(network, from, request, Instant::now() + TIMEOUT).await
+}
+
+/// Bytes that one member answers with by a point in time.
+async fn bytes_by(
+    network: &Network,
+    from: &MemberView,
+    request: &FetchRequest,
+    end: Instant,
+) -> Result<Vec<u8>, String> {
+    match exchange::fetch(network, from, request, end.saturating_duration_since(Instant::now())).await {
         Ok(FetchReply::Bytes(bytes)) => Ok(bytes),
         Ok(FetchReply::NotReady) => Err(format!("uid {}: not ready", from.uid)),
         Ok(FetchReply::NotFound) => Err(format!("uid {}: not found", from.uid)),
@@ -174,25 +226,34 @@ pub async fn merged(
     network: &Network,
     holders: &[MemberView],
     wanted: MergedWanted,
+    until: Until,
 ) -> Result<Vec<u8>, FetchError> {
     let MergedWanted { run, epoch, stage, shard, hash, .. } = wanted;
     let what = format!("shard {shard} of stage {stage} in epoch {epoch}");
     let mut last = String::from("nobody to ask");
-    for holder in holders {
-        match merged_from(network, holder, wanted).await {
+    for (holder, end) in in_turn(holders, until) {
+        match merged_from(network, holder, wanted, end).await {
             Ok(bytes) if shard_hash(run, epoch, stage, shard, &bytes) == hash => return Ok(bytes),
-            Ok(_) => last = format!("uid {}: bytes do not match the hash on chain", holder.uid),
+            Ok(_) => {
+                hold_against(network, holder).await;
+                last = format!("uid {}: bytes do not match the hash on chain", holder.uid);
+            }
             Err(error) => last = error,
         }
     }
     Err(FetchError::Unavailable { what, asked: holders.len(), last })
 }
 
-async fn merged_from(network: &Network, from: &MemberView, wanted: MergedWanted) -> Result<Vec<u8>, String> {
+async fn merged_from(
+    network: &Network,
+    from: &MemberView,
+    wanted: MergedWanted,
+    end: Instant,
+) -> Result<Vec<u8>, String> {
     let MergedWanted { run, epoch, stage, shard, len, .. } = wanted;
     let part = |part: u32| {
         let request = FetchRequest::Merged { run, epoch, stage, shard, part };
-        async move { bytes_from(network, from, &request).await }.boxed()
+        async move { bytes_by(network, from, &request, end).await }.boxed()
     };
     let parts: Vec<_> = (0u32..).take(len.div_ceil(STEP_STATE_PART)).map(part).collect();
     let mut parts = stream::iter(parts).buffered(PARTS_AT_ONCE);
@@ -252,16 +313,19 @@ pub async fn entry(
     run: RunId,
     epoch: Epoch,
     range: EntryRange,
+    until: Until,
 ) -> Result<(Vec<u8>, RangeProof), FetchError> {
     let EntryRange { author, first, count, .. } = range;
     let request = FetchRequest::Entry { run, epoch, author, first, count };
     let mut last = String::from("nobody to ask");
-    for holder in holders {
-        last = match exchange::fetch(network, holder, &request, TIMEOUT).await {
+    for (holder, end) in in_turn(holders, until) {
+        let patience = end.saturating_duration_since(Instant::now());
+        last = match exchange::fetch(network, holder, &request, patience).await {
             Ok(FetchReply::Chunks { bytes, proof }) => {
                 if range.holds(&bytes, &proof) {
                     return Ok((bytes, proof));
                 }
+                hold_against(network, holder).await;
                 format!("uid {}: chunks do not stand under the committed root", holder.uid)
             }
             Ok(_) => format!("uid {}: not here", holder.uid),
@@ -365,23 +429,28 @@ async fn state_chunk<'a>(
     })
 }
 
-/// Repeats a fetch until it succeeds, is `Invalid`, or the deadline passes.
+/// Repeats a fetch until it succeeds, is `Invalid`, or the deadline passes; an attempt that runs then is cut.
 ///
 /// # Errors
 /// The last error.
-pub async fn until<T, F>(
-    deadline: tokio::time::Instant,
-    mut attempt: impl FnMut() -> F,
-) -> Result<T, FetchError>
+pub async fn until<T, F>(deadline: Instant, mut attempt: impl FnMut() -> F) -> Result<T, FetchError>
 where
     F: std::future::Future<Output = Result<T, FetchError>>,
 {
+    let mut before = None;
     loop {
-        match attempt().await {
-            Err(FetchError::Unavailable { .. }) if tokio::time::Instant::now() < deadline => {
+        match tokio::time::timeout_at(deadline, attempt()).await {
+            Ok(Err(error @ FetchError::Unavailable { .. })) if Instant::now() + RETRY < deadline => {
+                before = Some(error);
                 tokio::time::sleep(RETRY).await;
             }
-            result => return result,
+            Ok(result) => return result,
+            Err(_) => return Err(before.unwrap_or_else(late)),
         }
     }
+}
+
+fn late() -> FetchError {
+    let last = "no whole answer before its time was over".to_owned();
+    FetchError::Unavailable { what: "a fetch".into(), asked: 1, last }
 }

@@ -43,14 +43,44 @@ pub async fn start(
 }
 
 /// What the owner of a machine grants to the network; what is absent is the network's own choice.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Grant {
     /// Bytes a second to all peers together.
     pub upload_bytes_per_second: Option<u64>,
-    /// Bytes of unanswered requests in memory.
-    pub inbound_bytes: Option<usize>,
     /// Members' addresses that point inwards may be dialled.
     pub private_addresses: bool,
+    /// Bytes in memory.
+    pub memory: Option<Memory>,
+    /// Addresses at which others get through, as the owner knows.
+    pub announce: Vec<String>,
+    /// Whether to find out how others get through, and to take a place at a relay where they do not.
+    pub nat: bool,
+    /// Whether to relay for others. A limit on what is sent forbids it: what is relayed does not pass there.
+    pub relay: bool,
+}
+
+impl Default for Grant {
+    fn default() -> Self {
+        Self {
+            upload_bytes_per_second: None,
+            private_addresses: false,
+            memory: None,
+            announce: Vec::new(),
+            nat: true,
+            relay: true,
+        }
+    }
+}
+
+/// Memory of the network.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Memory {
+    /// Bytes of unanswered requests.
+    pub requests: usize,
+    /// Bytes of answers on their way out.
+    pub answers: usize,
+    /// Own fetches at once; each may bring an answer of [`exchange::FETCH_LIMIT`].
+    pub fetches: usize,
 }
 
 /// As [`start`], with the message limits of a run.
@@ -70,7 +100,14 @@ pub async fn for_run(
         config.fetch_limit_bytes = exchange::FETCH_LIMIT;
         config.private_addresses = grant.private_addresses;
         config.max_upload_bytes_per_second = grant.upload_bytes_per_second;
-        config.inbound_memory_bytes = grant.inbound_bytes.unwrap_or(config.inbound_memory_bytes);
+        if let Some(memory) = grant.memory {
+            config.inbound_memory_bytes = memory.requests;
+            config.answer_memory_bytes = memory.answers;
+            config.max_outbound_fetch = memory.fetches;
+        }
+        config.external.clone_from(&grant.announce);
+        config.nat = grant.nat;
+        config.relay = config.relay.filter(|_| grant.relay && grant.upload_bytes_per_second.is_none());
         config
     };
     start(data_dir, config, configured).await

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use anyhow::{bail, Context};
 use iota_chain::{Call, Chain, KeySigner, SubmitError, Submitter};
-use iota_network::{Network, PeerKey};
+use iota_network::{Network, PeerKey, Reach};
 use iota_protocol::hash::{register_payload, serve_payload};
 use iota_protocol::ids::{parse_hex32, AccountKey, Hash, RunId};
 use iota_protocol::params::RunParams;
 use iota_protocol::view::MemberView;
-use iota_protocol::work::{Endpoint, Role};
+use iota_protocol::work::{Endpoint, Role, MAX_ADDRESSES};
 use serde_json::json;
 
 use crate::answer::Answer;
@@ -21,6 +21,9 @@ use crate::identity::Identity;
 const ATTEMPTS: u32 = 3;
 /// Between two of them; two blocks of one second.
 const BETWEEN: Duration = Duration::from_secs(2);
+/// Before an address is published: AutoNAT tries every five seconds, and a place at a relay takes a few more. A
+/// wrong address stands for an epoch.
+const SETTLED: Duration = Duration::from_secs(15);
 
 /// Connects to one of the nodes, to no other chain than that of `genesis` (64 hex digits), if one is told.
 ///
@@ -187,17 +190,52 @@ pub async fn serve(
     Ok(())
 }
 
-/// Where others reach this member: what its owner announces, such as a forwarded port of a router, and otherwise
-/// what it listens on.
+/// Where others reach this member: what its owner announces, such as a forwarded port of a router; otherwise relays
+/// that it has a place at because nobody gets through; otherwise where others got through, and what it listens on.
 ///
 /// # Errors
 /// When an address is none, or there are more or longer ones than the chain stores.
 pub async fn endpoint(network: &Network, peer: &PeerKey, announce: &[String]) -> anyhow::Result<Endpoint> {
     let told = match announce {
-        [] => network.listen_addresses().await,
+        [] => reached(network.reach(), network.listen_addresses().await),
         given => given.to_vec(),
     };
     stored(peer, told)
+}
+
+/// The same once the network knows how it is reached: it is given time to find out where the chain lists another
+/// address than this member would publish now, and somebody is there to tell.
+///
+/// # Errors
+/// As [`endpoint`].
+pub async fn settled_endpoint(
+    network: &Network,
+    peer: &PeerKey,
+    announce: &[String],
+    me: &MemberView,
+    members: &[MemberView],
+) -> anyhow::Result<Endpoint> {
+    let now = endpoint(network, peer, announce).await?;
+    let others = members.iter().any(|member| member.uid != me.uid && member.endpoint.is_some());
+    if me.endpoint.as_ref() == Some(&now) || !others {
+        return Ok(now);
+    }
+    let reach = network.settled_reach(SETTLED).await;
+    tracing::info!(?reach, "how others reach this member");
+    endpoint(network, peer, announce).await
+}
+
+fn reached(reach: Reach, own: Vec<String>) -> Vec<String> {
+    match reach {
+        Reach::Relayed(relays) => relays,
+        Reach::Direct(seen) if seen.iter().any(|address| !own.contains(address)) => {
+            let rest = own.into_iter().filter(|address| !seen.contains(address));
+            let most = usize::try_from(MAX_ADDRESSES).unwrap_or(usize::MAX);
+            seen.iter().cloned().chain(rest).take(most).collect()
+        }
+        // Nothing new: what is published stays as it is.
+        Reach::Direct(_) | Reach::Unknown | Reach::Nowhere => own,
+    }
 }
 
 fn stored(peer: &PeerKey, told: Vec<String>) -> anyhow::Result<Endpoint> {
@@ -224,6 +262,24 @@ fn stored(peer: &PeerKey, told: Vec<String>) -> anyhow::Result<Endpoint> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn relays_are_published_only_where_nobody_gets_through() {
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let own = texts(&["/ip4/192.168.1.7/tcp/1", "/ip4/192.168.1.7/udp/1/quic-v1"]);
+        assert_eq!(reached(Reach::Unknown, own.clone()), own);
+        assert_eq!(reached(Reach::Nowhere, own.clone()), own);
+        let relays = texts(&["/ip4/8.8.8.8/udp/1/quic-v1/p2p/12D3KooWRelay/p2p-circuit"]);
+        assert_eq!(reached(Reach::Relayed(relays.clone()), own.clone()), relays);
+        let seen = texts(&["/ip4/8.8.4.4/udp/7/quic-v1", "/ip4/192.168.1.7/tcp/1"]);
+        assert_eq!(
+            reached(Reach::Direct(seen.clone()), own.clone()),
+            [seen[0].clone(), seen[1].clone(), own[1].clone()]
+        );
+        assert_eq!(reached(Reach::Direct(own[1..].to_vec()), own.clone()), own, "nothing new");
+        let many: Vec<String> = (0..9).map(|port| format!("/ip4/8.8.4.4/tcp/{port}")).collect();
+        assert_eq!(reached(Reach::Direct(many), own).len(), 5);
+    }
 
     #[test]
     fn what_is_announced_has_to_be_an_address_and_fit_the_chain() {

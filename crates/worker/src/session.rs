@@ -66,7 +66,61 @@ impl RunSnapshot {
     /// Miners of a stage with their pathway weights, as `pathway::preference` takes them.
     #[must_use]
     pub fn weights(&self, stage: Stage) -> Vec<(Uid, u32)> {
-        self.miners(stage).map(|m| (m.uid, m.weight)).collect()
+        self.miners(stage).map(|m| (m.uid, pathway_weight(m))).collect()
+    }
+}
+
+/// One part in so many of its weight is what a member that is reached through relays only has in pathways. What it
+/// is sent and what it sends crosses the line of a relay twice, which trains as well; and a relay carries eight
+/// circuits at a time, where a stage may have dozens of miners. A quarter leaves it samples to earn by: weights are
+/// at least half of the median.
+const RELAYED_PART: u32 = 4;
+
+/// The weight with which pathways choose a member: the chain's, lowered where only relays lead to it. Everybody
+/// reads the same addresses; who has seen an older one orders a few samples differently, which nobody is held to.
+#[must_use]
+pub fn pathway_weight(member: &MemberView) -> u32 {
+    let addresses = member.endpoint.iter().flat_map(|endpoint| &endpoint.addresses);
+    let mut relayed = addresses.map(|at| std::str::from_utf8(at).is_ok_and(iota_network::is_relayed_address));
+    let only = relayed.next().is_some_and(|first| first && relayed.all(|next| next));
+    let part = if only { RELAYED_PART } else { 1 };
+    member.weight.checked_div(part).unwrap_or(member.weight).max(1)
+}
+
+#[cfg(test)]
+mod weight_tests {
+    use iota_protocol::ids::{AccountKey, Incarnation};
+    use iota_protocol::work::Endpoint;
+
+    use super::*;
+
+    const RELAYED: &str =
+        "/ip4/8.8.8.8/udp/1/quic-v1/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN/p2p-circuit";
+
+    fn weight(weight: u32, addresses: &[&str]) -> u32 {
+        let addresses: Vec<_> =
+            addresses.iter().map(|at| at.as_bytes().to_vec().try_into().unwrap()).collect();
+        pathway_weight(&MemberView {
+            uid: Uid(1),
+            incarnation: Incarnation(0),
+            hotkey: AccountKey([0; 32]),
+            coldkey: AccountKey([0; 32]),
+            role: Role::Miner,
+            stage: Some(Stage(1)),
+            endpoint: Some(Endpoint { peer: [1; 32], addresses: addresses.try_into().unwrap() }),
+            weight,
+            bond: 0,
+            registered_at: 0,
+        })
+    }
+
+    #[test]
+    fn whom_only_relays_lead_to_is_chosen_a_quarter_as_often() {
+        assert_eq!(weight(1_000, &[RELAYED, RELAYED]), 250);
+        assert_eq!(weight(1_000, &[RELAYED, "/ip4/8.8.4.4/tcp/1"]), 1_000, "it can be dialled");
+        assert_eq!(weight(1_000, &["/ip4/8.8.4.4/tcp/1"]), 1_000);
+        assert_eq!(weight(1_000, &[]), 1_000);
+        assert_eq!(weight(3, &[RELAYED]), 1, "never nothing");
     }
 }
 

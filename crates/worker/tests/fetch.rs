@@ -20,7 +20,8 @@ use iota_protocol::wire::{
 };
 use iota_protocol::work::{Endpoint, Role};
 use iota_worker::exchange::{self, ExchangeError, FETCH_LIMIT};
-use iota_worker::fetch::{self, EntryRange, FetchError, MergedWanted, StateWanted};
+use iota_worker::fetch::{self, EntryRange, FetchError, MergedWanted, StateWanted, Until};
+use tokio::time::Instant;
 
 const RUN: RunId = RunId(1);
 const EPOCH: Epoch = Epoch(6);
@@ -38,25 +39,41 @@ struct Net {
     asked: Arc<AtomicUsize>,
 }
 
-async fn start(seed: u8) -> (PeerKey, Network, tokio::sync::mpsc::Receiver<iota_network::Inbound>) {
+async fn start(
+    seed: u8,
+    edit: impl FnOnce(&mut NetworkConfig),
+) -> (PeerKey, Network, tokio::sync::mpsc::Receiver<iota_network::Inbound>) {
     let key = PeerKey::from_seed([seed; 32]);
     let mut config = NetworkConfig::new(key.clone(), vec!["/ip4/127.0.0.1/tcp/0".into()]);
     config.fetch_limit_bytes = FETCH_LIMIT;
     config.private_addresses = true;
+    edit(&mut config);
     let (network, inbound) = Network::start(config).await.expect("loopback can be opened");
     (key, network, inbound)
 }
 
 impl Net {
     async fn new() -> Self {
-        let (asker_key, asker, _inbound) = start(200).await;
+        Self::of(|_| {}).await
+    }
+
+    async fn of(edit: impl FnOnce(&mut NetworkConfig)) -> Self {
+        let (asker_key, asker, _inbound) = start(200, edit).await;
         Self { asker, asker_key, peers: Vec::new(), holders: Vec::new(), asked: Arc::default() }
     }
 
     /// Adds a holder that sends these raw bytes back.
     async fn raw_holder(&mut self, answer: impl Fn(Vec<u8>) -> Vec<u8> + Send + 'static) {
+        self.holder_at(None, answer).await;
+    }
+
+    /// Adds one that sends no more than so many bytes a second.
+    async fn holder_at(&mut self, rate: Option<u64>, answer: impl Fn(Vec<u8>) -> Vec<u8> + Send + 'static) {
         let uid = u16::try_from(self.holders.len()).expect("few holders");
-        let (key, network, mut inbound) = start(u8::try_from(uid).expect("few holders") + 1).await;
+        let (key, network, mut inbound) = start(u8::try_from(uid).expect("few holders") + 1, |config| {
+            config.max_upload_bytes_per_second = rate
+        })
+        .await;
         let asker =
             PeerInfo { public: self.asker_key.public(), addresses: self.asker.listen_addresses().await };
         network.set_peers(vec![asker]).await;
@@ -148,7 +165,7 @@ async fn a_merged_shard_comes_from_whoever_has_the_right_one() {
     let hash = |bytes: &[u8]| shard_hash(RUN, EPOCH, stage, shard, bytes);
     let ask = |hash| {
         let wanted = MergedWanted { run: RUN, epoch: EPOCH, stage, shard, hash, len: 10 };
-        fetch::merged(&net.asker, &net.holders, wanted)
+        fetch::merged(&net.asker, &net.holders, wanted, Until::DROPPED)
     };
     assert_eq!(ask(hash(&[4; 10])).await.unwrap(), [4; 10]);
     let Err(FetchError::Unavailable { asked: 3, last, .. }) = ask(hash(&[5; 10])).await else {
@@ -171,10 +188,10 @@ async fn a_shard_larger_than_an_answer_comes_in_parts() {
     let (stage, shard, len) = (Stage(1), 3, whole.len());
     let hash = shard_hash(RUN, EPOCH, stage, shard, &whole);
     let wanted = MergedWanted { run: RUN, epoch: EPOCH, stage, shard, hash, len };
-    assert_eq!(fetch::merged(&net.asker, &net.holders, wanted).await.unwrap(), whole);
+    assert_eq!(fetch::merged(&net.asker, &net.holders, wanted, Until::DROPPED).await.unwrap(), whole);
     let short = MergedWanted { len: len - 8, ..wanted };
     assert!(
-        fetch::merged(&net.asker, &net.holders, short).await.is_err(),
+        fetch::merged(&net.asker, &net.holders, short, Until::DROPPED).await.is_err(),
         "no more is asked for than there is"
     );
 }
@@ -232,11 +249,12 @@ async fn entry_chunks_that_do_not_stand_under_the_root_are_refused() {
     };
     for liar in 0..4 {
         let only = &net.holders[liar..=liar];
-        let got = fetch::entry(&net.asker, only, RUN, EPOCH, wanted).await;
+        let got = fetch::entry(&net.asker, only, RUN, EPOCH, wanted, Until::DROPPED).await;
         assert!(matches!(got, Err(FetchError::Unavailable { asked: 1, .. })), "holder {liar}: {got:?}");
     }
     net.holder(entry_holder(|_| ())).await;
-    let (got, proof) = fetch::entry(&net.asker, &net.holders, RUN, EPOCH, wanted).await.unwrap();
+    let (got, proof) =
+        fetch::entry(&net.asker, &net.holders, RUN, EPOCH, wanted, Until::DROPPED).await.unwrap();
     assert_eq!(got, chunks()[2..5].concat());
     assert!(proof.verify(&wanted.root, 8, 2, &leaves()[2..5]), "good enough to pass on");
 }
@@ -329,4 +347,67 @@ async fn an_answer_over_the_fetch_limit_is_not_taken() {
     let request = FetchRequest::Log { run: RUN, epoch: EPOCH };
     let got = exchange::fetch(&net.asker, &net.holders[0], &request, PATIENCE).await;
     assert!(matches!(got, Err(ExchangeError::Request(_))), "{got:?}");
+}
+
+/// What a holder at the lowest rate takes several seconds for.
+const LARGE: usize = 400_000;
+
+async fn with_a_slow_holder(edit: impl FnOnce(&mut NetworkConfig)) -> (Net, MergedWanted) {
+    let mut net = Net::of(edit).await;
+    let answer = FetchReply::Bytes(vec![4; LARGE]).encode();
+    for rate in [Some(64_000), None] {
+        let answer = answer.clone();
+        net.holder_at(rate, move |_| answer.clone()).await;
+    }
+    let hash = shard_hash(RUN, EPOCH, Stage(1), 3, &[4; LARGE]);
+    let wanted = MergedWanted { run: RUN, epoch: EPOCH, stage: Stage(1), shard: 3, hash, len: LARGE };
+    (net, wanted)
+}
+
+#[tokio::test]
+async fn a_holder_below_the_least_rate_is_left_for_the_next() {
+    // A step of 64 KiB takes the slow one a second.
+    let (net, wanted) =
+        with_a_slow_holder(|config| config.answer_stall_timeout = Duration::from_millis(300)).await;
+    let began = Instant::now();
+    let got = fetch::merged(&net.asker, &net.holders, wanted, Until::DROPPED).await.unwrap();
+    assert_eq!(got.len(), LARGE);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}: the slow one takes six", began.elapsed());
+    assert_eq!(net.asked.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
+async fn a_holder_that_is_slow_but_not_too_slow_costs_half_the_window() {
+    let (net, wanted) = with_a_slow_holder(|_| {}).await;
+    let (began, window) = (Instant::now(), Duration::from_secs(4));
+    let until = Until::at(began + window);
+    let got = fetch::merged(&net.asker, &net.holders, wanted, until).await.unwrap();
+    assert_eq!(got.len(), LARGE);
+    let took = began.elapsed();
+    assert!(took >= window / 2 && took < window, "{took:?}: half of {window:?}, then the next holder");
+}
+
+#[tokio::test]
+async fn an_attempt_is_cut_when_its_time_is_over() {
+    let mut net = Net::new().await;
+    net.holder_at(Some(64_000), |_| FetchReply::Bytes(vec![4; LARGE]).encode()).await;
+    let window = Duration::from_millis(800);
+    let (began, root) = (Instant::now(), Hash::ZERO);
+    let attempt = || fetch::log(&net.asker, &net.holders[0], RUN, EPOCH, root);
+    let error = fetch::until(began + window, attempt).await.unwrap_err();
+    assert!(matches!(error, FetchError::Unavailable { .. }), "{error}");
+    assert!(began.elapsed() < window * 3, "{:?}: the whole answer takes six seconds", began.elapsed());
+}
+
+#[tokio::test]
+async fn whoever_gives_wrong_bytes_again_and_again_is_asked_no_more() {
+    let mut net = Net::new().await;
+    net.holder(bytes(&[9; 10])).await;
+    let wanted =
+        MergedWanted { run: RUN, epoch: EPOCH, stage: Stage(1), shard: 3, hash: Hash::ZERO, len: 10 };
+    for _ in 0..12 {
+        fetch::merged(&net.asker, &net.holders, wanted, Until::DROPPED).await.unwrap_err();
+    }
+    // Ten within a minute are the network's limit.
+    assert_eq!((net.asked.load(Ordering::Relaxed), net.asker.stats().ignored), (10, 1));
 }

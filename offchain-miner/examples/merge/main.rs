@@ -35,6 +35,9 @@ struct Options {
     /// Members whose bytes are counted and not timed, at 4 MB.
     #[arg(long, value_delimiter = ',', default_values_t = [16, 32])]
     counted: Vec<u16>,
+    /// Our side only, without hivemind and gloo: shows where the time goes and writes no report.
+    #[arg(long)]
+    alone: bool,
     /// What else the machine did, for the report.
     #[arg(long, default_value = "nothing else was started by us")]
     beside: String,
@@ -74,7 +77,38 @@ fn play(options: &Options, uid: u16, folder: &std::path::Path) -> anyhow::Result
     member::run(folder, size, uid, options.rounds)
 }
 
+/// Our steps beside the same bytes without meaning.
+fn alone(options: &Options) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    println!("members  MB  commit  gather   merge   share    root     raw    disk   (ms, median)");
+    for &megabytes in &options.megabytes {
+        for &members in &options.members {
+            let merges = sides::ours(folder.path(), Size { members, megabytes }, options.rounds)?;
+            let median = |part: fn(&sides::Merge) -> f64| {
+                let mut times: Vec<f64> = merges.iter().skip(1).map(part).collect();
+                times.sort_by(f64::total_cmp);
+                times.get(times.len() / 2).map_or(0.0, |seconds| seconds * 1e3)
+            };
+            let parts = [
+                median(|merge| merge.commit),
+                median(|merge| merge.gather),
+                median(|merge| merge.merge),
+                median(|merge| merge.share),
+                median(|merge| merge.root),
+                median(|merge| merge.raw),
+                median(|merge| merge.disk),
+            ];
+            let parts: Vec<String> = parts.iter().map(|part| format!("{part:7.0}")).collect();
+            println!("{members:7} {megabytes:3} {}", parts.join(" "));
+        }
+    }
+    Ok(())
+}
+
 fn measure(options: &Options) -> anyhow::Result<()> {
+    if options.alone {
+        return alone(options);
+    }
     let python = |name| {
         let path = std::env::var_os(name).map(PathBuf::from);
         path.with_context(|| format!("{name} is not set; run this with scripts/bench merge"))

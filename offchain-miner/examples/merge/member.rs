@@ -127,10 +127,11 @@ async fn round(ctx: &EpochContext, start: &OuterState, local: &[f32]) -> anyhow:
     drop(tokio::time::timeout(PATIENCE, owner.fetch_entries()).await);
     say(&owner.held())?;
     let _merge: String = hear()?;
-    say(&owner.merge_owned().await?.into_inner())?;
+    say(&owner.merge_owned(tokio::time::Instant::now() + PATIENCE).await?.into_inner())?;
     let opened: MergeView = hear()?;
-    let (mut outer, _) =
-        root::outer_step(ctx, start, &opened, &seed).await?.context("a shard could not be had")?;
+    let (mut outer, _) = root::outer_step(ctx, start, &opened, &seed, tokio::time::Instant::now() + PATIENCE)
+        .await?
+        .context("a shard could not be had")?;
     say(&"applied")?;
     let _root: String = hear()?;
     outer.finish(1);

@@ -3,6 +3,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
+use iota_network::is_relayed_address;
+use iota_protocol::ids::AccountKey;
+use iota_protocol::view::MemberView;
+
 use super::{ok, warn, Finding};
 use crate::config::MinerConfig;
 
@@ -27,6 +31,21 @@ pub(super) fn announced(config: &MinerConfig) -> Finding {
     judged(address, reach(address))
 }
 
+/// What the chain tells others of this miner: whether only relays lead to it.
+pub(super) fn published(members: &[MemberView], hotkey: Option<AccountKey>) -> Option<Finding> {
+    let own = members.iter().find(|member| Some(member.hotkey) == hotkey)?;
+    let told = own.endpoint.as_ref()?.addresses.iter().map(|at| String::from_utf8_lossy(at).into_owned());
+    let told: Vec<String> = told.collect();
+    let relay = told.first()?.split("/p2p/").next()?.to_owned();
+    told.iter().all(|address| is_relayed_address(address)).then(|| {
+        warn(
+            "reach",
+            format!("this miner is reached through a relay ({relay} and {} more): it is sent a quarter of the samples that it else were", told.len() - 1),
+            "fine behind a router that you cannot change; forward a port and --announce it to be reached directly",
+        )
+    })
+}
+
 fn judged(address: &str, reach: Reach) -> Finding {
     match reach {
         Reach::Everywhere => ok(
@@ -36,7 +55,7 @@ fn judged(address: &str, reach: Reach) -> Finding {
         Reach::OwnNetwork => warn(
             "address",
             format!("others are told {address}, which only machines of your own network reach (NAT)"),
-            "forward the port on your router, and say with --announce /ip4/OUTSIDE/tcp/PORT how it is reached from outside",
+            "while it runs it asks the router for a port and takes a place at a relay if that fails; better, forward the port on your router, and say with --announce /ip4/OUTSIDE/tcp/PORT how it is reached from outside",
         ),
         Reach::ThisMachine => warn(
             "address",
@@ -103,8 +122,42 @@ fn outgoing(like: IpAddr) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use iota_protocol::ids::{Incarnation, Uid};
+    use iota_protocol::work::{Endpoint, Role};
+
     use super::super::Level;
     use super::*;
+
+    #[test]
+    fn who_is_reached_through_relays_is_told() {
+        let relayed =
+            "/ip4/8.8.8.8/udp/1/quic-v1/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN/p2p-circuit";
+        let key = AccountKey([4; 32]);
+        let found = |addresses: &[&str]| {
+            let addresses: Vec<_> =
+                addresses.iter().map(|at| at.as_bytes().to_vec().try_into().unwrap()).collect();
+            let endpoint = Endpoint { peer: [1; 32], addresses: addresses.try_into().unwrap() };
+            published(&[member(key, endpoint)], Some(key))
+        };
+        let finding = found(&[relayed]).unwrap();
+        assert!(finding.level == Level::Warn && finding.found.contains("8.8.8.8"), "{finding:?}");
+        assert!(found(&[relayed, "/ip4/8.8.4.4/tcp/1"]).is_none() && found(&[]).is_none());
+    }
+
+    fn member(hotkey: AccountKey, endpoint: Endpoint) -> MemberView {
+        MemberView {
+            uid: Uid(1),
+            incarnation: Incarnation(0),
+            hotkey,
+            coldkey: AccountKey([0; 32]),
+            role: Role::Miner,
+            stage: None,
+            endpoint: Some(endpoint),
+            weight: 1,
+            bond: 0,
+            registered_at: 0,
+        }
+    }
 
     #[test]
     fn addresses_are_told_apart_by_who_reaches_them() {

@@ -5,4 +5,4 @@ mod arrivals;
 mod leaving;
 mod regenerate;
 mod restart;
-mod world;
+pub(crate) mod world;

@@ -18,7 +18,7 @@ use iota_protocol::seed::audit_choices;
 use iota_protocol::shard::Shards;
 use iota_protocol::view::{AgreementCell, AgreementView, CommitView, MemberView, MergeView};
 use iota_protocol::work::ShardStatus;
-use iota_worker::fetch::{self, EntryRange};
+use iota_worker::fetch::{self, EntryRange, Until};
 use iota_worker::session::RunSnapshot;
 use tokio::time::Instant;
 
@@ -231,8 +231,15 @@ impl Court {
         for part in place.parts(merge) {
             let (first, count) = (part.start, part.end.saturating_sub(part.start));
             let wanted = EntryRange { author, root, total, first, count, chunk_len: chunk_len(merge) };
-            let fetched =
-                fetch::entry(&self.examiner.network, &holders, self.session.run, epoch, wanted).await;
+            let fetched = fetch::entry(
+                &self.examiner.network,
+                &holders,
+                self.session.run,
+                epoch,
+                wanted,
+                Until::DROPPED,
+            )
+            .await;
             piece.push(fetched.map_err(|error| error.to_string())?);
         }
         Ok(piece)

@@ -169,10 +169,22 @@ fn known(fault: Fault) -> Option<(f64, &'static str)> {
     })
 }
 
+/// The same for a cheat that takes fellows in several stages.
+fn known_in_numbers(fault: Fault) -> Option<(f64, &'static str)> {
+    let why = "who skips beyond the limit loses passes of its own, but whoever the sample goes to is paid for it: two \
+               friends in each stage pass all that reaches them to each other, stage after stage, and weights that follow \
+               pay make it more; it takes friends in every stage, in one stage it gains nothing";
+    match fault {
+        // 177 % at a tenth of the miners, falling with their number.
+        Fault::FavoursFriends => Some((2.0, why)),
+        _ => known(fault),
+    }
+}
+
 /// Claims that a cheat does not pay, or that it pays as little as is known.
-fn pays_not(out: &mut Outcome, text: String, fault: Fault, gain: f64) {
+fn pays_not(out: &mut Outcome, text: String, gain: f64, known: Option<(f64, &str)>) {
     let got = format!("return {:+.1} %", gain * 100.0);
-    match known(fault) {
+    match known {
         Some((most, why)) => out.target(text, got, gain < PAYS, Miss::known(gain < most, why)),
         None => out.claim(text, got, gain < PAYS),
     }
@@ -211,7 +223,7 @@ pub fn run(scale: Scale) -> anyhow::Result<Outcome> {
         let many = Many::run(fault, seeds, epochs, |seed, epochs| alone(fault, seed, epochs));
         accused += many.0.iter().map(Paired::falsely_accused).sum::<usize>();
         let gain = many.mean(Paired::gain);
-        pays_not(&mut out, format!("{fault:?} does not pay"), fault, gain);
+        pays_not(&mut out, format!("{fault:?} does not pay"), gain, known(fault));
         table.rows.push(line(&many, format!("{fault:?}")));
     }
     out.tables.push(table);
@@ -285,7 +297,8 @@ pub fn sweep(scale: Scale) -> anyhow::Result<Outcome> {
                 most = most.max(many.mean(Paired::gain));
             }
         }
-        pays_not(&mut out, format!("{fault:?} does not pay for 10 to 40 % of the miners"), *fault, most);
+        let text = format!("{fault:?} does not pay for 10 to 40 % of the miners");
+        pays_not(&mut out, text, most, known_in_numbers(*fault));
     }
     out.tables.push(table);
     out.claim("No coalition of up to 40 % gets an honest miner accused", accused.to_string(), accused == 0);

@@ -22,18 +22,30 @@ use crate::{
     strikes::Verdict,
 };
 
+/// Answers up to this size are not counted: acknowledgements must leave however much is on its way.
+const SMALL: usize = 1 << 10;
+
 type LaneEvent = request_response::Event<Request, Vec<u8>>;
 
 impl SwarmTask {
     pub(super) fn on_reply(&mut self, answered: Option<Answered>) {
         // None: the exchange ended before its answer, and waiting was given up.
-        let Some(Answered { lane, channel, bytes }) = answered else { return };
+        let Some(Answered { lane, id, channel, bytes }) = answered else { return };
         // Dropping the channel closes the stream: the asker is declined.
         let Some(bytes) = bytes else {
             count(&self.links.counters.lane(lane).refused_in);
             return;
         };
         let size = bytes.len();
+        if size > SMALL {
+            // Held until the answer is out: whoever asks for more than it takes is declined meanwhile.
+            let Some(charge) = self.answers.take(size) else {
+                tracing::debug!(%lane, size, "no memory left for an answer; the asker is declined");
+                count(&self.links.counters.lane(lane).refused_in);
+                return;
+            };
+            self.admission.charge(lane, id, charge);
+        }
         if self.swarm.behaviour_mut().lane(lane).send_response(channel, bytes).is_ok() {
             count_frame(&self.links.counters.lane(lane).bytes_out, size);
         }
@@ -103,7 +115,7 @@ impl SwarmTask {
             return;
         }
         count(&self.links.counters.lane(lane).requests_in);
-        let wait = answered.map(move |bytes| Answered { lane, channel, bytes: bytes.ok() });
+        let wait = answered.map(move |bytes| Answered { lane, id, channel, bytes: bytes.ok() });
         let (wait, abort) = abortable(wait);
         self.admission.begin(peer, lane, id, abort);
         self.replies.push(wait.map(Result::ok).boxed());

@@ -93,7 +93,7 @@ impl World {
         Self { _text: folder, params, dataset, network, proofs, found, stage, state, epoch: EPOCH }
     }
 
-    fn context(&self, store: Arc<Store>) -> EpochContext {
+    pub(crate) fn context(&self, store: Arc<Store>) -> EpochContext {
         let members: Vec<MemberView> = (0u16..).zip(STAGES).map(|(uid, stage)| member(uid, stage)).collect();
         let me = members.iter().find(|member| member.stage == Some(self.stage)).unwrap().clone();
         EpochContext {
