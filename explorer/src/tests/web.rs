@@ -223,6 +223,10 @@ async fn pages_say_what_the_api_says() {
     let run = json(&site, "/api/v1/runs/0").await;
     let page = get(&site, "/run/0").await.body;
     assert_eq!(run["newest_report"], 2);
+    // A token of 128 values in bf16, there and back; 16 codes of a byte each way, and a byte of scale for 32.
+    let bytes = (&run["bytes_per_token_uncompressed"], &run["bytes_per_token_codes"]);
+    assert_eq!(bytes, (&Json::from(512.0), &Json::from(33.0)));
+    assert!(page.contains("33.0 instead of 512") && page.contains("15.5 times"));
     assert!(page.contains("data-chart=\"flow\" data-source=\"/api/v1/runs/0/epochs/2\""), "pathways");
     let epochs = run["epochs"].as_array().unwrap();
     assert_eq!(epochs.len(), 4);

@@ -62,7 +62,7 @@ fn figures(run: &Run) -> Markup {
             (figure("Epoch", &html! { span data-live="epoch" { (run.line.epoch) } " of " (run.line.epochs) }))
             (figure("Phase", &html! { span.badge data-live="phase" { (run.line.phase) } }))
             (figure("Bytes per token at a boundary", &html! { (format!("{codes:.1}")) " instead of " (format!("{plain:.0}")) }))
-            (figure("Compression", &html! { (format!("{:.1}", plain / codes.max(f64::MIN_POSITIVE))) " times" }))
+            (figure("Compression", &html! { (format!("{:.1}", plain / codes.max(f64::MIN_POSITIVE))) " times " span.quiet { "by the codec, without headers" } }))
         }
     }
 }
