@@ -1,6 +1,6 @@
 //! A network of authorities with miners and validators trains ten epochs while two authorities die and come
 //! back and the runtime is upgraded under it, with a migration of its storage, and every check of the
-//! summary has to hold.
+//! summary has to hold. An explorer follows it all the way: no block may be missing, and every audit must pass.
 //!
 //! The chain begins with the runtime of spec version 4 (`tests/upgrade/spec-4.compressed.wasm`, as the node
 //! of that version built it) and is upgraded to the one that the node carries. A quarter of an hour.
