@@ -3,7 +3,6 @@
 use std::io::{IsTerminal, Write};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{bail, Context};
@@ -18,7 +17,7 @@ use iota_service::keys::Hotkey;
 use iota_service::quantity::{BitRate, ByteSize};
 use iota_service::stderr::Diverted;
 use iota_service::telemetry::Format;
-use iota_service::{config, telemetry};
+use iota_service::{config, ending, telemetry};
 use iota_worker::answer::{ended, log_format, waiting, Answer, Sign};
 use iota_worker::command::{Keys, Target};
 use iota_worker::identity::{coldkey_signer, Identity};
@@ -120,6 +119,9 @@ enum Data {
         /// Under what terms the text may be used.
         #[arg(long, default_value = "not stated")]
         license: String,
+        /// Replace what is no UTF-8 by U+FFFD and count it in the manifest, instead of refusing the text.
+        #[arg(long)]
+        replace_invalid: bool,
     },
 }
 
@@ -239,10 +241,10 @@ struct Generate {
 }
 
 /// Parses flags and runs the command; says what failed and what to do about it.
-pub fn main() -> ExitCode {
+pub fn main() -> ! {
     let cli = Cli::parse();
     let format = log_format(cli.json_log);
-    ended(start(cli, format), format)
+    ending::at_once(ended(start(cli, format), format))
 }
 
 fn start(cli: Cli, format: Format) -> anyhow::Result<()> {
@@ -266,7 +268,7 @@ fn start(cli: Cli, format: Format) -> anyhow::Result<()> {
         let gauges = gauges.clone();
         std::thread::spawn(move || view::show(&gauges));
     }
-    let result = runtime.block_on(dispatch(cli, gauges));
+    let result = ending::finish(runtime, dispatch(cli, gauges));
     if diverted.is_some() {
         ratatui::restore();
     }
@@ -311,9 +313,7 @@ async fn dispatch(cli: Cli, gauges: Gauges) -> anyhow::Result<()> {
         Command::Explain(args) => args.run(&configured(cli.config.as_deref(), args.target())?, answer).await,
         Command::Doctor(args) => doctor(cli.config.as_deref(), &args, answer).await,
         Command::Status(args) => args.run(&configured(cli.config.as_deref(), args.target())?, answer).await,
-        Command::Data(Data::Prepare { text, out, seq_len, license }) => {
-            prepare(&text, &out, seq_len, &license, answer)
-        }
+        Command::Data(data) => prepare(&data, answer),
         Command::Generate(args) => write_text(&args, answer),
         Command::Export(args) => args.run(answer),
         Command::Claim(args) => args.run(&configured(cli.config.as_deref(), args.target())?, answer).await,
@@ -412,9 +412,13 @@ async fn doctor(file: Option<&Path>, args: &Doctor, answer: Answer) -> anyhow::R
     bail!("this machine cannot mine yet; each line marked FAIL says what to do")
 }
 
-fn prepare(text: &Path, out: &Path, seq_len: u32, license: &str, answer: Answer) -> anyhow::Result<()> {
+fn prepare(
+    Data::Prepare { text, out, seq_len, license, replace_invalid }: &Data,
+    answer: Answer,
+) -> anyhow::Result<()> {
     let bar = indicatif::ProgressBar::new(0).with_message("tokenizing");
-    let manifest = data::prepare(text, out, seq_len, license, |done, total| {
+    let invalid = if *replace_invalid { data::Invalid::Replace } else { data::Invalid::Refuse };
+    let manifest = data::prepare_with(invalid, text, out, *seq_len, license, |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     })?;
@@ -422,11 +426,15 @@ fn prepare(text: &Path, out: &Path, seq_len: u32, license: &str, answer: Answer)
     let root = data::Dataset::open(out, None)?.data_params().manifest_root;
     answer.say(
         format_args!(
-            "{} tokens, {} training and {} held-out windows of {seq_len} in {}\nmanifest root {root}",
+            "{} tokens, {} training and {} held-out windows of {seq_len} in {}{}\nmanifest root {root}",
             manifest.tokens,
             manifest.train_windows,
             manifest.heldout_windows,
-            out.display()
+            out.display(),
+            match manifest.encoding_errors {
+                0 => String::new(),
+                errors => format!("\n{errors} places were no UTF-8 and were replaced"),
+            }
         ),
         &json!({ "folder": out, "manifest_root": root, "manifest": manifest }),
     )

@@ -2,7 +2,6 @@
 //! inviting others.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{bail, Context};
@@ -14,9 +13,9 @@ use iota_protocol::ids::RunId;
 use iota_protocol::params::RunParams;
 use iota_protocol::view::RunState;
 use iota_protocol::work::Role;
-use iota_service::config;
 use iota_service::keys::Hotkey;
 use iota_service::telemetry::{self, Format};
+use iota_service::{config, ending};
 use iota_worker::answer::{ended, log_format, waiting, Answer, Sign};
 use iota_worker::identity::coldkey_signer;
 use serde_json::{json, Value};
@@ -161,17 +160,17 @@ struct Evaluate {
 }
 
 /// Parses flags and runs the command; says what failed and what to do about it.
-pub fn main() -> ExitCode {
+pub fn main() -> ! {
     let cli = Cli::parse();
     let format = log_format(cli.json_log);
-    ended(start(cli, format), format)
+    ending::at_once(ended(start(cli, format), format))
 }
 
 fn start(cli: Cli, format: Format) -> anyhow::Result<()> {
     telemetry::init(format, Some("warn"))?;
     let told = Told { file: cli.config.as_deref(), answer: Answer::of(cli.json) };
     let runtime = tokio::runtime::Runtime::new().context("starting the async runtime")?;
-    runtime.block_on(async {
+    ending::finish(runtime, async {
         match cli.command {
             Command::Create(args) => create(&args, told).await,
             Command::Status(args) => status(&args, told).await,

@@ -2,7 +2,6 @@
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use iota_protocol::ids::{AccountKey, Epoch, Incarnation, RunId};
 use iota_protocol::work::Role;
 use iota_service::keys::Hotkey;
 use iota_service::telemetry::Format;
-use iota_service::{config, telemetry};
+use iota_service::{config, ending, telemetry};
 use iota_worker::answer::{ended, log_format, waiting, Answer};
 use iota_worker::command::{Keys, Target};
 use iota_worker::identity::{coldkey_signer, Identity};
@@ -171,10 +170,10 @@ struct ReportArgs {
 }
 
 /// Parses flags and runs the command; says what failed and what to do about it.
-pub fn main() -> ExitCode {
+pub fn main() -> ! {
     let cli = Cli::parse();
     let format = log_format(cli.json_log);
-    ended(start(cli, format), format)
+    ending::at_once(ended(start(cli, format), format))
 }
 
 fn start(cli: Cli, format: Format) -> anyhow::Result<()> {
@@ -188,7 +187,7 @@ fn start(cli: Cli, format: Format) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("starting the async runtime")?;
-    runtime.block_on(dispatch(cli))
+    ending::finish(runtime, dispatch(cli))
 }
 
 async fn dispatch(cli: Cli) -> anyhow::Result<()> {

@@ -1,9 +1,11 @@
 //! The book's chapters and the blocks of commands in them.
 //!
 //! The words behind a block's language say what the tests do with it:
-//! `sh` alone: every command is parsed by its program. `sh,run`: it is run, too, in order, in the shell
-//! of its chapter. `sh,start`: run in the background until the test is over. `sh,devnet`: the network that
-//! the tutorials need; the test starts it in its own process, smaller and on free ports.
+//! Every command is parsed by its program. `sh,run`: it is run, too, in order, in the shell of its chapter.
+//! `sh,later`: the same, once an epoch has been paid and the reader's validator has reported. `sh,start`: run in the
+//! background until the test is over. `sh,settings`: a program that runs until it is stopped is run with
+//! `--print-config` instead. `sh,devnet`: the network that the tutorials need; the test starts it in its own process,
+//! smaller and on free ports. `sh` alone: only parsed, and the page's source says right above it why.
 
 use std::path::PathBuf;
 
@@ -12,6 +14,8 @@ use std::path::PathBuf;
 pub enum Kind {
     Parse,
     Run,
+    Later,
+    Settings,
     Start,
     Devnet,
 }
@@ -48,9 +52,11 @@ fn kind(info: &str) -> Option<Kind> {
     Some(match words.next() {
         None => Kind::Parse,
         Some("run") => Kind::Run,
+        Some("later") => Kind::Later,
+        Some("settings") => Kind::Settings,
         Some("start") => Kind::Start,
         Some("devnet") => Kind::Devnet,
-        Some(other) => panic!("a block marked {other:?}; known are run, start and devnet"),
+        Some(other) => panic!("a block marked {other:?}; known are run, later, start, settings and devnet"),
     })
 }
 
@@ -87,6 +93,35 @@ pub fn of_chapter(chapter: &str) -> Vec<Block> {
 /// Blocks of the whole book.
 pub fn all() -> Vec<Block> {
     chapters().iter().flat_map(|chapter| of_chapter(chapter)).collect()
+}
+
+/// In front of a reason why a block is not run, which the rendered book does not show.
+const REASON: &str = "<!-- not run: ";
+
+/// Lines of a chapter that open a block which is only parsed, and have no reason above them.
+fn without_reason(text: &str) -> Vec<usize> {
+    let lines: Vec<&str> = text.lines().collect();
+    let opens = |line: &&str| line.trim() == "```sh";
+    let reason = |at: usize| lines[..at].iter().rev().find(|line| !line.trim().is_empty());
+    let reasoned =
+        |at: usize| reason(at).is_some_and(|line| line.starts_with(REASON) && line.ends_with("-->"));
+    (0..lines.len()).filter(|at| opens(&lines[*at]) && !reasoned(*at)).map(|at| at + 1).collect()
+}
+
+#[test]
+fn a_block_that_is_not_run_says_why() {
+    let fence = "```sh\nls\n```\n";
+    assert_eq!(without_reason(&format!("text\n\n{fence}")), [3]);
+    assert_eq!(without_reason(&format!("text\n\n<!-- not run: it takes a week -->\n\n{fence}")), [0; 0]);
+    let (mut run, mut parsed) = (0, 0);
+    for chapter in chapters() {
+        let text = std::fs::read_to_string(docs().join(&chapter)).unwrap();
+        assert_eq!(without_reason(&text), [0; 0], "docs/{chapter}: lines of blocks without a reason");
+        let blocks = of_chapter(&chapter);
+        parsed += blocks.iter().filter(|block| block.kind == Kind::Parse).count();
+        run += blocks.iter().filter(|block| block.kind != Kind::Parse).count();
+    }
+    assert!(run > 3 * parsed, "{run} blocks are run, {parsed} are not");
 }
 
 #[test]

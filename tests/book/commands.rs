@@ -81,6 +81,36 @@ fn every_command_of_the_book_is_understood_by_its_program() {
     assert!(seen > 40, "only {seen} commands were found");
 }
 
+/// Commands of ours in the blocks of a page that is no chapter of the book.
+fn ours(page: &str) -> Vec<Vec<String>> {
+    let text = std::fs::read_to_string(root().join(page)).unwrap().replace("\\\n", " ");
+    let mut inside = false;
+    let lines = text.lines().filter(|line| {
+        let fence = line.trim_start().starts_with("```");
+        inside ^= fence;
+        (inside && !fence) || line.starts_with("    ")
+    });
+    let lines = lines.map(|line| line.split(" # ").next().unwrap_or(line).trim());
+    let known = |words: &Vec<String>| {
+        let name = words.iter().find(|word| !is_assignment(word));
+        name.is_some_and(|name| {
+            name.starts_with("scripts/") || (name.starts_with("iota-") && !name.ends_with(':'))
+        })
+    };
+    lines.filter_map(shlex::split).filter(known).collect()
+}
+
+#[test]
+fn every_command_of_the_pages_beside_the_book_is_understood_too() {
+    for (page, least) in [("README.md", 10), ("chain-spec/README.md", 8), ("CONTRIBUTING.md", 0)] {
+        let commands = ours(page);
+        assert!(commands.len() >= least, "{page}: only {commands:?}");
+        for words in commands {
+            assert_eq!(wrong(&words), None, "{page}: {}", words.join(" "));
+        }
+    }
+}
+
 #[test]
 fn every_systemd_unit_starts_a_program_as_it_wants_to_be_started() {
     let mut units = 0;

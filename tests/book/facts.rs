@@ -3,6 +3,10 @@
 
 use std::fmt::Write;
 
+use iota_compute::presets;
+use iota_protocol::ids::Hash;
+use iota_protocol::params::DataParams;
+
 use crate::blocks::{docs, root};
 
 /// A documented item of a source file: a field, a variant, or a call.
@@ -134,6 +138,49 @@ fn fields(file: &str, opening: &str) -> String {
     out
 }
 
+/// Fields with the value of the preset `tiny` in three stages and the reason for it: the comment above the field in the
+/// functions of `presets.rs` that give it.
+fn defaults(file: &str, opening: &str, part: &str) -> String {
+    let data = DataParams { manifest_root: Hash::ZERO, train_windows: 1, heldout_windows: 1 };
+    let run = presets::run_params("tiny", 3, 0, 1, 3, data).unwrap();
+    let run = serde_json::to_value(&run).unwrap();
+    let mut out =
+        String::from("| field | type | meaning | `tiny` | why |\n| --- | --- | --- | ---: | --- |\n");
+    for item in items(file, opening) {
+        let value = &run[part][item.name()];
+        assert!(!value.is_null(), "{part} has no {}", item.name());
+        let (name, kind, text) = (item.name(), item.kind(), item.text());
+        writeln!(out, "| `{name}` | `{kind}` | {text} | {} | {} |", shown(value), reason(item.name()))
+            .unwrap();
+    }
+    out
+}
+
+fn shown(value: &serde_json::Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// The first comment above a line that sets this field in `presets.rs`: a preset's own value stands before the one
+/// that others have in common.
+fn reason(field: &str) -> String {
+    let text = std::fs::read_to_string(root().join("crates/compute/src/presets.rs")).unwrap();
+    let text = text.split("#[cfg(test)]").next().unwrap().to_owned();
+    let (mut comment, mut found) = (Vec::new(), None);
+    for line in text.lines().map(str::trim) {
+        if let Some(text) = line.strip_prefix("// ") {
+            comment.push(text.to_owned());
+            continue;
+        }
+        let whole = line.starts_with(&format!("{field}: ")) && !line.contains('{');
+        let sets = whole || line == format!("{field},") || line.contains(&format!("{{ {field}: "));
+        if sets && !comment.is_empty() && found.is_none() {
+            found = Some(comment.join(" "));
+        }
+        comment.clear();
+    }
+    cell(&found.unwrap_or_else(|| panic!("presets.rs gives no reason for {field}")))
+}
+
 /// Every hash's tag.
 fn tags() -> String {
     let text = std::fs::read_to_string(root().join("crates/protocol/src/hash.rs")).unwrap();
@@ -165,11 +212,11 @@ fn table(name: &str) -> String {
         "fetch-replies" => messages("pub enum FetchReply {"),
         "receipt" => fields("crates/protocol/src/receipt.rs", "pub struct Receipt {"),
         "run" => fields(params, "pub struct RunParams {"),
-        "model" => fields(params, "pub struct ModelParams {"),
+        "model" => defaults(params, "pub struct ModelParams {", "model"),
         "stage" => fields(params, "pub struct StageParams {"),
-        "train" => fields(params, "pub struct TrainParams {"),
-        "merge" => fields(params, "pub struct MergeParams {"),
-        "phases" => fields(params, "pub struct PhaseParams {"),
+        "train" => defaults(params, "pub struct TrainParams {", "train"),
+        "merge" => defaults(params, "pub struct MergeParams {", "merge"),
+        "phases" => defaults(params, "pub struct PhaseParams {", "phases"),
         "data" => fields(params, "pub struct DataParams {"),
         other => panic!("no source is known for the table {other:?}"),
     }
@@ -219,7 +266,7 @@ fn the_tables_are_read_from_the_comments() {
     assert!(calls.contains("| 46 | `report_equivocation` |") && calls.contains("`NothingOwed`"), "{calls}");
     let requests = table("fetch-requests");
     assert!(requests.contains("`first: u32`, `count: u32`"), "{requests}");
-    assert!(table("train").contains("| `lr_ppm` | `u32` | Peak learning rate of AdamW. |"));
+    assert!(table("train").contains("| `lr_ppm` | `u32` | Peak learning rate of AdamW. | 1500 | Half of the"));
 }
 
 #[test]

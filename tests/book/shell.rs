@@ -7,10 +7,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{channel, Receiver};
 use std::time::{Duration, Instant};
 
-use crate::blocks::Block;
+use crate::blocks::{Block, Kind};
 
 /// Printed when a block is done.
 const DONE: &str = "--- the block is done ---";
+
+/// For a program that was asked to end; a miner finishes its samples first.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 pub struct Shell {
     child: Child,
@@ -40,9 +43,11 @@ impl Shell {
             .spawn()
             .unwrap();
         let (sender, lines) = channel();
-        let output = BufReader::new(child.stdout.take().unwrap());
+        // A model that was trained for a minute writes bytes that are no text.
+        let output = BufReader::new(child.stdout.take().unwrap()).split(b'\n').map_while(Result::ok);
         std::thread::spawn(move || {
-            output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+            let mut lines = output.map(|line| String::from_utf8_lossy(&line).into_owned());
+            lines.try_for_each(|line| sender.send(line))
         });
         Self {
             child,
@@ -53,6 +58,40 @@ impl Shell {
             terminal: None,
             pictures: Vec::new(),
         }
+    }
+
+    /// From now on, this text of the book stands for that on this machine.
+    pub fn replace(&mut self, from: &str, to: &str) {
+        self.replaced.push((from.to_owned(), to.to_owned()));
+    }
+
+    /// Asks all that runs beside to end with SIGTERM; each has to leave with 0.
+    pub fn stop(&mut self) {
+        let text =
+            "for job in $(jobs -p); do kill -TERM $(cat /proc/$job/task/$job/children); wait $job; done\n";
+        let own = Block { chapter: "its-own".into(), line: 0, kind: Kind::Run, text: text.into() };
+        self.run(&own, PATIENCE);
+    }
+
+    /// Presses `q` in the terminal of the miner that shows its live view; it has to leave with 0.
+    pub fn quit(&self) {
+        let terminal = self.terminal.as_ref().expect("a miner runs in a terminal");
+        let tmux = |args: &[&str]| {
+            let output = Command::new("tmux").arg("-uS").arg(terminal).args(args).output().unwrap();
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        };
+        tmux(&["send-keys", "q"]);
+        let asked = Instant::now();
+        let ended = || tmux(&["display-message", "-p", "#{pane_dead} #{pane_dead_status}"]);
+        while !ended().starts_with('1') {
+            assert!(
+                asked.elapsed() < PATIENCE,
+                "the miner did not end:\n{}",
+                self.picture().unwrap_or_default()
+            );
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        assert_eq!(ended(), "1 0", "the miner ended badly:\n{}", self.picture().unwrap_or_default());
     }
 
     /// Runs a block and returns what it printed.
@@ -161,12 +200,7 @@ impl Drop for Shell {
 
 #[test]
 fn a_failing_command_fails_its_block() {
-    let block = |text: &str| Block {
-        chapter: "none.md".into(),
-        line: 1,
-        kind: crate::blocks::Kind::Run,
-        text: text.into(),
-    };
+    let block = |text: &str| Block { chapter: "none.md".into(), line: 1, kind: Kind::Run, text: text.into() };
     let mut shell = Shell::start(&[("GREETING", "hello".into())], vec![("world".into(), "moon".into())]);
     assert_eq!(shell.run(&block("cd /\nname=world\n"), Duration::from_secs(10)), "");
     assert_eq!(shell.run(&block("pwd\necho $GREETING $name\n"), Duration::from_secs(10)), "/\nhello moon");

@@ -5,7 +5,7 @@
 //! What differs from the reader's network: it trains the smallest model, has fewer miners, and listens
 //! on free ports, which the programs are told by their environment.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
@@ -16,12 +16,12 @@ use iota_protocol::work::Endpoint;
 use iota_service::keys::Hotkey;
 use iota_tests::network::{Devnet, RUN};
 use iota_tests::options::Options;
-use iota_tests::process::free_port;
 use iota_worker::identity::{coldkey_signer, peer_key};
 use iota_worker::onboard;
 
 use crate::blocks::{of_chapter, root, Block, Kind};
 use crate::commands::commands;
+use crate::reader::{Reader, BOOK_BLOCK, BOOK_FOLDER};
 use crate::shell::Shell;
 use crate::{browser, http, kills, load, verify};
 
@@ -34,10 +34,6 @@ const SOON: Duration = Duration::from_secs(60);
 const PAID: Duration = Duration::from_secs(900);
 /// The seed of the development key that every devnet's admin has; known to everybody.
 const ADMIN: &str = "e5be9a5092b81bca64be81d212e7f2f9eba183bb7a90954f7b76361f6edb5c0a";
-/// The folder that the book gives its network.
-const BOOK_FOLDER: &str = "/tmp/iota-net";
-/// The address that the book gives the explorer.
-const BOOK_EXPLORER: &str = "127.0.0.1:8080";
 /// What somebody hostile publishes as its address.
 pub const SCRIPT: &str = "<script>window.pwned=1</script>";
 
@@ -64,63 +60,9 @@ fn options(dir: &Path) -> Options {
     }
 }
 
-/// What all terminals of the reader share.
-struct Reader {
-    home: PathBuf,
-    node: String,
-    net: PathBuf,
-    explorer: String,
-}
-
-impl Reader {
-    /// A terminal, set up as the first chapter says.
-    fn terminal(&self) -> Shell {
-        let environment = [
-            ("HOME", self.home.display().to_string()),
-            ("IOTA_CACHE", cache()),
-            ("IOTA_MINER_NODE", self.node.clone()),
-            ("IOTA_VALIDATOR_NODE", self.node.clone()),
-            ("IOTA_EXPLORER_NODE", self.node.clone()),
-            ("IOTA_EXPLORER_LISTEN", self.explorer.clone()),
-            // All readers of the load test share one address here.
-            ("IOTA_EXPLORER_REQUESTS_PER_SECOND", "1000".into()),
-        ];
-        let replaced = vec![
-            (BOOK_FOLDER.to_owned(), self.net.display().to_string()),
-            (BOOK_EXPLORER.to_owned(), self.explorer.clone()),
-        ];
-        let mut shell = Shell::start(&environment, replaced);
-        for block in of_chapter("start-here.md").iter().filter(|block| block.kind == Kind::Run) {
-            shell.run(block, SOON);
-        }
-        shell
-    }
-
-    /// Follows a chapter and returns what its blocks printed.
-    fn follow(&self, chapter: &str, shell: &mut Shell, limit: Duration) -> Vec<String> {
-        let blocks = of_chapter(chapter);
-        let mut said = Vec::new();
-        for block in &blocks {
-            match block.kind {
-                Kind::Run => said.push(shell.run(block, limit)),
-                Kind::Start => shell.start_aside(block),
-                Kind::Parse | Kind::Devnet => {}
-            }
-        }
-        assert!(!said.is_empty(), "{chapter} has nothing to run");
-        said
-    }
-}
-
-/// Where libtorch and the browser's driver lie, although the reader has a home of its own.
-fn cache() -> String {
-    let own = || format!("{}/.cache/iota", std::env::var("HOME").unwrap_or_default());
-    std::env::var("IOTA_CACHE").unwrap_or_else(|_| own())
-}
-
-/// Publishes a script where an address should be, for the member whose hotkey lies in `dir`.
-async fn publish_script(devnet: &Devnet, dir: &Path) -> AccountKey {
-    let hotkey = Hotkey::load(&dir.join("hotkey.json")).unwrap();
+/// Publishes a script where an address should be, for the member with that hotkey.
+async fn publish_script(devnet: &Devnet, dir: &Path, hotkey: &str) -> AccountKey {
+    let hotkey = Hotkey::load(&dir.join(hotkey)).unwrap();
     let key = AccountKey(hotkey.public());
     let peer = peer_key(&dir.join("hostile")).or_else(|_| {
         std::fs::create_dir_all(dir.join("hostile"))?;
@@ -175,12 +117,7 @@ fn a_reader_gets_from_nothing_to_a_claimed_reward_and_audits_it() {
         let home = place.path().join("home");
         std::fs::create_dir_all(&home).unwrap();
         let mut devnet = Devnet::start(options(&place.path().join("net"))).await.unwrap();
-        let reader = Reader {
-            home: home.clone(),
-            node: devnet.node_url.clone(),
-            net: devnet.dir.clone(),
-            explorer: format!("127.0.0.1:{}", free_port().unwrap()),
-        };
+        let reader = Reader::new(&home, &devnet);
         eprintln!("{:.0} s: the network is up", started.elapsed().as_secs_f64());
         std::thread::scope(|scope| {
             let miner = scope.spawn(|| {
@@ -188,6 +125,7 @@ fn a_reader_gets_from_nothing_to_a_claimed_reward_and_audits_it() {
                 let said = reader.follow("run-a-miner.md", &mut terminal, PAID);
                 seen(&terminal.pictures);
                 eprintln!("{:.0} s: the reward is claimed", started.elapsed().as_secs_f64());
+                terminal.quit();
                 said
             });
             tokio::task::block_in_place(|| {
@@ -198,7 +136,7 @@ fn a_reader_gets_from_nothing_to_a_claimed_reward_and_audits_it() {
         });
         let dead = devnet.dead(&[]);
         assert!(dead.is_empty(), "a program of the network died: {dead:?}");
-        devnet.stop();
+        assert_eq!(devnet.stop(), Vec::<String>::new(), "each program leaves with 0 after SIGTERM");
         eprintln!("{:.0} s: done", started.elapsed().as_secs_f64());
     });
 }
@@ -227,27 +165,65 @@ fn seen(pictures: &[String]) {
 /// While the miner waits for its pay: the explorer, a validator, many readers, a browser, an audit.
 async fn meanwhile(reader: &Reader, devnet: &Devnet, home: &Path) {
     let mut shell = reader.terminal();
-    let audit = of_chapter("audit.md");
-    let (starts, runs): (Vec<_>, Vec<_>) =
-        audit.iter().filter(|block| block.kind != Kind::Parse).partition(|block| block.kind == Kind::Start);
-    starts.iter().for_each(|block| shell.start_aside(block));
+    reader.begin("audit.md", &mut shell);
     wait_for(&reader.explorer, "/api/v1/runs/0", SOON).await;
-    let mut terminal = reader.terminal();
-    reader.follow("run-a-validator.md", &mut terminal, SOON);
+    let mut validator = reader.terminal();
+    reader.follow("run-a-validator.md", &mut validator, SOON);
     reader.follow("operations.md", &mut reader.terminal(), SOON);
-    reader.follow("start-a-run.md", &mut reader.terminal(), SOON);
-    let hostile = publish_script(devnet, &home.join("my-validator")).await;
+    let mut owner = reader.terminal();
+    reader.follow("start-a-run.md", &mut owner, SOON);
+    let hostile = hostile(devnet, &home.join("my-validator"), &mut validator).await;
     load::many_readers(&reader.explorer).await;
     assert_eq!(wait_for_verdict(&reader.explorer).await, "pass");
-    for block in runs {
-        let said = shell.run(block, SOON);
-        assert!(!said.contains("FAIL"), "{said}");
-    }
+    wait_for_report(&home.join("my-validator/validator-data")).await;
+    shell.replace(BOOK_BLOCK, &paid_in(&reader.explorer).await);
+    let said = reader.later("audit.md", &mut shell, SOON);
+    assert!(said.iter().all(|text| !text.contains("FAIL")), "{said:?}");
+    keep(&home.join("epoch-0.json"));
     verify::refuses_what_is_not_right(&reader.explorer, &home.join("epoch-0.json")).await;
-    kills::nothing_is_lost(&reader.explorer, &reader.node, home).await;
-    steer(&mut shell);
+    kills::nothing_is_lost(&reader.explorer, reader.node(), home).await;
+    reader.later("run-a-validator.md", &mut validator, SOON);
+    reader.later("start-a-run.md", &mut owner, SOON);
+    reader.later("operations.md", &mut reader.terminal(), SOON);
+    steer(&mut owner);
     browser::look(&reader.explorer, &hostile).await;
     load::nothing_is_missing(&reader.explorer).await;
+    validator.stop();
+    shell.stop();
+}
+
+/// A member of the reader's coldkey that publishes a script.
+async fn hostile(devnet: &Devnet, folder: &Path, shell: &mut Shell) -> AccountKey {
+    let text = "iota-validator keys new --out hostile.json\n\
+                iota-validator register --coldkey coldkey.json --hotkey hostile.json\n";
+    shell.run(&Block { chapter: "its-own".into(), line: 0, kind: Kind::Run, text: text.into() }, SOON);
+    publish_script(devnet, folder, "hostile.json").await
+}
+
+/// Waits until the reader's validator has reported on an epoch, and has weights to write text from.
+async fn wait_for_report(folder: &Path) {
+    let started = Instant::now();
+    let reported = || {
+        let names = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
+        names.filter_map(|name| name.into_string().ok()).any(|name| name.starts_with("report-"))
+    };
+    while !reported() || !folder.join("checkpoint/run.json").exists() {
+        assert!(started.elapsed() < PAID, "the reader's validator reported nothing in {}", folder.display());
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// Hash of the block that the payments of epoch 0 were proven in.
+async fn paid_in(explorer: &str) -> String {
+    let bundle = http::json(explorer, "/api/v1/runs/0/epochs/0/bundle").await.unwrap();
+    bundle["proof"]["hash"].as_str().expect("the bundle has a proof").to_owned()
+}
+
+/// Keeps an audited bundle beside the pictures, for whoever tries a release (`scripts/release-check`).
+fn keep(bundle: &Path) {
+    if let Some(folder) = std::env::var_os("IOTA_SCREENSHOTS") {
+        std::fs::copy(bundle, Path::new(&folder).join("epoch-0.json")).unwrap();
+    }
 }
 
 /// The verdict of epoch 0's audit once the epoch has been paid and its reports have been fetched.

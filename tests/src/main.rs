@@ -69,7 +69,7 @@ async fn whole_run(options: Options) -> anyhow::Result<bool> {
         eprintln!("everything keeps running; Ctrl-C stops it");
         std::future::pending::<()>().await;
     }
-    devnet.stop();
+    drop(devnet);
     Ok(summary.checks.all_hold())
 }
 

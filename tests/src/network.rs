@@ -263,12 +263,22 @@ impl Devnet {
         }
     }
 
-    /// Stops everything that was started.
-    pub fn stop(&mut self) {
+    /// Stops everything that was started. Returns who did not leave in good order, with the reason.
+    pub fn stop(&mut self) -> Vec<String> {
         // Members first, so that they do not spend the end complaining about a dead node.
         let (nodes, members) = self.processes.split_at_mut(self.nodes);
-        stop_all(members);
-        stop_all(nodes);
+        let mut unwell = stop_all(members);
+        unwell.extend(stop_all(nodes));
+        unwell
+    }
+}
+
+/// What was started ends with it, in good order: a devnet that is interrupted leaves nobody behind.
+impl Drop for Devnet {
+    fn drop(&mut self) {
+        for unwell in self.stop() {
+            eprintln!("warning: {unwell}");
+        }
     }
 }
 

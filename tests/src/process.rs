@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 /// Time between the polite signal and the hard one.
-const GRACE: Duration = Duration::from_secs(8);
+///
+/// A miner has six seconds to finish its samples; a busy machine makes each longer. The systemd units give as much.
+const GRACE: Duration = Duration::from_secs(20);
 
 /// One program that this devnet started.
 pub struct Process {
@@ -119,6 +121,11 @@ impl Process {
         self.child.try_wait().ok().flatten()
     }
 
+    /// Itself, if it runs.
+    fn is_running(&mut self) -> Option<&mut Self> {
+        self.exited().is_none().then_some(self)
+    }
+
     /// SIGKILL, as a power cut would.
     ///
     /// # Errors
@@ -184,18 +191,33 @@ impl Process {
     }
 }
 
-/// Stops all of them: the polite signal to each, then the hard one to those that stay.
-pub fn stop_all(processes: &mut [Process]) {
-    for process in processes.iter_mut().filter_map(|p| if p.exited().is_none() { Some(p) } else { None }) {
-        process.ask_to_stop();
+/// Stops all of them: the polite signal to each, then the hard one to those that stay. Returns who did not leave in
+/// good order, with the reason: killed, or another exit code than 0. Nothing is said of those that had ended before.
+pub fn stop_all(processes: &mut [Process]) -> Vec<String> {
+    let mut running: Vec<&mut Process> = processes.iter_mut().filter_map(|p| p.is_running()).collect();
+    let asked = Instant::now();
+    running.iter().for_each(|process| process.ask_to_stop());
+    let mut unwell = Vec::new();
+    while !running.is_empty() {
+        let late = asked.elapsed() >= GRACE;
+        running.retain_mut(|process| match (process.exited(), late) {
+            (Some(status), _) if status.success() => false,
+            (Some(status), _) => {
+                unwell.push(format!("{} ended with {status}: {}", process.name, process.tail(3)));
+                false
+            }
+            (None, true) => {
+                drop(process.kill());
+                unwell.push(format!("{} had to be killed after {} s", process.name, GRACE.as_secs()));
+                false
+            }
+            (None, false) => true,
+        });
+        if !running.is_empty() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
-    let deadline = Instant::now() + GRACE;
-    while Instant::now() < deadline && processes.iter_mut().any(|p| p.exited().is_none()) {
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    for process in processes.iter_mut().filter_map(|p| if p.exited().is_none() { Some(p) } else { None }) {
-        drop(process.kill());
-    }
+    unwell
 }
 
 impl Drop for Process {

@@ -41,7 +41,9 @@ pub enum DataError {
         error: std::io::Error,
     },
     /// The text is not UTF-8.
-    #[error("{path} is not UTF-8 at byte {offset}; convert it first")]
+    #[error(
+        "{path} is not UTF-8 at byte {offset}; convert it first, or have such places replaced and counted"
+    )]
     Encoding {
         /// The file.
         path: PathBuf,
@@ -90,6 +92,15 @@ pub enum DataError {
     },
 }
 
+/// What becomes of places in a text that are no UTF-8.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Invalid {
+    /// The text is refused.
+    Refuse,
+    /// Each becomes U+FFFD, and the manifest says how many there were.
+    Replace,
+}
+
 /// Cuts a text into shards in `out_dir` and writes the manifest last. `license` is a note for
 /// people; `progress` is called with bytes done and bytes in all.
 ///
@@ -100,12 +111,31 @@ pub fn prepare(
     out_dir: &Path,
     seq_len: u32,
     license: &str,
+    progress: impl FnMut(u64, u64),
+) -> Result<Manifest, DataError> {
+    prepare_with(Invalid::Refuse, text_file, out_dir, seq_len, license, progress)
+}
+
+/// [`prepare`] for a text that may hold what is no UTF-8.
+///
+/// # Errors
+/// The same; [`DataError::Encoding`] only where such places are refused.
+pub fn prepare_with(
+    invalid: Invalid,
+    text_file: &Path,
+    out_dir: &Path,
+    seq_len: u32,
+    license: &str,
     mut progress: impl FnMut(u64, u64),
 ) -> Result<Manifest, DataError> {
     let text = read(text_file)?;
-    if let Err(error) = std::str::from_utf8(&text) {
-        return Err(DataError::Encoding { path: text_file.to_owned(), offset: error.valid_up_to() });
-    }
+    let (text, encoding_errors) = match (std::str::from_utf8(&text), invalid) {
+        (Ok(_), _) => (text, 0),
+        (Err(_), Invalid::Replace) => replaced(&text),
+        (Err(error), Invalid::Refuse) => {
+            return Err(DataError::Encoding { path: text_file.to_owned(), offset: error.valid_up_to() });
+        }
+    };
     let total = text.len() as u64;
     let split = Split::of(total, seq_len.into()).filter(|_| text.len() >= MIN_TEXT).ok_or_else(|| {
         let expected = MIN_TEXT.max(3 * seq_len as usize + 2);
@@ -125,12 +155,28 @@ pub fn prepare(
         heldout_windows: split.heldout_windows,
         duplicates: overlap::duplicates(train, seq_len as usize),
         overlap: overlap::shared(train, heldout, seq_len as usize),
+        encoding_errors,
         shards,
     };
     let bytes =
         serde_json::to_vec_pretty(&manifest).expect("a manifest holds strings and integers only; qed");
     write(&out_dir.join(MANIFEST), &bytes)?;
     Ok(manifest)
+}
+
+/// The text with U+FFFD in each place that is no UTF-8, and how many such places there were. A place is as long as a
+/// character that was begun could be, so that a truncated one counts once.
+fn replaced(text: &[u8]) -> (Vec<u8>, u64) {
+    let mut clean = Vec::with_capacity(text.len());
+    let mut errors = 0;
+    for chunk in text.utf8_chunks() {
+        clean.extend_from_slice(chunk.valid().as_bytes());
+        if !chunk.invalid().is_empty() {
+            clean.extend_from_slice(char::REPLACEMENT_CHARACTER.encode_utf8(&mut [0; 4]).as_bytes());
+            errors += 1;
+        }
+    }
+    (clean, errors)
 }
 
 fn write_shards(text: &[u8], out_dir: &Path, mut progress: impl FnMut(u64)) -> Result<Vec<Shard>, DataError> {
@@ -367,6 +413,37 @@ mod tests {
         assert!(matches!(latin, Err(DataError::Encoding { offset: 1_234, .. })));
         let missing = prepare(Path::new("no-such-file"), Path::new("out"), 32, "", |_, _| {});
         assert!(matches!(missing, Err(DataError::Io { .. })));
+    }
+
+    #[test]
+    fn what_is_no_utf8_is_replaced_where_that_is_asked_for_and_counted() {
+        // A byte that begins nothing; a character of three bytes of which two are there; then plain text.
+        let (clean, errors) = replaced(b"a\xff\xe2\x82b");
+        assert_eq!((clean.as_slice(), errors), ("a\u{fffd}\u{fffd}b".as_bytes(), 2));
+        let mut bytes = text(70_000);
+        (bytes[1_234], bytes[60_000]) = (0xff, 0xfe);
+        let dir = tempfile::tempdir().unwrap();
+        let (file, out) = (dir.path().join("text"), dir.path().join("out"));
+        fs::write(&file, &bytes).unwrap();
+        let manifest = prepare_with(Invalid::Replace, &file, &out, 32, "", |_, _| {}).unwrap();
+        assert_eq!((manifest.encoding_errors, manifest.tokens), (2, 70_004), "three bytes for one, twice");
+        assert_eq!(
+            Dataset::open(&out, None).unwrap().manifest.encoding_errors,
+            2,
+            "and it stands in the file"
+        );
+        let (_dir, whole) = prepared(&text(70_000), 32);
+        assert_eq!(whole.unwrap().encoding_errors, 0);
+    }
+
+    #[test]
+    fn a_manifest_of_before_is_read() {
+        let (dir, manifest) = prepared(&text(70_000), 32);
+        let path = dir.path().join("out").join(MANIFEST);
+        let mut older = serde_json::to_value(manifest.unwrap()).unwrap();
+        older.as_object_mut().unwrap().remove("encoding_errors").expect("it is written");
+        fs::write(&path, older.to_string()).unwrap();
+        assert_eq!(Dataset::open(&dir.path().join("out"), None).unwrap().manifest.encoding_errors, 0);
     }
 
     #[test]

@@ -47,6 +47,10 @@ pub struct Manifest {
     pub duplicates: u64,
     /// Held-out windows whose first tokens occur anywhere in the training part.
     pub overlap: u64,
+    /// Places of the text that were no UTF-8 and were replaced; manifests that were written before they were counted
+    /// have none, because such a text was refused.
+    #[serde(default)]
+    pub encoding_errors: u64,
     /// The files in order.
     pub shards: Vec<Shard>,
 }

@@ -121,22 +121,32 @@ fn nano_model() -> ModelParams {
         n_heads: 2,
         n_kv_heads: 1,
         d_ff: 64,
+        // A token is a byte.
         vocab: 256,
         seq_len: 32,
         bottleneck: 8,
+        // The usual base for short windows.
         rope_base: 10_000,
+        // Only a control run carries zeros.
         zero_boundary: false,
     }
 }
 
 fn tiny_model() -> ModelParams {
     ModelParams {
+        // The least width with which eight minutes on two cores give words.
         d_model: 128,
+        // Two for each of three stages, so that no stage is its ends alone.
         n_layers: 6,
+        // Of 32 channels each.
         n_heads: 4,
+        // As many as query heads: at this size shared ones would save nothing.
         n_kv_heads: 4,
+        // 8/3 of the width, to a multiple of eight: as many parameters as a block of two matrices.
         d_ff: 344,
+        // A few lines of verse.
         seq_len: 128,
+        // An eighth of the width; docs/results/compression.md has what narrower ones cost.
         bottleneck: 16,
         ..nano_model()
     }
@@ -145,17 +155,26 @@ fn tiny_model() -> ModelParams {
 /// Local training as `bench/tiny.py` found it to work.
 fn train() -> TrainParams {
     TrainParams {
+        // Of 128 tokens each: a message then carries 8 KB of codes, and headers are two percent of it.
         windows_per_sample: 4,
+        // At this size a step costs next to nothing; a large stage steps every fourth sample.
         samples_per_step: 1,
+        // The second sample fills the way to the next stage and back; more of them train on older weights.
         in_flight: 2,
         lr_ppm: 3_000,
+        // AdamW's own, as in the published recipe.
         beta1_ppm: 900_000,
+        // As in the published recipe: an average over some twenty steps, since the moments begin anew in each epoch.
         beta2_ppm: 950_000,
+        // Half of what the published recipe takes for a thousand times as many parameters.
         weight_decay_ppm: 50_000,
+        // Moments begin at zero after a merge, and the first steps by them would be as long as any.
         ramp_steps: 10,
         // A hundred times what the small presets see in a long run: their rate never falls.
         lr_decay_after_tokens: 1_000_000_000,
+        // Who joins has none, and all replicas of a stage begin an epoch alike.
         keep_moments: false,
+        // A byte for each channel; what each codec costs in loss is in docs/results/compression.md.
         wire: WireCodec::Int8,
         // Journals and receipts of one epoch stay within tens of MiB.
         max_samples: 4_096,
@@ -200,12 +219,17 @@ fn large(
 
 fn merge(chunk: u32) -> MergeParams {
     MergeParams {
+        // Small models have one leaf for a KiB of codes; large ones one for 64 KiB, as large as a chunk of a state.
         chunk,
         // Scales 2^-24 to 2^-5: weights move by 1e-6 to 4 in an epoch of up to some hundred steps.
         exponent_min: -24,
+        // DiLoCo's constants: rate 0.7 and momentum 0.9.
         outer_lr_ppm: 700_000,
+        // A run of few merges would not outlive a momentum of 0.9 from its first on.
         momentum_start_ppm: 500_000,
+        // DiLoCo's.
         momentum_end_ppm: 900_000,
+        // As the reference network ramps.
         momentum_ramp: 20,
     }
 }
@@ -214,15 +238,25 @@ fn merge(chunk: u32) -> MergeParams {
 /// holds both score windows.
 fn phases() -> PhaseParams {
     PhaseParams {
+        // Holds both score windows; on two cores nine miners train some 380,000 tokens of `tiny` in it.
         train: 48,
+        // What is in flight finishes, and an entry is encoded and committed.
         commit: 7,
+        // Its seed, then fetching and verifying all entries of a shard: the longest work of a merge.
         attest: 9,
+        // Merging takes less than a block; a hash goes to the chain.
         blind: 5,
+        // The opened hash goes to the chain.
         open: 5,
+        // Merged shards are fetched, applied, and the root goes to the chain.
         root: 7,
+        // Receipts are fetched and segments replayed before scores are committed.
         score_commit: 28,
+        // Only a call has to get in, with time for a node that was away.
         score_reveal: 18,
+        // A head is seen one block after it was built, and a call gets into the next.
         margin: 1,
+        // Three times the window give a stage that lost all its miners time to get others.
         max_extensions: 3,
     }
 }

@@ -10,6 +10,7 @@
 //! | [`ss58`] | the text form of public keys |
 //! | [`telemetry`] | the log |
 //! | [`tasks`] | supervised tasks and shutdown |
+//! | [`ending`] | the end of a process, which waits for nobody |
 //! | [`backoff`] | waiting between attempts |
 //! | [`journal`] | records that survive a crash, files that are never half written |
 //! | [`metrics`] | numbers and facts on a local port |
@@ -19,6 +20,7 @@
 
 pub mod backoff;
 pub mod config;
+pub mod ending;
 pub mod journal;
 pub mod keys;
 pub mod metrics;

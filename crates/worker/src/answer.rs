@@ -3,7 +3,6 @@
 
 use std::fmt::Display;
 use std::future::Future;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -88,16 +87,16 @@ pub fn log_format(json_log: bool) -> Format {
 }
 
 /// Says on standard error why a program failed, if it did: the last line is `error: ...`, or a JSON line like those of
-/// the log.
+/// the log. Returns the exit code.
 #[must_use]
-pub fn ended(result: anyhow::Result<()>, format: Format) -> ExitCode {
-    let Err(error) = result else { return ExitCode::SUCCESS };
+pub fn ended(result: anyhow::Result<()>, format: Format) -> u8 {
+    let Err(error) = result else { return 0 };
     if format == Format::Json {
         eprintln!("{}", telemetry::last_line(&format!("{error:#}")));
     } else {
         eprintln!("error: {error:#}");
     }
-    ExitCode::FAILURE
+    1
 }
 
 /// An amount in tokens, every digit kept.
