@@ -253,6 +253,26 @@ fn the_reference_chapters_say_what_the_sources_say() {
     }
 }
 
+/// What the formulas of the reference are checked by: `FILE.json: KEY` of the vectors, or `FILE.rs: TEST`.
+#[test]
+fn every_formula_names_vectors_and_tests_that_there_are() {
+    let text = std::fs::read_to_string(docs().join("protocol-reference.md")).unwrap();
+    let mut seen = 0;
+    for paragraph in text.split("\n\n").filter_map(|text| text.strip_prefix("Checked by ")) {
+        for (file, name) in paragraph.split('`').filter_map(|part| part.split_once(": ")) {
+            seen += 1;
+            let found = if file.ends_with(".json") {
+                let vectors = std::fs::read_to_string(root().join("tests/vectors").join(file)).unwrap();
+                !serde_json::from_str::<serde_json::Value>(&vectors).unwrap()[name].is_null()
+            } else {
+                std::fs::read_to_string(root().join(file)).unwrap().contains(&format!("fn {name}("))
+            };
+            assert!(found, "{file} has no {name}");
+        }
+    }
+    assert!(seen > 20, "only {seen} names were found");
+}
+
 #[test]
 fn the_tables_are_read_from_the_comments() {
     let calls = calls();
