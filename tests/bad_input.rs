@@ -362,6 +362,16 @@ fn workers_refuse_a_node_of_another_chain() {
         assert!(!further.stderr.contains("another chain"), "{}", further.stderr);
         check(&further, &args(&got), &["run 77 does not exist"]);
     }
+    // Who steers a run is told as well.
+    let steer = |genesis: &str| {
+        place.run(
+            &format!("export IOTA_MINER_GENESIS={genesis};"),
+            &worker("iota-run"),
+            &["status", "--node", &url],
+        )
+    };
+    check(&steer(&wrong), &["iota-run status"], &["another chain", &format!("expected genesis {wrong}")]);
+    assert_eq!(steer(&got).code, Some(0));
     a_network_is_joined_only_if_its_nodes_run_its_chain(&place, &url, (&got, &wrong));
     a_connection_goes_on_at_the_next_node(&url);
 }

@@ -66,6 +66,8 @@ enum Command {
     Evaluate(Evaluate),
     /// Write the file by which others join this network.
     Network(Invite),
+    /// Show which node is asked, which chain it must have, and where that is set.
+    PrintConfig(Node),
 }
 
 /// Which node is asked.
@@ -78,13 +80,30 @@ pub(crate) struct Node {
 
 impl Node {
     /// As the flag, the environment, the file or the default has it.
-    fn url(&self, file: Option<&Path>) -> anyhow::Result<String> {
+    fn settings(&self, file: Option<&Path>) -> anyhow::Result<(MinerConfig, config::Provenance)> {
         let mut flags = config::Table::new();
         if let Some(node) = &self.node {
             flags.insert("node".into(), node.clone().into());
         }
-        let (settings, _): (MinerConfig, _) = config::resolve(file, "IOTA_MINER_", flags)?;
-        Ok(settings.node)
+        Ok(config::resolve(file, "IOTA_MINER_", flags)?)
+    }
+
+    /// Addresses of the nodes.
+    fn url(&self, file: Option<&Path>) -> anyhow::Result<String> {
+        Ok(self.settings(file)?.0.node)
+    }
+
+    /// A connection to them, and to no other chain than the one that the miner's settings name.
+    pub(crate) async fn connect(&self, file: Option<&Path>) -> anyhow::Result<Arc<Chain>> {
+        self.settings(file)?.0.connect().await
+    }
+
+    /// What of the miner's settings counts here, and where each comes from.
+    fn printed(&self, file: Option<&Path>) -> anyhow::Result<String> {
+        let (settings, provenance) = self.settings(file)?;
+        let text = config::print_config(&settings, &provenance);
+        let counts = |line: &&str| line.starts_with("node = ") || line.starts_with("genesis = ");
+        Ok(text.lines().filter(counts).map(|line| format!("{line}\n")).collect())
     }
 }
 
@@ -182,6 +201,10 @@ fn start(cli: Cli, format: Format) -> anyhow::Result<()> {
             Command::Set(args) => args.run(told).await,
             Command::Evaluate(args) => judge(&args, told.answer),
             Command::Network(args) => args.run(told).await,
+            Command::PrintConfig(node) => {
+                print!("{}", node.printed(told.file)?);
+                Ok(())
+            }
         }
     })
 }
@@ -207,7 +230,7 @@ async fn create(args: &Create, told: Told<'_>) -> anyhow::Result<()> {
         println!("{}", serde_json::to_string_pretty(&params)?);
         return Ok(());
     };
-    let chain = Chain::connect(&args.node.url(told.file)?, None).await?;
+    let chain = args.node.connect(told.file).await?;
     submit(&chain, coldkey, &Call::sponsor_run(&params)).await?;
     // Ids are dense, and nothing else tells the caller which one it got.
     let at = chain.at_finalized().await?;
@@ -241,13 +264,13 @@ async fn submit(chain: &Arc<Chain>, coldkey: &Path, call: &Call) -> anyhow::Resu
 }
 
 async fn control(args: &Owned, told: Told<'_>, call: fn(RunId) -> Call, done: &str) -> anyhow::Result<()> {
-    let chain = Chain::connect(&args.node.url(told.file)?, None).await?;
+    let chain = args.node.connect(told.file).await?;
     submit(&chain, &args.coldkey, &call(RunId(args.run))).await?;
     told.answer.say(format_args!("run {} {done}", args.run), &json!({ "run": args.run, "done": done }))
 }
 
 async fn status(args: &Status, told: Told<'_>) -> anyhow::Result<()> {
-    let chain = Chain::connect(&args.node.url(told.file)?, None).await?;
+    let chain = args.node.connect(told.file).await?;
     let at = chain.at_finalized().await?;
     let mut shown = Vec::new();
     for id in args.run.map_or(0..u32::MAX, |id| id..id.saturating_add(1)) {
@@ -305,4 +328,24 @@ fn judge(args: &Evaluate, answer: Answer) -> anyhow::Result<()> {
         ),
         &json!({ "heldout_nats": loss, "windows": windows, "bigram_nats": bigram }),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_counts_of_the_miners_file_is_shown_with_its_source() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("miner.toml");
+        std::fs::write(&file, "node = \"ws://10.0.0.1:9944\"\ngenesis = \"0x24fe\"\nthreads = 2\n").unwrap();
+        let shown = |node: Option<&str>| {
+            let node = Node { node: node.map(str::to_owned) };
+            node.printed(Some(&file)).unwrap()
+        };
+        let text = shown(None);
+        assert!(text.contains("node = \"ws://10.0.0.1:9944\"") && text.contains("miner.toml"), "{text}");
+        assert!(text.contains("genesis = \"0x24fe\"") && !text.contains("threads"), "{text}");
+        assert!(shown(Some("ws://10.0.0.2:9944")).contains("node = \"ws://10.0.0.2:9944\""));
+    }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{bail, Context};
 use clap::Args;
-use iota_chain::{Call, Chain};
+use iota_chain::Call;
 use iota_protocol::ids::RunId;
 use iota_protocol::params::RunParams;
 use iota_protocol::phase::Phase;
@@ -45,7 +45,7 @@ impl Set {
     /// # Errors
     /// When a name or value does not fit, the run may not change so, or the chain refuses.
     pub(super) async fn run(&self, told: Told<'_>) -> anyhow::Result<()> {
-        let chain = Chain::connect(&self.node.url(told.file)?, None).await?;
+        let chain = self.node.connect(told.file).await?;
         let (run, at) = (RunId(self.run), chain.at_finalized().await?);
         let (now, clock) = (at.run(run).await?, at.clock(run).await?);
         let (now, clock) = now.zip(clock).with_context(|| format!("this chain has no run {run}"))?;
