@@ -14,6 +14,9 @@ use iota_chain::Chain;
 use iota_compute::data::Dataset;
 use iota_tests::process::{free_port, stop_all, Process};
 
+#[path = "bad_input/rest.rs"]
+mod rest;
+
 /// A refusal takes a second; a busy machine may take many.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// What a shell sets so that no file may grow past 64 KiB: writes fail as they do on a full disk.
@@ -374,6 +377,7 @@ fn workers_refuse_a_node_of_another_chain() {
     assert_eq!(steer(&got).code, Some(0));
     a_network_is_joined_only_if_its_nodes_run_its_chain(&place, &url, (&got, &wrong));
     a_connection_goes_on_at_the_next_node(&url);
+    rest::a_miner_rests_while_it_is_paused_and_refuses_a_stage_that_does_not_fit(&place, &url);
 }
 
 /// On the node of the test above.
