@@ -19,6 +19,7 @@ pub mod flight;
 pub mod gauges;
 pub mod join;
 pub mod journal;
+mod judged;
 pub mod leave;
 pub mod ledger;
 pub mod limits;

@@ -1,20 +1,18 @@
 //! Follows the chain for the operator: where the epoch stands, who the neighbours are, what was earned.
 //! Reads only; a slow answer delays the view and nothing else.
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
 use iota_chain::{At, ChainError};
 use iota_network::{Network, Reach};
 use iota_protocol::ids::{Epoch, Stage};
-use iota_protocol::report::MinerLine;
 use iota_protocol::view::{MemberView, ScoreView};
 use iota_service::ss58;
 use iota_worker::session::{RunSnapshot, Session};
 use serde_json::{json, Value};
 
-use crate::explain::ask;
 use crate::gauges::Gauges;
+use crate::judged::{Judgements, Source};
 use crate::meter::WireMeter;
 
 /// Scored epochs shown; a terminal has room for as many.
@@ -40,7 +38,14 @@ pub struct Observer {
 impl Observer {
     /// Follows until the session closes.
     pub async fn run(mut self) {
-        let (mut told, mut pace, mut clasp) = (None, None, BTreeMap::new());
+        let (mut told, mut pace) = (None, None);
+        let mut judgements = Judgements::new(Source {
+            chain: std::sync::Arc::clone(&self.session.chain),
+            run: self.session.run,
+            network: self.network.clone(),
+            me: self.me.clone(),
+            gauges: self.gauges.clone(),
+        });
         self.identity();
         while let Ok(view) = self.session.next().await {
             self.gauges.alive();
@@ -61,7 +66,7 @@ impl Observer {
             // Parameters may have changed with the epoch.
             self.identity();
             self.neighbours(&view);
-            match self.earnings(&view, &mut clasp).await {
+            match self.earnings(&view, &mut judgements).await {
                 Ok(()) => told = Some(view.epoch()),
                 Err(error) => tracing::debug!(%error, "earnings not read; trying again at the next block"),
             }
@@ -131,20 +136,13 @@ impl Observer {
         self.gauges.fact("partners", json!(replicas));
     }
 
-    /// What is owed now, and the last scored epochs as the chain settled them and the validators explain them.
-    /// `clasp` keeps what reports said once: their authors drop them before the chain forgets the epoch.
-    async fn earnings(
-        &self,
-        view: &RunSnapshot,
-        clasp: &mut BTreeMap<Epoch, Vec<Value>>,
-    ) -> Result<(), ChainError> {
+    /// What is owed now, and the last scored epochs as the chain settled them. What validators found follows.
+    async fn earnings(&self, view: &RunSnapshot, judgements: &mut Judgements) -> Result<(), ChainError> {
         let at = self.session.chain.at_finalized().await?;
         let owed = at.owed(self.me.coldkey).await?;
         self.gauges.fact("owed", json!(owed.to_string()));
-        let first = view.epoch().0.saturating_sub(HISTORY);
-        clasp.retain(|epoch, _| epoch.0 >= first);
-        let mut history = Vec::new();
-        for number in first..view.epoch().0 {
+        let (mut history, mut judged) = (Vec::new(), Vec::new());
+        for number in view.epoch().0.saturating_sub(HISTORY)..view.epoch().0 {
             let epoch = Epoch(number);
             let Some(report) = at.report(self.session.run, epoch).await? else { continue };
             let mine = |uid, incarnation| (uid, incarnation) == (self.me.uid, self.me.incarnation);
@@ -154,63 +152,29 @@ impl Observer {
             let samples = snapshot.and_then(|snapshot| {
                 snapshot.miners.iter().find(|m| mine(m.uid, m.incarnation)).map(|m| m.samples)
             });
-            let rows = at.scores(self.session.run, report.terms.scored_by).await?;
-            if samples.is_some() && !clasp.contains_key(&epoch) {
-                let found = self.clasp(&at, &rows, report.terms.scored_by).await?;
-                if !found.is_empty() {
-                    clasp.insert(epoch, found);
-                }
-            }
+            judged.push((epoch, report.terms.scored_by));
             history.push(json!({
                 "epoch": number,
                 "void": report.void,
                 "paid": paid.to_string(),
                 "samples": samples,
-                "scores": self.scores(&rows),
-                "clasp": clasp.get(&epoch),
+                "scores": self.scores(&at, report.terms.scored_by).await?,
             }));
         }
         self.gauges.fact("history", json!(history));
+        judgements.look(&judged);
         Ok(())
     }
 
     /// Our score in each revealed row; the chain keeps rows for a few epochs only.
-    fn scores(&self, rows: &[ScoreView]) -> Vec<u16> {
+    async fn scores(&self, at: &At, epoch: Epoch) -> Result<Vec<u16>, ChainError> {
+        let rows = at.scores(self.session.run, epoch).await?;
         let ours = |row: &ScoreView| {
             let entries = row.entries.as_ref()?;
             Some(entries.iter().find(|entry| entry.uid == self.me.uid).map_or(0, |entry| entry.score))
         };
-        rows.iter().filter_map(ours).collect()
+        Ok(rows.iter().filter_map(ours).collect())
     }
-
-    /// What each validator that answers found about us: the factor, and what we took off a sample's loss with its
-    /// interval of 95 %. A report is believed only if it has the root that stands beside its author's row.
-    async fn clasp(&self, at: &At, rows: &[ScoreView], scored: Epoch) -> Result<Vec<Value>, ChainError> {
-        let members = at.members(self.session.run).await?;
-        let mut found = Vec::new();
-        for row in rows {
-            let Some(root) = row.report_root else { continue };
-            let own = |m: &&MemberView| (m.uid, m.incarnation) == (row.uid, row.incarnation);
-            let Some(author) = members.iter().find(own) else { continue };
-            let report = match ask::report(&self.network, author, self.session.run, scored, root).await {
-                Ok(report) => report,
-                Err(error) => {
-                    tracing::debug!(validator = %row.uid, epoch = %scored, %error, "no report for the view");
-                    continue;
-                }
-            };
-            let ours = |line: &&MinerLine| (line.uid, line.incarnation) == (self.me.uid, self.me.incarnation);
-            found.extend(report.miners.iter().find(ours).map(|line| judged(row, line)));
-        }
-        Ok(found)
-    }
-}
-
-/// A validator's line on us.
-fn judged(row: &ScoreView, line: &MinerLine) -> Value {
-    let interval =
-        line.contribution().map(|(mean, (low, high))| json!({ "mean": mean, "low": low, "high": high }));
-    json!({ "validator": row.uid, "factor_ppm": line.factor_ppm, "contribution": interval })
 }
 
 /// How long a block takes: the slot's second, until enough have been seen to know better.

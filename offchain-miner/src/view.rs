@@ -281,10 +281,32 @@ impl View {
         Paragraph::new(lines).block(Block::bordered().title(" pipeline "))
     }
 
+    fn history_row(&self, epoch: &Value) -> Row<'static> {
+        let paid: f64 = epoch["paid"].as_str().and_then(|text| text.parse().ok()).unwrap_or_default();
+        let scores: Vec<String> =
+            epoch["scores"].as_array().into_iter().flatten().map(Value::to_string).collect();
+        let took_part = epoch["samples"].is_u64();
+        let scores = match (epoch["void"].as_bool(), scores.is_empty()) {
+            (Some(true), _) => "void: too little stake revealed".into(),
+            (_, true) => "no longer on chain".into(),
+            _ if !took_part => "took no part".into(),
+            _ => scores.join(", "),
+        };
+        let samples = epoch["samples"].as_u64().map_or("-".into(), |samples| samples.to_string());
+        let number = epoch["epoch"].to_string();
+        let clasp = judgement(&self.fact("clasp")[&number]);
+        Row::new([number, samples, format!("{:.3}", paid / UNIT), clasp, scores])
+    }
+
     fn draw_earnings(&self, frame: &mut Frame<'_>, area: Rect) {
         let owed: f64 = self.text("owed").parse().unwrap_or_default();
-        let rows: Vec<Row<'_>> =
-            self.fact("history").as_array().into_iter().flatten().map(history_row).collect();
+        let rows: Vec<Row<'_>> = self
+            .fact("history")
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|epoch| self.history_row(epoch))
+            .collect();
         let title = format!(" earnings: {:.3} tokens to claim for {} ", owed / UNIT, self.text("coldkey"));
         let widths = [
             Constraint::Length(7),
@@ -308,25 +330,10 @@ impl View {
     }
 }
 
-fn history_row(epoch: &Value) -> Row<'static> {
-    let paid: f64 = epoch["paid"].as_str().and_then(|text| text.parse().ok()).unwrap_or_default();
-    let scores: Vec<String> =
-        epoch["scores"].as_array().into_iter().flatten().map(Value::to_string).collect();
-    let took_part = epoch["samples"].is_u64();
-    let scores = match (epoch["void"].as_bool(), scores.is_empty()) {
-        (Some(true), _) => "void: too little stake revealed".into(),
-        (_, true) => "no longer on chain".into(),
-        _ if !took_part => "took no part".into(),
-        _ => scores.join(", "),
-    };
-    let samples = epoch["samples"].as_u64().map_or("-".into(), |samples| samples.to_string());
-    Row::new([epoch["epoch"].to_string(), samples, format!("{:.3}", paid / UNIT), judgement(epoch), scores])
-}
-
 /// CLASP's factor, and what the miner took off a sample's loss, by the first validator that answered; whether others
 /// found another factor.
-fn judgement(epoch: &Value) -> String {
-    let lines = epoch["clasp"].as_array().map(Vec::as_slice).unwrap_or_default();
+fn judgement(clasp: &Value) -> String {
+    let lines = clasp.as_array().map(Vec::as_slice).unwrap_or_default();
     let factor = |line: &Value| line["factor_ppm"].as_f64().map(|ppm| ppm / 1e6);
     let Some((first, factor_of_first)) = lines.first().and_then(|line| Some((line, factor(line)?))) else {
         return "-".into();
@@ -381,8 +388,9 @@ mod tests {
             { "validator": 5, "factor_ppm": 1_000_000, "contribution": null },
         ]);
         let paid = json!([
-            { "epoch": 0, "void": false, "paid": "1500000000", "samples": 77, "scores": [65535, 60000], "clasp": clasp },
+            { "epoch": 0, "void": false, "paid": "1500000000", "samples": 77, "scores": [65535, 60000] },
         ]);
+        gauges.fact("clasp", json!({ "0": clasp }));
         gauges.fact("seconds_per_block", json!(1.5));
         gauges.fact("epoch_blocks_left", json!(200));
         for (name, millis) in [("forward", 2_500), ("backward", 6_000)] {
