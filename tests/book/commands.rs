@@ -81,9 +81,12 @@ fn every_command_of_the_book_is_understood_by_its_program() {
     assert!(seen > 40, "only {seen} commands were found");
 }
 
-/// Commands of ours in the blocks of a page that is no chapter of the book.
+/// Commands of ours in the blocks of a page that is no chapter of the book, with an address and a hash where the page
+/// leaves out whose.
 fn ours(page: &str) -> Vec<Vec<String>> {
     let text = std::fs::read_to_string(root().join(page)).unwrap().replace("\\\n", " ");
+    let text = text.replace("5...", "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY");
+    let text = text.replace("0x...", &format!("0x{}", "00".repeat(32)));
     let mut inside = false;
     let lines = text.lines().filter(|line| {
         let fence = line.trim_start().starts_with("```");

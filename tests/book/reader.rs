@@ -26,6 +26,8 @@ const SOON: Duration = Duration::from_secs(60);
 /// Words that every Substrate tool knows; the files below hold the same key, the second written by
 /// @polkadot/keyring and sealed.
 const WORDS: &str = "bottom drive obey lake curtain smoke basket hold race lonely fit walk";
+const ADDRESS: &str = "5DfhGyQdFobKM8NsWvEeAKk5EQQgYe9AydgJ7rMB6E1EqRzV";
+const PUBLIC: &str = "0x46ebddef8cd9bb167dc30878d7113b7e168e6f0646beffd77d69d39bad76b47a";
 const WALLET: &str = r#"{"encoded":"eJNf9u2bULNPDjrDUKc25lflk3Zn+IFj1zjNSUg0bgAAAAIAAQAAAAgAAAAP2lY55D3ejUpBWeL11izgkTJn1ZmfCc8P8r18dM81LjXbA22/lqPO90Qpb6cyrVu+bZDhzBUeHYpdevUCxS3WQ1c52c5oDKN/0VLTD+30WS6FlLE4WbJbXMVRriYC41cqjNIz6OA9Uo1Pc7RP9yajvMWNMo0CTmAYuP/kD9j7e2w8BEM/oHZS1ZerH+/9rX5cy7Ek9Uknt3YiSTFJ","encoding":{"content":["pkcs8","sr25519"],"type":["scrypt","xsalsa20-poly1305"],"version":"3"},"address":"5DfhGyQdFobKM8NsWvEeAKk5EQQgYe9AydgJ7rMB6E1EqRzV","meta":{"name":"alice-root"}}"#;
 /// Opens the wallet, and seals what the reader seals.
 const PASSPHRASE: &str = "open sesame";
@@ -49,7 +51,12 @@ impl Reader {
         let brought = [
             (home.join("words.txt"), WORDS.to_owned()),
             (home.join("5DfhGyQd.json"), WALLET.to_owned()),
-            (bittensor.join("default"), format!(r#"{{"secretPhrase":"{WORDS}"}}"#)),
+            (
+                bittensor.join("default"),
+                format!(
+                    r#"{{"accountId":"{PUBLIC}","publicKey":"{PUBLIC}","secretPhrase":"{WORDS}","ss58Address":"{ADDRESS}"}}"#
+                ),
+            ),
         ];
         brought.iter().for_each(|(file, text)| std::fs::write(file, text).unwrap());
         Self {
