@@ -12,6 +12,8 @@ use crate::blocks::{Block, Kind};
 /// Printed when a block is done.
 const DONE: &str = "--- the block is done ---";
 
+/// Lines of a block's answer that are shown from either end.
+const SHOWN: usize = 15;
 /// For a program that was asked to end; a miner finishes its samples first.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -120,7 +122,8 @@ impl Shell {
         }
         let said = said.trim_end().to_owned();
         let seconds = started.elapsed().as_secs_f64();
-        eprintln!("--- docs/{}:{} ({seconds:.1} s)\n{}{said}", block.chapter, block.line, prompted(&text));
+        let shown = abridged(&said);
+        eprintln!("--- docs/{}:{} ({seconds:.1} s)\n{}{shown}", block.chapter, block.line, prompted(&text));
         self.pictures.extend(self.picture());
         said
     }
@@ -169,6 +172,16 @@ impl Shell {
         let stdin = self.child.stdin.as_mut().unwrap();
         writeln!(stdin, "{}", file.display()).unwrap();
     }
+}
+
+/// Beginning and end of what takes many lines, such as a report.
+fn abridged(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let Some(left_out) = lines.len().checked_sub(2 * SHOWN).filter(|left_out| *left_out > 0) else {
+        return text.to_owned();
+    };
+    let (first, last) = (lines[..SHOWN].join("\n"), lines[lines.len() - SHOWN..].join("\n"));
+    format!("{first}\n... {left_out} lines ...\n{last}")
 }
 
 fn prompted(text: &str) -> String {
