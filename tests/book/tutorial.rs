@@ -144,8 +144,14 @@ fn a_reader_gets_from_nothing_to_a_claimed_reward_and_audits_it() {
 /// The live view said where the miner stood, and in the end what it had earned.
 fn seen(pictures: &[String]) {
     let shows = |picture: &&String, parts: &[&str]| parts.iter().all(|part| picture.contains(part));
-    let standing =
-        ["IOTA miner  run 0  uid ", "blocks left; block ", "now: ", "samples in flight", "to claim for "];
+    let standing = [
+        "IOTA miner  run 0  uid ",
+        " blocks left, ",
+        "; block ",
+        "now: ",
+        "samples in flight",
+        "to claim for ",
+    ];
     let all = || pictures.join("\n\n");
     assert!(pictures.iter().any(|picture| shows(&picture, &standing)), "{}", all());
     let worked = pictures.iter().filter(|picture| shows(picture, &["(of 2)", "paid, tokens"]));
@@ -157,6 +163,18 @@ fn seen(pictures: &[String]) {
         });
         rows.fold(0.0, f64::max) > 0.0
     };
+    // How long passes take, what came and went, and what a validator's report says of an epoch.
+    let line =
+        |picture: &String, name: &str| picture.lines().find(|line| line.contains(name)).map(str::to_owned);
+    let timed = |picture: &String| {
+        let line = line(picture, "forward, backward").or_else(|| line(picture, "a backward pass"));
+        line.is_some_and(|line| line.contains(" ms"))
+    };
+    assert!(worked.clone().any(timed), "no times of passes in the view:\n{}", all());
+    let still =
+        |picture: &String| line(picture, "sent, received").is_none_or(|line| line.contains(" 0.0, 0.0 MB"));
+    assert!(!worked.clone().all(still), "no traffic in the view:\n{}", all());
+    assert!(worked.clone().any(|picture| picture.contains(" nats)")), "no judgement in the view:\n{}", all());
     let last = worked.clone().next_back();
     assert!(worked.clone().any(|picture| paid(&picture)), "no pay in the view:\n{}", all());
     eprintln!("--- the live view, as the terminal showed it\n{}", last.expect("one has pay; qed"));
