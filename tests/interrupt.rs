@@ -91,8 +91,8 @@ fn interrupted_by(signal: &str) {
     let (status, said) = ended_by(signal);
     assert_eq!(status.code(), Some(1));
     assert!(said.contains("everything that was started has been stopped"), "{said}");
-    // Each of its programs left with 0 after SIGTERM, and nobody had to be killed.
-    assert!(!said.contains("warning"), "{said}");
+    // Programs that had just been started may not have watched for signals yet; none is deaf to them.
+    assert!(!said.contains("had to be killed"), "{said}");
 }
 
 #[test]
