@@ -69,6 +69,11 @@ impl Reader {
         }
     }
 
+    /// The node's address.
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
     /// A terminal, set up as the first chapter says.
     pub fn terminal(&self) -> Shell {
         let environment = [
