@@ -345,6 +345,10 @@ fn judgement(clasp: &Value) -> String {
     let more = if others { " *" } else { "" };
     let part = |name: &str| first["contribution"][name].as_f64();
     match (part("mean"), part("low"), part("high")) {
+        // The others of the stage are measured against it, so that its own effect is nothing, without doubt.
+        (Some(_), Some(low), Some(high)) if low == high => {
+            format!("{factor_of_first:.2}{more} (the stage's median)")
+        }
         (Some(mean), Some(low), Some(high)) => {
             format!("{factor_of_first:.2}{more} ({mean:+.3} ±{:.3} nats)", (high - low) / 2.0)
         }

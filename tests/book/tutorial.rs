@@ -174,7 +174,8 @@ fn seen(pictures: &[String]) {
     let still =
         |picture: &String| line(picture, "sent, received").is_none_or(|line| line.contains(" 0.0, 0.0 MB"));
     assert!(!worked.clone().all(still), "no traffic in the view:\n{}", all());
-    assert!(worked.clone().any(|picture| picture.contains(" nats)")), "no judgement in the view:\n{}", all());
+    let judged = |picture: &String| picture.contains(" nats)") || picture.contains("(the stage's median)");
+    assert!(worked.clone().any(judged), "no judgement in the view:\n{}", all());
     let last = worked.clone().next_back();
     assert!(worked.clone().any(|picture| paid(&picture)), "no pay in the view:\n{}", all());
     eprintln!("--- the live view, as the terminal showed it\n{}", last.expect("one has pay; qed"));

@@ -81,6 +81,15 @@ fn nothing_known_and_a_tiny_terminal_still_give_a_picture() {
 }
 
 #[test]
+fn the_median_of_a_stage_is_not_measured_against_itself() {
+    let line = |interval| json!([{ "validator": 4, "factor_ppm": 1_000_000, "contribution": interval }]);
+    let median = line(json!({ "mean": -0.0, "low": -0.0, "high": 0.0 }));
+    assert_eq!(judgement(&median), "1.00 (the stage's median)");
+    assert_eq!(judgement(&line(Value::Null)), "1.00");
+    assert_eq!(judgement(&Value::Null), "-");
+}
+
+#[test]
 fn the_last_stage_times_both_passes_at_once() {
     let gauges = Gauges::default();
     let counter = |metric| gauges.registry().counter(metric, "", Some(("pass", "both")));
