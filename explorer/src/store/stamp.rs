@@ -11,23 +11,29 @@ use super::read::{Got, Reader};
 pub struct Stamp(Vec<Value>);
 
 /// Columns of the query.
-const COLUMNS: usize = 14;
+const COLUMNS: usize = 16;
 /// Documents that may change are named by the block of their last change or stand whole where they are short.
-/// Earlier epochs and blocks change only while a gap before the payment is filled, which moves the cursor.
+/// Earlier epochs and blocks change only while a gap before the payment is filled, which moves the cursor; what
+/// comes after the payment and the votes on it changes nothing.
 const SQL: &str = "
-    SELECT own.paid_block, own.scores_block, LENGTH(own.scores), LENGTH(own.members), next.clock, next.scores_block,
+    SELECT own.paid_block, own.scores_block, LENGTH(own.scores), LENGTH(own.members), next.clock,
+           CASE WHEN own.report -> 'terms' ->> 'scored_by' = own.epoch THEN 0 ELSE next.scores_block END,
            (SELECT params FROM runs WHERE run = ?1),
            (SELECT COUNT(*) FROM reports WHERE run = ?1 AND epoch = ?2),
            (SELECT COUNT(*) FROM events WHERE run = ?1 AND epoch = ?2),
            (SELECT COUNT(*) FROM salts WHERE run = ?1 AND epoch = ?2),
-           (SELECT MIN(block) FROM justifications
-            WHERE justification IS NOT NULL AND block BETWEEN own.paid_block AND own.paid_block + ?3),
+           votes.block,
            (SELECT COUNT(*) FROM justifications
-            WHERE handoff AND justification IS NULL AND block < own.paid_block + ?3),
-           (SELECT GROUP_CONCAT(MIN(CAST(value AS INTEGER), own.paid_block + ?3 + 1)) FROM meta
-            WHERE key IN ('cursor', 'first', 'voters_followed')),
+            WHERE handoff AND justification IS NULL AND block < COALESCE(votes.block, own.paid_block)),
+           (SELECT MIN(CAST(value AS INTEGER), own.paid_block + 1) FROM meta WHERE key = 'cursor'),
+           (SELECT value FROM meta WHERE key = 'first'),
+           (SELECT MIN(CAST(value AS INTEGER), COALESCE(votes.block, own.paid_block + ?3) + 1) FROM meta
+            WHERE key = 'voters_followed'),
            (SELECT COUNT(*) FROM meta WHERE key = 'first_voters')
     FROM epochs AS own LEFT JOIN epochs AS next ON next.run = own.run AND next.epoch = own.epoch + 1
+    LEFT JOIN justifications AS votes ON votes.block =
+        (SELECT MIN(block) FROM justifications
+         WHERE justification IS NOT NULL AND block BETWEEN own.paid_block AND own.paid_block + ?3)
     WHERE own.run = ?1 AND own.epoch = ?2 AND own.paid_block IS NOT NULL";
 
 impl Reader {

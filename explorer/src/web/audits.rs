@@ -91,6 +91,23 @@ mod tests {
         }
     }
 
+    /// Blocks, epochs and votes after those of an epoch are not its own.
+    #[tokio::test]
+    async fn what_comes_later_makes_no_audit_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let world = Arc::new(World::new());
+        let store = Store::open(&dir.path().join("explorer.sqlite"), world.genesis(), 0).unwrap();
+        let stamp = |store: &Store| store.reader().unwrap().stamp(RUN, Epoch(0), REACH).unwrap().unwrap();
+        index_until(&world, &store, world.paid_at(Epoch(0)) + 6).await;
+        let before = stamp(&store);
+        fetch_all(&world, &store).await;
+        let after = stamp(&store);
+        assert_ne!(after, before, "votes and reports came in");
+        index_until(&world, &store, world.last()).await;
+        fetch_all(&world, &store).await;
+        assert_eq!(stamp(&store), after);
+    }
+
     /// What is kept is what is answered, or keeping it saves nothing.
     #[tokio::test]
     async fn an_audit_that_nothing_changes_is_not_made_again() {
