@@ -11,13 +11,13 @@ use super::read::{Got, Reader};
 pub struct Stamp(Vec<Value>);
 
 /// Columns of the query.
-const COLUMNS: usize = 16;
-/// Documents that may change are named by the block of their last change or stand whole where they are short.
+const COLUMNS: usize = 15;
+/// Documents stand whole where they are short; rows of scores only ever grow, so that their length tells.
 /// Earlier epochs and blocks change only while a gap before the payment is filled, which moves the cursor; what
 /// comes after the payment and the votes on it changes nothing.
 const SQL: &str = "
-    SELECT own.paid_block, own.scores_block, LENGTH(own.scores), LENGTH(own.members), next.clock,
-           CASE WHEN own.report -> 'terms' ->> 'scored_by' = own.epoch THEN 0 ELSE next.scores_block END,
+    SELECT own.paid_block, LENGTH(own.scores), LENGTH(own.members), next.clock,
+           CASE WHEN own.report -> 'terms' ->> 'scored_by' = own.epoch THEN 0 ELSE LENGTH(next.scores) END,
            (SELECT params FROM runs WHERE run = ?1),
            (SELECT COUNT(*) FROM reports WHERE run = ?1 AND epoch = ?2),
            (SELECT COUNT(*) FROM events WHERE run = ?1 AND epoch = ?2),
