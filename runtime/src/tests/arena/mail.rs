@@ -6,8 +6,13 @@ use std::{
     ops::Range,
 };
 
-use iota_protocol::seed::Draw;
+use iota_protocol::{
+    hash::{hash_of, Domain},
+    ids::Hash,
+    seed::Draw,
+};
 use pallet_iota::Call;
+use polkadot_sdk::frame_support::traits::GetCallName;
 
 use crate::Runtime;
 
@@ -32,7 +37,7 @@ struct Letter {
 /// Calls on their way to a block.
 pub struct Mail {
     weather: Weather,
-    draw: Draw,
+    seed: Hash,
     letters: BTreeMap<(u32, u64), Letter>,
     cut: Vec<(Range<u32>, BTreeSet<usize>)>,
     /// Sendings that were lost on the way.
@@ -43,8 +48,8 @@ pub struct Mail {
 
 impl Mail {
     /// A network of that weather.
-    pub fn new(weather: Weather, draw: Draw) -> Self {
-        Self { weather, draw, letters: BTreeMap::new(), cut: Vec::new(), lost: 0, late: 0 }
+    pub fn new(weather: Weather, seed: Hash) -> Self {
+        Self { weather, seed, letters: BTreeMap::new(), cut: Vec::new(), lost: 0, late: 0 }
     }
 
     /// Nothing that these members send in these blocks arrives before their end.
@@ -53,22 +58,31 @@ impl Mail {
     }
 
     /// Sends a call in block `now`; it is given up if it cannot arrive before `until`.
+    ///
+    /// What happens to it depends on nothing else that is sent, so that a run in which somebody sends less is
+    /// otherwise the same run.
     pub fn post(&mut self, now: u32, from: usize, call: Call<Runtime>, until: u32) {
+        let own = hash_of(Domain::Seed, &(self.seed, from as u32, now, call.get_call_name()));
+        let mut draw = Draw::new(&own, b"letter");
         let mut due = now;
         loop {
-            due += 1 + self.below(self.weather.delay);
+            due += 1 + below(&mut draw, self.weather.delay);
             due = self.back_after(from, due);
             if due >= until {
                 self.late += 1;
                 return;
             }
-            if u64::from(self.below(100)) >= self.weather.lost {
+            if draw.below(100) >= self.weather.lost {
                 break;
             }
             self.lost += 1;
             due += AGAIN;
         }
-        let order = self.draw.next_u64();
+        let mut order = draw.next_u64();
+        // Several calls of one kind in one block keep their order.
+        while self.letters.contains_key(&(due, order)) {
+            order = order.wrapping_add(1);
+        }
         self.letters.insert((due, order), Letter { from, call });
     }
 
@@ -84,8 +98,8 @@ impl Mail {
         let cuts = self.cut.iter().filter(|(blocks, who)| blocks.contains(&block) && who.contains(&from));
         cuts.map(|(blocks, _)| blocks.end).max().unwrap_or(block)
     }
+}
 
-    fn below(&mut self, count: u32) -> u32 {
-        u32::try_from(self.draw.below(count.into())).unwrap_or(0)
-    }
+fn below(draw: &mut Draw, count: u32) -> u32 {
+    u32::try_from(draw.below(count.into())).unwrap_or(0)
 }

@@ -94,7 +94,7 @@ impl World {
             actors: Vec::new(),
             story: Story::new(),
             draw: Draw::new(&key, b"world"),
-            mail: Mail::new(setup.weather, Draw::new(&key, b"mail")),
+            mail: Mail::new(setup.weather, key),
             of: BTreeMap::new(),
             trained: BTreeMap::new(),
             troubles: BTreeMap::new(),
