@@ -138,10 +138,10 @@
 //! that are not there; hooks are charged for what they
 //! did, both by functions that `scripts/weights` measures over a runtime ([`weights`]). On the
 //! machine that the runtime's weights name, at their largest and of the 500 ms of a block: settling 192
-//! miners from the full rows of 64 validators takes 60 ms, 48 of them the database's prices; recording
-//! commits and changing 64 hotkeys 36 ms; 256 members of whom 64 leave and 32 newcomers 62 ms; assigning
-//! 256 stages and pruning 34 ms; deciding 192 held payments and 64 accusations 84 ms; ending a run with all
-//! of that 112 ms; a quarter of the block is 125 ms. The ordinary `Close` of a full run takes 123 ms in two
+//! miners from the full rows of 64 validators takes 62 ms, 48 of them the database's prices; recording
+//! commits and changing 64 hotkeys 37 ms; 256 members of whom 64 leave and 32 newcomers 62 ms; assigning
+//! 256 stages and pruning 34 ms; deciding 192 held payments and 64 accusations 86 ms; ending a run with all
+//! of that 114 ms; a quarter of the block is 125 ms. The ordinary `Close` of a full run takes 126 ms in two
 //! blocks.
 //!
 //! **Close in steps.** One run closes in a block, and takes at most a quarter of it: a `Close` is a list of

@@ -149,6 +149,7 @@ impl pallet_session::Config for Runtime {
 
 impl governance::Config for Runtime {
     type MaxAuthorities = ConstU32<MAX_AUTHORITIES>;
+    type WeightInfo = crate::weights::Measured<Runtime>;
 }
 
 impl pallet_multisig::Config for Runtime {
@@ -218,6 +219,7 @@ impl faucet::Config for Runtime {
     type Currency = Balances;
     type AdminOrigin = EnsureAdmin<Runtime>;
     type FaucetId = FaucetId;
+    type WeightInfo = crate::weights::Measured<Runtime>;
 }
 
 impl pallet_balances::Config for Runtime {

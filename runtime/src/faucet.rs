@@ -8,10 +8,13 @@
 use codec::Encode;
 use iota_protocol::ids::Hash as Hash32;
 use polkadot_sdk::{
-    frame_support::traits::{
-        fungible::{Inspect, Mutate},
-        tokens::Preservation,
-        Get,
+    frame_support::{
+        traits::{
+            fungible::{Inspect, Mutate},
+            tokens::Preservation,
+            Get,
+        },
+        weights::Weight,
     },
     frame_system::{self, pallet_prelude::BlockNumberFor},
     sp_io::hashing::blake2_256,
@@ -23,6 +26,14 @@ use polkadot_sdk::{
 };
 
 pub use pallet::*;
+
+/// What the calls cost; `scripts/weights` measures it.
+pub trait WeightInfo {
+    /// What the pool and the block ask about a request before it runs.
+    fn authorize_drip() -> Weight;
+    fn drip() -> Weight;
+    fn set_terms() -> Weight;
+}
 
 /// Blocks for which a request stays in the pool: a minute, after which its sender tries again.
 const LONGEVITY: u64 = 60;
@@ -52,12 +63,13 @@ pub mod pallet {
                 fungible::{Inspect, Mutate},
                 EnsureOrigin,
             },
-            weights::Weight,
             PalletId,
         },
         frame_system::{ensure_authorized, pallet_prelude::*},
         sp_runtime::AccountId32,
     };
+
+    use super::WeightInfo;
 
     const STORAGE_VERSION: StorageVersion = StorageVersion::new(1);
 
@@ -74,6 +86,8 @@ pub mod pallet {
         /// Names the account that drips come from; anybody may fill it.
         #[pallet::constant]
         type FaucetId: Get<PalletId>;
+        /// What the calls cost.
+        type WeightInfo: WeightInfo;
     }
 
     /// What the faucet gives, and how often.
@@ -167,9 +181,9 @@ pub mod pallet {
         /// `Closed`, `TooSoon`, `BlockFull`, `TooLittleWork`, `Empty`; the pool refuses such a request
         /// before it gets into a block.
         #[pallet::call_index(0)]
-        #[pallet::weight(T::DbWeight::get().reads_writes(6, 4))]
+        #[pallet::weight(T::WeightInfo::drip())]
         #[pallet::authorize(|_source, to: &AccountId32, nonce: &u64| Pallet::<T>::authorize_drip(to, *nonce))]
-        #[pallet::weight_of_authorize(T::DbWeight::get().reads(5).saturating_add(Weight::from_parts(50_000_000, 0)))]
+        #[pallet::weight_of_authorize(T::WeightInfo::authorize_drip())]
         pub fn drip(origin: OriginFor<T>, to: AccountId32, nonce: u64) -> DispatchResult {
             ensure_authorized(origin)?;
             Self::do_drip(&to, nonce)
@@ -180,7 +194,7 @@ pub mod pallet {
         /// # Errors
         /// `BadOrigin`.
         #[pallet::call_index(1)]
-        #[pallet::weight(T::DbWeight::get().reads_writes(1, 1))]
+        #[pallet::weight(T::WeightInfo::set_terms())]
         pub fn set_terms(origin: OriginFor<T>, terms: Option<Terms>) -> DispatchResult {
             T::AdminOrigin::ensure_origin(origin)?;
             CurrentTerms::<T>::set(terms.clone());

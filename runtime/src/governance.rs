@@ -9,7 +9,10 @@
 //! it was set it never is empty, and whoever is put on it has keys.
 
 use polkadot_sdk::{
-    frame_support::traits::{EnsureOrigin, EstimateNextSessionRotation, Get},
+    frame_support::{
+        traits::{EnsureOrigin, EstimateNextSessionRotation, Get},
+        weights::Weight,
+    },
     frame_system::{pallet_prelude::BlockNumberFor, RawOrigin},
     pallet_session::{self, SessionManager, ShouldEndSession},
     sp_runtime::{
@@ -19,6 +22,15 @@ use polkadot_sdk::{
 };
 
 pub use pallet::*;
+
+/// What the calls cost; `scripts/weights` measures it.
+pub trait WeightInfo {
+    /// With `a` authorities.
+    fn set_authorities(a: u32) -> Weight;
+    fn offer_admin() -> Weight;
+    fn accept_admin() -> Weight;
+    fn authorize_upgrade() -> Weight;
+}
 
 /// Blocks of a session unless genesis says otherwise: ten minutes. The block that ends one carries no
 /// transactions, because `pallet-session` claims a whole block for it, so sessions must not be short.
@@ -40,7 +52,7 @@ pub mod pallet {
         pallet_session,
     };
 
-    use super::EnsureAdmin;
+    use super::{EnsureAdmin, WeightInfo};
 
     const STORAGE_VERSION: StorageVersion = StorageVersion::new(1);
 
@@ -56,6 +68,8 @@ pub mod pallet {
         /// Most authorities.
         #[pallet::constant]
         type MaxAuthorities: Get<u32>;
+        /// What the calls cost.
+        type WeightInfo: WeightInfo;
     }
 
     /// The account that [`EnsureAdmin`] accepts. Without one, only root is accepted, which nobody holds.
@@ -145,7 +159,7 @@ pub mod pallet {
         /// # Errors
         /// `BadOrigin`, `NoAuthority`, `Duplicate`, `NoKeys`.
         #[pallet::call_index(0)]
-        #[pallet::weight(T::DbWeight::get().reads_writes(u64::from(T::MaxAuthorities::get()), 1))]
+        #[pallet::weight(<T as Config>::WeightInfo::set_authorities(u32::try_from(authorities.len()).unwrap_or(u32::MAX)))]
         pub fn set_authorities(
             origin: OriginFor<T>,
             authorities: BoundedVec<T::AccountId, T::MaxAuthorities>,
@@ -168,7 +182,7 @@ pub mod pallet {
         /// # Errors
         /// `BadOrigin`.
         #[pallet::call_index(1)]
-        #[pallet::weight(T::DbWeight::get().reads_writes(1, 1))]
+        #[pallet::weight(<T as Config>::WeightInfo::offer_admin())]
         pub fn offer_admin(origin: OriginFor<T>, to: T::AccountId) -> DispatchResult {
             EnsureAdmin::<T>::ensure_origin(origin)?;
             NextAdmin::<T>::put(&to);
@@ -181,7 +195,7 @@ pub mod pallet {
         /// # Errors
         /// `NotOffered`.
         #[pallet::call_index(2)]
-        #[pallet::weight(T::DbWeight::get().reads_writes(1, 2))]
+        #[pallet::weight(<T as Config>::WeightInfo::accept_admin())]
         pub fn accept_admin(origin: OriginFor<T>) -> DispatchResult {
             let to = ensure_signed(origin)?;
             ensure!(NextAdmin::<T>::get().as_ref() == Some(&to), Error::<T>::NotOffered);
@@ -198,7 +212,7 @@ pub mod pallet {
         /// # Errors
         /// `BadOrigin`.
         #[pallet::call_index(3)]
-        #[pallet::weight(T::DbWeight::get().reads_writes(1, 1))]
+        #[pallet::weight(<T as Config>::WeightInfo::authorize_upgrade())]
         pub fn authorize_upgrade(origin: OriginFor<T>, code_hash: T::Hash) -> DispatchResult {
             EnsureAdmin::<T>::ensure_origin(origin)?;
             frame_system::Pallet::<T>::do_authorize_upgrade(code_hash, true);

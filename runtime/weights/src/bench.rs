@@ -1,5 +1,5 @@
-//! Benchmarks of `pallet-iota` over the runtime's own configuration: which there are, and what one
-//! measures at one choice of its components. Natively, on a state that counts reads and writes.
+//! Benchmarks over the runtime's own configuration: which there are, and what one measures at one choice of its
+//! components. Natively, on a state that counts reads and writes.
 
 use anyhow::anyhow;
 use iota_runtime::{AllPalletsWithSystem, Runtime};
@@ -9,15 +9,32 @@ use polkadot_sdk::{
     sp_storage::{Storage, TrackedStorageKey},
 };
 
-use crate::state;
+use crate::{
+    own::{self, Own},
+    state,
+};
 
 type Pallet = pallet_iota::Pallet<Runtime>;
 /// One value for each component.
 pub type Components = Vec<(BenchmarkParameter, u32)>;
 
-/// A benchmark of the pallet.
+/// Whose calls a benchmark is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Owner {
+    /// `pallet-iota`.
+    Iota,
+    /// The runtime's governance.
+    Governance,
+    /// The runtime's faucet.
+    Faucet,
+}
+
+/// A benchmark.
 pub struct Benchmark {
+    pub owner: Owner,
     pub name: String,
+    /// How it runs, if not by the pallet's own macro.
+    own: Option<Own>,
     /// Components with their least and greatest value.
     pub components: Vec<(BenchmarkParameter, u32, u32)>,
 }
@@ -43,14 +60,23 @@ impl Bench {
         Ok(Self { whitelist, timed, counted })
     }
 
-    /// All benchmarks, in the order of their source.
+    /// All benchmarks, by owner and in the order of their source.
     pub fn list() -> Vec<Benchmark> {
-        let all = Pallet::benchmarks(false).into_iter();
-        let own = |own: polkadot_sdk::frame_benchmarking::BenchmarkMetadata| Benchmark {
+        let pallet = |own: polkadot_sdk::frame_benchmarking::BenchmarkMetadata| Benchmark {
+            owner: Owner::Iota,
             name: String::from_utf8_lossy(&own.name).into_owned(),
+            own: None,
             components: own.components,
         };
-        all.map(own).collect()
+        let small = |owner, own: Own| Benchmark {
+            owner,
+            name: own.name.to_owned(),
+            own: Some(own),
+            components: own.component.into_iter().collect(),
+        };
+        let governance = own::governance().map(|own| small(Owner::Governance, own));
+        let faucet = own::faucet().map(|own| small(Owner::Faucet, own));
+        Pallet::benchmarks(false).into_iter().map(pallet).chain(governance).chain(faucet).collect()
     }
 
     /// Checks the benchmark once and measures it along each component, the others at their greatest.
@@ -76,6 +102,10 @@ impl Bench {
         repeats: u32,
     ) -> anyhow::Result<Vec<BenchmarkResult>> {
         let name = &benchmark.name;
+        if let Some(own) = benchmark.own {
+            let value = components.first().map_or(0, |(_, value)| *value);
+            return own.measure(on, &self.whitelist, value, repeats);
+        }
         let run = || Pallet::run_benchmark(name.as_bytes(), components, &self.whitelist, verify, repeats);
         state::on(on, run).map_err(|why| anyhow!("benchmark {name} at {components:?}: {why:?}"))
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use anyhow::Context;
 use polkadot_sdk::frame_benchmarking::{Analysis, BenchmarkResult, BenchmarkSelector};
 
-use crate::bench::{Benchmark, Points};
+use crate::bench::{Benchmark, Owner, Points};
 
 /// A base and one slope for each component.
 pub struct Line {
@@ -15,6 +15,7 @@ pub struct Line {
 
 /// What one call or part of a hook costs.
 pub struct Model {
+    pub owner: Owner,
     pub name: String,
     /// Names of the components with least and greatest value.
     pub components: Vec<(String, u32, u32)>,
@@ -37,6 +38,7 @@ pub fn fit(benchmark: &Benchmark, points: &Points, permille: u128) -> anyhow::Re
     };
     let times = || points.times.iter().map(|result| result.extrinsic_time);
     Ok(Model {
+        owner: benchmark.owner,
         name: benchmark.name.clone(),
         components: benchmark
             .components

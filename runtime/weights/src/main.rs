@@ -1,4 +1,4 @@
-//! Measures what calls and hooks of `pallet-iota` cost, and writes the weights.
+//! Measures what calls and hooks of `pallet-iota`, and calls of governance and faucet, cost, and writes the weights.
 //!
 //! `scripts/weights` runs it. `frame-benchmarking` brings the benchmarks, the state that counts reads and
 //! writes, and the regression; here are the loop over components and the file. The benchmarks run
@@ -12,6 +12,7 @@ mod blob;
 mod clock;
 mod factor;
 mod fit;
+mod own;
 mod state;
 mod write;
 

@@ -1,8 +1,9 @@
-//! The file of weights, in the form that the pallet's `WeightInfo` asks for.
+//! The file of weights, in the form that each pallet's `WeightInfo` asks for.
 
 use std::fmt::Write;
 
 use crate::{
+    bench::Owner,
     factor::Factor,
     fit::{Line, Model},
 };
@@ -10,7 +11,7 @@ use crate::{
 /// The whole file.
 pub fn file(models: &[Model], factor: &Factor, (steps, repeats): (u32, u32), header: &[String]) -> String {
     let mut text = String::from(
-        "//! Weights of `pallet-iota`, written by `scripts/weights` from measurements, not by hand.\n//!\n",
+        "//! Weights of `pallet-iota`, governance and faucet, written by `scripts/weights` from measurements, not by hand.\n//!\n",
     );
     for line in header {
         text += &format!("//! {line}\n");
@@ -24,13 +25,28 @@ pub fn file(models: &[Model], factor: &Factor, (steps, repeats): (u32, u32), hea
         factor.native.as_secs_f64() * 1e3,
         factor.wasm.as_secs_f64() * 1e3,
     );
-    text += "use core::marker::PhantomData;\n\nuse pallet_iota::weights::WeightInfo;\nuse polkadot_sdk::{\n    frame_support::{traits::Get, weights::Weight},\n    frame_system,\n};\n\n";
+    text += "use core::marker::PhantomData;\n\nuse polkadot_sdk::{\n    frame_support::{traits::Get, weights::Weight},\n    frame_system,\n};\n\n";
     text += "/// What was measured, with the database's costs of the chain that uses it.\n";
-    text += "pub struct Measured<T>(PhantomData<T>);\n\nimpl<T: frame_system::Config> WeightInfo for Measured<T> {\n";
-    let functions: Vec<String> = models.iter().map(function).collect();
-    text += &functions.join("\n");
-    text += "}\n";
+    text += "pub struct Measured<T>(PhantomData<T>);\n";
+    for owner in [Owner::Iota, Owner::Governance, Owner::Faucet] {
+        let functions = models.iter().filter(|model| model.owner == owner).map(function);
+        let functions = functions.collect::<Vec<String>>().join("\n");
+        let _ = write!(
+            text,
+            "\nimpl<T: frame_system::Config> {} for Measured<T> {{\n{functions}}}\n",
+            asked_for(owner)
+        );
+    }
     text
+}
+
+/// The trait that asks for an owner's weights.
+fn asked_for(owner: Owner) -> &'static str {
+    match owner {
+        Owner::Iota => "pallet_iota::weights::WeightInfo",
+        Owner::Governance => "crate::governance::WeightInfo",
+        Owner::Faucet => "crate::faucet::WeightInfo",
+    }
 }
 
 fn function(model: &Model) -> String {
@@ -86,6 +102,7 @@ mod tests {
     fn a_model_becomes_a_function_of_its_components() {
         let line = |base, slopes: &[u128]| Line { base, slopes: slopes.to_vec() };
         let model = Model {
+            owner: Owner::Iota,
             name: "call".into(),
             components: vec![("a".into(), 0, 9), ("b".into(), 1, 2)],
             time: line(7_000, &[30, 0]),
