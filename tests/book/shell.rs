@@ -84,16 +84,19 @@ impl Shell {
         };
         tmux(&["send-keys", "q"]);
         let asked = Instant::now();
-        let ended = || tmux(&["display-message", "-p", "#{pane_dead} #{pane_dead_status}"]);
-        while !ended().starts_with('1') {
+        // Dead, exit code, signal. The terminal is known to be closed before it is known how its program ended.
+        let ended = || tmux(&["display-message", "-p", "#{pane_dead}:#{pane_dead_status}:#{pane_dead_signal}"]);
+        let mut how = ended();
+        while !how.starts_with("1:") || how == "1::" {
             assert!(
                 asked.elapsed() < PATIENCE,
-                "the miner did not end:\n{}",
+                "the miner did not end ({how}):\n{}",
                 self.picture().unwrap_or_default()
             );
             std::thread::sleep(Duration::from_millis(200));
+            how = ended();
         }
-        assert_eq!(ended(), "1 0", "the miner ended badly:\n{}", self.picture().unwrap_or_default());
+        assert_eq!(how, "1:0:", "the miner ended badly:\n{}", self.picture().unwrap_or_default());
     }
 
     /// Runs a block and returns what it printed.
