@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::blocks::{Block, Kind};
 
+/// File for the exit code of what ran in the terminal.
+const LEFT: &str = "left";
 /// Printed when a block is done.
 const DONE: &str = "--- the block is done ---";
 
@@ -78,25 +80,21 @@ impl Shell {
     /// Presses `q` in the terminal of the miner that shows its live view; it has to leave with 0.
     pub fn quit(&self) {
         let terminal = self.terminal.as_ref().expect("a miner runs in a terminal");
-        let tmux = |args: &[&str]| {
-            let output = Command::new("tmux").arg("-uS").arg(terminal).args(args).output().unwrap();
-            String::from_utf8_lossy(&output.stdout).trim().to_owned()
-        };
-        tmux(&["send-keys", "q"]);
+        Command::new("tmux").arg("-uS").arg(terminal).args(["send-keys", "q"]).status().unwrap();
         let asked = Instant::now();
-        // Dead, exit code, signal. The terminal is known to be closed before it is known how its program ended.
-        let ended = || tmux(&["display-message", "-p", "#{pane_dead}:#{pane_dead_status}:#{pane_dead_signal}"]);
-        let mut how = ended();
-        while !how.starts_with("1:") || how == "1::" {
-            assert!(
-                asked.elapsed() < PATIENCE,
-                "the miner did not end ({how}):\n{}",
-                self.picture().unwrap_or_default()
-            );
+        // The shell in the terminal writes it down: tmux may know that a pane is dead and never how it ended.
+        let left = loop {
+            match std::fs::read_to_string(self.scratch.path().join(LEFT)) {
+                Ok(code) if code.ends_with('\n') => break code,
+                _ => assert!(
+                    asked.elapsed() < PATIENCE,
+                    "the miner did not end:\n{}",
+                    self.picture().unwrap_or_default()
+                ),
+            }
             std::thread::sleep(Duration::from_millis(200));
-            how = ended();
-        }
-        assert_eq!(how, "1:0:", "the miner ended badly:\n{}", self.picture().unwrap_or_default());
+        };
+        assert_eq!(left.trim(), "0", "the miner ended badly:\n{}", self.picture().unwrap_or_default());
     }
 
     /// Runs a block and returns what it printed.
@@ -144,9 +142,10 @@ impl Shell {
         let socket = self.scratch.path().join("terminal");
         let open = format!(
             "tmux -uS {} -f /dev/null new-session -d -x 110 -y 34 \\; set-option -g remain-on-exit on\\; \\\n  \
-             respawn-pane -k -c \"$PWD\" \"bash {}\"\n",
+             respawn-pane -k -c \"$PWD\" \"bash {}; echo \\$? >{}\"\n",
             socket.display(),
-            inner.display()
+            inner.display(),
+            self.scratch.path().join(LEFT).display()
         );
         self.terminal = Some(socket);
         let aside = Block { text: open, line: block.line + 1, ..block.clone() };
