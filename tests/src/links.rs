@@ -137,8 +137,7 @@ impl Links {
         if members > 250 {
             bail!("{members} members behind links: at most 250 have an address in one subnet");
         }
-        let id = u64::from(std::process::id()) + NEXT.fetch_add(1, Ordering::Relaxed) * 131;
-        let subnet = u8::try_from(id % 256).unwrap_or(0);
+        let (id, subnet) = free_place()?;
         let mut made = Made::default();
         let mut devices = Vec::new();
         let mut nats = Vec::new();
@@ -235,6 +234,21 @@ impl Drop for Made {
             }
         }
     }
+}
+
+/// A number for names and a subnet that no other network on this machine has: several run at a time.
+fn free_place() -> anyhow::Result<(u64, u8)> {
+    let output = Command::new("ip").args(["-4", "-o", "addr", "show"]).output();
+    let output = output.context("running ip: links need iproute2 (`apt-get install iproute2`)")?;
+    let taken = String::from_utf8_lossy(&output.stdout);
+    for _ in 0..256 {
+        let id = u64::from(std::process::id()) + NEXT.fetch_add(1, Ordering::Relaxed) * 131;
+        let subnet = u8::try_from(id % 256).unwrap_or(0);
+        if !taken.contains(&format!(" 10.77.{subnet}.")) {
+            return Ok((id, subnet));
+        }
+    }
+    bail!("all 256 subnets of 10.77.0.0/16 are taken: end what made them (`ip -4 addr show`)")
 }
 
 fn address(subnet: u8, number: usize) -> Ipv4Addr {

@@ -105,6 +105,7 @@ fn prepare(options: &Options, dir: &Path) -> anyhow::Result<(RunParams, Dataset)
             .context("--channels and --codec")?;
     }
     params.train.in_flight = options.in_flight.unwrap_or(params.train.in_flight);
+    params.train.windows_per_sample = options.windows.unwrap_or(params.train.windows_per_sample);
     params.model.zero_boundary = options.control_zero;
     let blocks = match options.train_blocks {
         Some(blocks) => blocks,
@@ -196,6 +197,9 @@ impl Devnet {
             self.links.as_ref().and_then(|links| Some((links.namespace(number)?, links.address(number))));
         let listen = home.map_or(Ipv4Addr::LOCALHOST, |(_, address)| address);
         let mut args = member.args(&self.node_url, &genesis, &self.dir.join("dataset"), listen);
+        if self.options.usual_priority {
+            args.retain(|arg| arg != "--nice");
+        }
         args.extend(self.options.member_args.get(&member.name).into_iter().flatten().cloned());
         let namespace = home.map(|(name, _)| name);
         self.processes.push(Process::start_in(namespace, &member.name, program, args, &self.dir)?);

@@ -72,6 +72,13 @@ pub struct Options {
     /// longer way, and train on older weights.
     #[arg(long)]
     pub in_flight: Option<u8>,
+    /// Windows of text in a sample; the preset's when absent. Measurements of links make messages as large as
+    /// those of larger models.
+    #[arg(long, hide = true)]
+    pub windows: Option<u16>,
+    /// Run workers at the usual priority: what is timed must not wait for whoever else uses the machine.
+    #[arg(long, hide = true)]
+    pub usual_priority: bool,
     /// Put each worker behind a connection of its own, as at home: `rate=50mbit,rtt=100ms,loss=1%`
     /// (also `jitter=5ms`). Needs root, for it makes network namespaces.
     #[arg(long)]

@@ -4,26 +4,19 @@
 //! Needs root (network namespaces), `IOTA_BIN_CHAIN` and `IOTA_BIN_WORK`. Rows that have a result are
 //! not run again, so that it can be stopped at any time.
 
+mod one;
 mod report;
 mod rows;
 
+use std::collections::VecDeque;
 use std::error::Error;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use iota_protocol::ids::Epoch;
-use iota_tests::collect::Records;
-use iota_tests::network::Devnet;
-use iota_tests::options::Options;
-use iota_tests::summary;
 use rows::{Outcome, Row};
-
-/// Measured epochs of each row: the second starts with warm connections.
-const EPOCHS: u32 = 2;
-/// A row that takes longer has failed: its blocks are 140.
-const PATIENCE: Duration = Duration::from_secs(400);
 
 #[derive(Parser)]
 #[command(name = "scripts/bench links", about = "Training over home connections")]
@@ -34,10 +27,13 @@ struct Args {
     /// Start no further row after so many minutes.
     #[arg(long, default_value_t = 120)]
     minutes: u64,
+    /// Rows beside each other; each takes about an eighth of a core.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=16))]
+    jobs: u8,
     /// Results by row, one JSON object on each line.
     #[arg(long, env = "IOTA_BENCH_STATE")]
     state: PathBuf,
-    /// The page.
+    /// The page; its plots lie in a folder of its name.
     #[arg(long, default_value = "docs/results/links.md")]
     out: PathBuf,
     /// Print the rows and end.
@@ -55,86 +51,61 @@ fn main() -> Result<(), Box<dyn Error>> {
         wanted.iter().for_each(|row| println!("{}", row.name()));
         return Ok(());
     }
-    let (started, limit) = (Instant::now(), Duration::from_secs(args.minutes * 60));
-    let mut outcomes = rows::read(&args.state)?;
-    let runtime = tokio::runtime::Runtime::new()?;
-    for (place, row) in wanted.iter().enumerate() {
-        if outcomes.iter().any(|outcome| outcome.row == row.name()) {
-            continue;
-        }
-        if started.elapsed() > limit {
-            println!("the time is up; start again for the rows that are left");
-            break;
-        }
-        print!("{}/{} {}: ", place + 1, wanted.len(), row.name());
-        std::io::stdout().flush()?;
-        let outcome = runtime.block_on(measure(row))?;
-        println!("{:.0} tokens/s, {} of {} submissions in time", outcome.rate(), outcome.made, outcome.due);
-        keep(&args.state, &outcome)?;
-        outcomes.push(outcome);
-    }
-    report::write(&args.out, &rows::all(), &outcomes, &args.date)?;
+    let known = rows::read(&args.state)?;
+    let left = wanted.into_iter().filter(|row| known.iter().all(|outcome| outcome.row != row.name()));
+    let queue = Mutex::new(left.collect::<VecDeque<Row>>());
+    let until = Instant::now() + Duration::from_secs(args.minutes * 60);
+    // A thread of its own for each: the kernel ends programs with the thread that started them.
+    let failed: Vec<String> = std::thread::scope(|scope| {
+        let workers: Vec<_> =
+            (0..args.jobs).map(|_| scope.spawn(|| work(&queue, until, &args.state))).collect();
+        let ended = workers.into_iter().map(std::thread::ScopedJoinHandle::join);
+        ended.flat_map(|failed| failed.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    });
+    report::write(&args.out, &rows::all(), &rows::read(&args.state)?, &args.date)?;
     println!("wrote {}", args.out.display());
-    Ok(())
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(format!("{} rows failed and will be tried again:\n{}", failed.len(), failed.join("\n")).into())
 }
 
-fn keep(state: &Path, outcome: &Outcome) -> Result<(), Box<dyn Error>> {
+/// Takes one row after the other until the time is up; returns what failed.
+fn work(queue: &Mutex<VecDeque<Row>>, until: Instant, state: &Path) -> Vec<String> {
+    let mut failed = Vec::new();
+    while Instant::now() < until {
+        let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let Some(row) = next() else { break };
+        match measured(&row, state) {
+            Ok(outcome) => println!(
+                "{}: {:.0} tokens/s, {} of {} submissions late",
+                outcome.row,
+                outcome.rate(),
+                outcome.late.len(),
+                outcome.due
+            ),
+            Err(error) => {
+                eprintln!("{}: {error:#}", row.name());
+                failed.push(format!("{}: {error:#}", row.name()));
+            }
+        }
+    }
+    failed
+}
+
+fn measured(row: &Row, state: &Path) -> anyhow::Result<Outcome> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let outcome = runtime.block_on(one::measure(row))?;
+    keep(state, &outcome)?;
+    Ok(outcome)
+}
+
+/// Appends a result: one write of one line, so that rows beside each other do not mix.
+fn keep(state: &Path, outcome: &Outcome) -> anyhow::Result<()> {
     if let Some(folder) = state.parent() {
         std::fs::create_dir_all(folder)?;
     }
     let mut file = std::fs::File::options().create(true).append(true).open(state)?;
-    Ok(writeln!(file, "{}", serde_json::to_string(outcome)?)?)
-}
-
-/// One devnet behind this row's links, until its second epoch has closed.
-async fn measure(row: &Row) -> Result<Outcome, Box<dyn Error>> {
-    let dir = tempfile::Builder::new().prefix("iota-links-").tempdir()?;
-    let options = Options::try_parse_from(row.arguments(dir.path()))?;
-    let mut devnet = Devnet::start(options).await?;
-    let records = until(&mut devnet, Epoch(EPOCHS)).await?;
-    let lines = summary::epoch_lines(&devnet, &records);
-    let window = f64::from(devnet.params.phases.train);
-    let reveals = records
-        .epochs
-        .get(&Epoch(0))
-        .map_or(0, |record| record.scores.iter().filter(|score| score.entries.is_some()).count());
-    let commits: u32 = lines.iter().map(|line| line.contributors).sum();
-    let facts = summary::run_facts(&devnet, &records);
-    let agreed = lines.iter().map(|line| line.agreed_shards).sum();
-    let made = commits + u32::try_from(reveals)?;
-    devnet.stop();
-    Ok(Outcome {
-        row: row.name(),
-        rates: lines.iter().map(|line| line.tokens as f64 / window).collect(),
-        bytes_per_token: facts.bytes_per_token_measured,
-        made,
-        due: EPOCHS * rows::MINERS + rows::VALIDATORS,
-        agreed,
-    })
-}
-
-async fn until(devnet: &mut Devnet, end: Epoch) -> Result<Records, Box<dyn Error>> {
-    let mut records = Records::default();
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Err(error) = records.look(devnet).await {
-            tracing::debug!(%error, "looking again");
-        }
-        if records.clock.as_ref().is_some_and(|clock| clock.epoch >= end) {
-            return Ok(records);
-        }
-        let dead = devnet.dead(&[]);
-        if !dead.is_empty() {
-            return Err(format!("a program ended early:\n{}", dead.join("\n")).into());
-        }
-        if Instant::now() > deadline {
-            return Err(format!(
-                "no two epochs within {} s; logs were in {}",
-                PATIENCE.as_secs(),
-                devnet.dir.display()
-            )
-            .into());
-        }
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
+    let line = format!("{}\n", serde_json::to_string(outcome)?);
+    Ok(file.write_all(line.as_bytes())?)
 }
