@@ -276,12 +276,7 @@ fn json_logs_are_json_to_the_last_line_and_rust_log_decides_what_is_in_them() {
     ] {
         let Outcome { code, stderr } = place.run("export RUST_LOG=debug;", &worker(name), args);
         assert_eq!(code, Some(1), "{name}: {stderr}");
-        let lines: Vec<serde_json::Value> = stderr
-            .lines()
-            .map(|line| {
-                serde_json::from_str(line).unwrap_or_else(|error| panic!("{name}: {line:?}: {error}"))
-            })
-            .collect();
+        let lines = json_lines(name, &stderr);
         assert!(lines.len() > 1, "{name} logs nothing at the level debug");
         let last = lines.last().unwrap();
         assert_eq!(last["level"], "ERROR", "{name}: {last}");
@@ -289,6 +284,12 @@ fn json_logs_are_json_to_the_last_line_and_rust_log_decides_what_is_in_them() {
         let quiet = place.run("export RUST_LOG=off;", &worker(name), args);
         assert_eq!(quiet.stderr.lines().count(), 1, "{name}: {}", quiet.stderr);
     }
+    let node = program("IOTA_BIN_CHAIN", "iota-node");
+    let Outcome { code, stderr } = place.run("", &node, &["--json-log", "--chain", "nowhere.json"]);
+    assert_eq!(code, Some(1), "iota-node: {stderr}");
+    let [last] = &json_lines("iota-node", &stderr)[..] else { panic!("iota-node: {stderr}") };
+    assert_eq!(last["level"], "ERROR", "iota-node: {last}");
+    assert!(last["error"].as_str().unwrap().contains("nowhere.json"), "iota-node: {last}");
 }
 
 #[test]
@@ -324,6 +325,8 @@ fn dev_node(place: &Place) -> (Guard, String) {
         "--no-mdns",
         "--no-prometheus",
         "--no-telemetry",
+        "--json-log",
+        "-laura=debug",
     ];
     let args = args.map(String::from).to_vec();
     let node = Process::start("node", program("IOTA_BIN_CHAIN", "iota-node"), args, place.0.path()).unwrap();
@@ -379,6 +382,33 @@ fn workers_refuse_a_node_of_another_chain() {
     a_network_is_joined_only_if_its_nodes_run_its_chain(&place, &url, (&got, &wrong));
     a_connection_goes_on_at_the_next_node(&url);
     rest::a_miner_rests_while_it_is_paused_and_refuses_a_stage_that_does_not_fit(&place, &url);
+    a_node_that_is_asked_to_end_has_logged_nothing_but_json(node);
+}
+
+/// Of a node that was started with `--json-log -laura=debug`.
+fn a_node_that_is_asked_to_end_has_logged_nothing_but_json(mut node: Guard) {
+    stop_all(std::slice::from_mut(&mut node.0));
+    assert_eq!(node.0.exited().and_then(|status| status.code()), Some(0), "{}", node.0.tail(5));
+    let lines = json_lines("iota-node", &fs::read_to_string(node.0.log()).unwrap());
+    for line in &lines {
+        let missing =
+            ["timestamp", "level", "target", "message"].iter().find(|name| !line[**name].is_string());
+        assert_eq!(missing, None, "{line}");
+    }
+    let said = |target: &str, level: &str| {
+        lines.iter().any(|line| line["target"] == target && line["level"] == level)
+    };
+    assert!(said("aura", "DEBUG"), "what -l asks for is logged");
+    assert!(said("substrate", "INFO"), "what is logged anyway still is");
+    let chatty = lines.iter().find(|line| line["target"] == "basic-authorship" && line["level"] == "INFO");
+    assert_eq!(chatty, None, "what is quiet without the flag is quiet with it");
+}
+
+/// Each line of a log as the object that it is.
+#[track_caller]
+fn json_lines(name: &str, text: &str) -> Vec<serde_json::Value> {
+    let read = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{name}: {line:?}: {error}"));
+    text.lines().map(read).collect()
 }
 
 /// On the node of the test above.

@@ -12,6 +12,10 @@ pub struct Cli {
     #[command(subcommand)]
     pub subcommand: Option<Subcommand>,
 
+    /// Log as JSON lines.
+    #[arg(long, global = true)]
+    pub json_log: bool,
+
     /// How to run the node.
     #[clap(flatten)]
     pub run: RunCmd,

@@ -1,8 +1,10 @@
 //! Runs what the command line asks for.
 
+use std::process::ExitCode;
+
 use iota_runtime::opaque::Block;
 use polkadot_sdk::{
-    sc_cli::{self, RpcMethods, SubstrateCli},
+    sc_cli::{self, CliConfiguration, RpcMethods, Runner, SubstrateCli},
     sc_network::config::NetworkBackendType,
     sc_network::{Litep2pNetworkBackend, NetworkWorker},
     sc_service,
@@ -11,7 +13,7 @@ use polkadot_sdk::{
 use crate::{
     chain_spec,
     cli::{Cli, Subcommand},
-    service,
+    json_log, service,
 };
 
 impl SubstrateCli for Cli {
@@ -47,12 +49,23 @@ impl SubstrateCli for Cli {
 /// Authoring says three lines for every block, where the line on its import says enough.
 const QUIET: [&str; 3] = ["aura=warn", "basic-authorship=warn", "sc_basic_authorship=warn"];
 
-/// Parses the command line and does what it says; returns when that is done.
-///
-/// # Errors
-/// Whatever stopped it.
-pub fn run() -> sc_cli::Result<()> {
-    let mut cli = Cli::from_args();
+/// Parses the command line, does what it says, and says on standard error why it failed, if it did.
+pub fn main() -> ExitCode {
+    let cli = Cli::from_args();
+    let json_log = cli.json_log;
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            match json_log {
+                true => eprintln!("{}", json_log::last_line(&error)),
+                false => eprintln!("Error: {error:?}"),
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(mut cli: Cli) -> sc_cli::Result<()> {
     quieten(&mut cli);
     keep_private(&mut cli);
     match &cli.subcommand {
@@ -65,10 +78,10 @@ pub fn run() -> sc_cli::Result<()> {
             Ok(())
         }
         Some(Subcommand::PurgeChain(command)) => {
-            cli.create_runner(command)?.sync_run(|config| command.run(config.database))
+            runner(&cli, command)?.sync_run(|config| command.run(config.database))
         }
         Some(Subcommand::ChainInfo(command)) => {
-            cli.create_runner(command)?.sync_run(|config| command.run::<Block>(&config))
+            runner(&cli, command)?.sync_run(|config| command.run::<Block>(&config))
         }
     }
 }
@@ -87,8 +100,16 @@ fn keep_private(cli: &mut Cli) {
     }
 }
 
+/// Prepares to run `command`, with the log that was asked for.
+fn runner<C: CliConfiguration>(cli: &Cli, command: &C) -> sc_cli::Result<Runner<Cli>> {
+    match cli.json_log {
+        true => json_log::runner(cli, command),
+        false => cli.create_runner(command),
+    }
+}
+
 fn run_node(cli: &Cli) -> sc_cli::Result<()> {
-    cli.create_runner(&cli.run)?.run_node_until_exit(|config| async move {
+    runner(cli, &cli.run)?.run_node_until_exit(|config| async move {
         let started = match config.network.network_backend {
             NetworkBackendType::Libp2p => service::start::<NetworkWorker<_, _>>(config),
             NetworkBackendType::Litep2p => service::start::<Litep2pNetworkBackend>(config),
@@ -132,7 +153,6 @@ mod tests {
 
     #[test]
     fn row_29_an_authority_does_not_open_its_rpc_by_one_flag() {
-        use polkadot_sdk::sc_cli::CliConfiguration;
         let open = parsed(&["--validator", "--rpc-external"]);
         assert!(open.run.rpc_addr(9_944).is_err(), "a validator with --rpc-external starts");
         let local = parsed(&["--validator"]).run.rpc_addr(9_944).unwrap().unwrap();
@@ -168,9 +188,16 @@ mod tests {
 
     #[test]
     fn an_archive_node_is_a_flag() {
-        use polkadot_sdk::{sc_cli::CliConfiguration, sc_service::PruningMode};
+        use polkadot_sdk::sc_service::PruningMode;
         let archive = parsed(&["--state-pruning", "archive"]).run.state_pruning().unwrap();
         assert_eq!(archive, Some(PruningMode::ArchiveAll));
+    }
+
+    #[test]
+    fn json_lines_are_asked_for_before_a_run_and_after_a_command() {
+        assert!(!parsed(&[]).json_log);
+        assert!(parsed(&["--json-log", "--dev", "-lsync=debug"]).json_log);
+        assert!(parsed(&["purge-chain", "--dev", "--json-log"]).json_log);
     }
 
     #[test]

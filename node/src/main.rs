@@ -4,10 +4,11 @@
 mod chain_spec;
 mod cli;
 mod command;
+mod json_log;
 mod rpc;
 mod service;
 mod testnet;
 
-fn main() -> polkadot_sdk::sc_cli::Result<()> {
-    command::run()
+fn main() -> std::process::ExitCode {
+    command::main()
 }

@@ -63,7 +63,8 @@ pub enum TelemetryError {
 }
 
 /// Starts logging. The environment's `RUST_LOG` decides what is logged, where it is set; otherwise `filter`, in the
-/// same syntax (that of `tracing`), or [`DEFAULT_FILTER`]. `NO_COLOR` takes the colours away.
+/// same syntax (that of `tracing`), or [`DEFAULT_FILTER`]. `NO_COLOR` takes the colours away. With JSON lines a panic
+/// is one of them too, whatever the filter.
 ///
 /// # Errors
 /// [`TelemetryError`].
@@ -74,7 +75,12 @@ pub fn init(format: Format, filter: Option<&str>) -> Result<(), TelemetryError> 
     let colours =
         if io::stderr().is_terminal() { colours(std::env::var_os("NO_COLOR")) } else { Colours::None };
     let started = match choose(format, colours) {
-        Format::Json => builder.json().flatten_event(true).with_current_span(true).try_init(),
+        Format::Json => {
+            std::panic::set_hook(Box::new(|panic| {
+                eprintln!("{}", line_of_error("panicked", &panic.to_string()));
+            }));
+            builder.json().flatten_event(true).with_current_span(true).try_init()
+        }
         Format::Pretty => builder.compact().with_ansi(true).try_init(),
         Format::Plain | Format::Auto => builder.with_ansi(false).try_init(),
     };
@@ -95,8 +101,12 @@ pub fn timestamp() -> String {
 /// which may be filtered, or not be there at all.
 #[must_use]
 pub fn last_line(error: &str) -> String {
+    line_of_error("ended by an error", error)
+}
+
+fn line_of_error(message: &str, error: &str) -> String {
     serde_json::json!({
-        "timestamp": timestamp(), "level": "ERROR", "message": "ended by an error", "error": error,
+        "timestamp": timestamp(), "level": "ERROR", "message": message, "error": error,
     })
     .to_string()
 }
@@ -169,6 +179,27 @@ mod tests {
         assert_eq!(wanted(Some(" "), Some("warn")), "warn");
         assert_eq!(wanted(None, Some("warn")), "warn");
         assert_eq!(wanted(Some(""), None), DEFAULT_FILTER);
+    }
+
+    /// Set in the process that the test starts of itself.
+    const CHILD: &str = "IOTA_TEST_OF_PANICS";
+
+    #[test]
+    fn a_panic_is_one_line_of_json() {
+        if std::env::var_os(CHILD).is_some() {
+            init(Format::Json, Some("off")).expect("the first");
+            drop(std::thread::spawn(|| panic!("shard 9\nof 8")).join());
+            return;
+        }
+        let output = std::process::Command::new(std::env::current_exe().expect("known"))
+            .args(["telemetry::tests::a_panic_is_one_line_of_json", "--exact", "--nocapture"])
+            .env(CHILD, "1")
+            .output()
+            .expect("it starts");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let line: serde_json::Value = serde_json::from_str(said.trim_end()).expect(&said);
+        assert_eq!((&line["level"], &line["message"]), (&"ERROR".into(), &"panicked".into()));
+        assert!(line["error"].as_str().is_some_and(|error| error.contains("shard 9\nof 8")), "{said}");
     }
 
     #[test]
