@@ -24,6 +24,17 @@ struct Node {
 impl Node {
     /// A network whose sockets are in a member's namespace; it answers everything with its own bytes, reversed.
     fn start(links: &Links, number: usize, address: std::net::Ipv4Addr, external: bool) -> Self {
+        Self::start_with(links, number, address, external, |_| {})
+    }
+
+    /// The same with other settings.
+    fn start_with(
+        links: &Links,
+        number: usize,
+        address: std::net::Ipv4Addr,
+        external: bool,
+        change: impl FnOnce(&mut NetworkConfig),
+    ) -> Self {
         let seed = u8::try_from(number).unwrap();
         let key = PeerKey::from_seed([seed; 32]);
         let listen = format!("/ip4/{address}/udp/4001/quic-v1");
@@ -33,6 +44,7 @@ impl Node {
         // Made-up addresses are private ones.
         config.private_addresses = true;
         config.external = if external { vec![listen] } else { Vec::new() };
+        change(&mut config);
         let (tell, told) = std::sync::mpsc::channel();
         // The thread ends with its network, when the last handle is dropped.
         let _thread = inside(links.namespace(number).unwrap(), move || {
@@ -120,5 +132,51 @@ fn homes_find_a_relay_and_punch_a_hole_where_their_routers_allow_it() {
         }
         assert_eq!(carried(), before, "what is relayed is not for the relay's program");
         assert_eq!((one.network.stats().relayed_peers, symmetric.network.stats().relayed_peers), (1, 1));
+    });
+}
+
+/// Waits until a node knows that others get through to it, or that they do not.
+async fn until_direct(node: &Node, expected: bool, why: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let reach = node.network.reach();
+        let settled = !matches!(reach, Reach::Unknown | Reach::Nowhere);
+        if settled && matches!(reach, Reach::Direct(_)) == expected {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{why}: {reach:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[test]
+fn a_node_that_one_witness_denies_is_public_again_once_others_get_through() {
+    if !possible() {
+        return;
+    }
+    let links = Links::start("rate=50mbit,rtt=20ms".parse().unwrap(), 4, 1).unwrap();
+    // Made-up addresses point inwards: whoever does not dial such ones says that nobody gets through.
+    let liar = Node::start_with(&links, 1, links.address(1), true, |config| config.private_addresses = false);
+    let honest = Node::start(&links, 2, links.address(2), true);
+    let soon = |config: &mut NetworkConfig| config.probe_again = Duration::from_secs(6);
+    let deceived = Node::start_with(&links, 3, links.address(3), false, soon);
+    let newcomer = Node::start(&links, 4, links.address(4), false);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let known = [
+            liar.info(liar.network.listen_addresses().await),
+            honest.info(honest.network.listen_addresses().await),
+        ];
+        let unknown = || [deceived.info(Vec::new()), newcomer.info(Vec::new())].into_iter();
+        for witness in [&liar, &honest] {
+            witness.network.set_peers(unknown().chain(known.clone()).collect()).await;
+        }
+        deceived.network.set_peers(known[..1].to_vec()).await;
+        // With both from the beginning it does not matter who is asked first.
+        newcomer.network.set_peers(known.to_vec()).await;
+        until_direct(&deceived, false, "a single witness is believed").await;
+        deceived.network.set_peers(known.to_vec()).await;
+        until_direct(&deceived, true, "another one is asked, and gets through").await;
+        until_direct(&newcomer, true, "one of two gets through").await;
     });
 }

@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use libp2p::{
     autonat,
     connection_limits::{self, ConnectionLimits},
-    dcutr, identify, noise, ping, relay,
+    core::{muxing::StreamMuxerBox, transport::Boxed, upgrade::Version, Transport},
+    dcutr, identify,
+    identity::Keypair,
+    noise, ping, quic, relay,
     request_response::{self, ProtocolSupport},
     swarm::{behaviour::toggle::Toggle, NetworkBehaviour},
     tcp, upnp, yamux, PeerId, StreamProtocol, Swarm, SwarmBuilder,
@@ -17,6 +20,8 @@ use crate::{
     frame::{Budget, FrameBounds},
     gate::Gate,
     handle::StartError,
+    outward::Outward,
+    probe::Probe,
     reach::is_loopback,
     upload::{Pace, Upload},
 };
@@ -41,7 +46,7 @@ pub(crate) struct Behaviour {
     ping: ping::Behaviour,
     identify: identify::Behaviour,
     /// Ways in: whether others get through, the router, relays, holes.
-    probe: Toggle<autonat::v2::client::Behaviour>,
+    pub(crate) probe: Toggle<Probe>,
     witness: autonat::v2::server::Behaviour,
     upnp: Toggle<upnp::tokio::Behaviour>,
     pub(crate) relay: Toggle<relay::Behaviour>,
@@ -78,7 +83,7 @@ impl Behaviour {
             gate: Gate::new(config.stranger_connections, config.private_addresses),
             ping: ping::Behaviour::new(ping),
             identify: identify::Behaviour::new(identify),
-            probe: looks_out(config).then(autonat::v2::client::Behaviour::default).into(),
+            probe: looks_out(config).then(Probe::default).into(),
             witness: autonat::v2::server::Behaviour::default(),
             upnp: looks_out(config).then(upnp::tokio::Behaviour::default).into(),
             relay: config.relay.map(|limits| relay::Behaviour::new(own, limits.to_libp2p())).into(),
@@ -131,13 +136,8 @@ pub(crate) fn build_swarm(config: &NetworkConfig) -> Result<Swarm<Behaviour>, St
     let idle = config.idle_timeout;
     let swarm = SwarmBuilder::with_existing_identity(config.keypair.libp2p())
         .with_tokio()
-        .with_tcp(tcp::Config::default(), noise::Config::new, muxer)
+        .with_other_transport(|keys| Ok(wires(keys, config.private_addresses)?))
         .map_err(|error| StartError::Transport { cause: error.to_string() })?
-        .with_quic_config(|mut quic| {
-            quic.max_concurrent_stream_limit = u32::try_from(MAX_STREAMS).unwrap_or(u32::MAX);
-            quic.keep_alive_interval = Duration::from_secs(5);
-            quic
-        })
         .with_dns()
         .map_err(|error| StartError::Transport { cause: format!("name resolver: {error}") })?
         .with_relay_client(noise::Config::new, muxer)
@@ -150,6 +150,25 @@ pub(crate) fn build_swarm(config: &NetworkConfig) -> Result<Swarm<Behaviour>, St
         .with_connection_timeout(config.dial_timeout)
         .build();
     Ok(swarm)
+}
+
+/// What connects this node with others.
+type Wires = Outward<Boxed<(PeerId, StreamMuxerBox)>>;
+
+/// TCP and QUIC; on other networks than those of one house both dial outwards only.
+fn wires(keys: &Keypair, private: bool) -> Result<Wires, noise::Error> {
+    let tcp = tcp::tokio::Transport::new(tcp::Config::default())
+        .upgrade(Version::V1Lazy)
+        .authenticate(noise::Config::new(keys)?)
+        .multiplex(muxer())
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+    let mut config = quic::Config::new(keys);
+    config.max_concurrent_stream_limit = u32::try_from(MAX_STREAMS).unwrap_or(u32::MAX);
+    config.keep_alive_interval = Duration::from_secs(5);
+    let quic = quic::tokio::Transport::new(config);
+    let quic = quic.map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+    let both = tcp.or_transport(quic).map(|either, _| either.into_inner()).boxed();
+    Ok(Outward::new(both, private))
 }
 
 fn muxer() -> yamux::Config {

@@ -85,6 +85,8 @@ pub struct NetworkConfig {
     pub external: Vec<String>,
     /// Whether a node that is not told how it is reached finds out, and takes places at relays if it is not.
     pub nat: bool,
+    /// How long a node that nobody gets through to waits before it asks other peers whether that is still so.
+    pub probe_again: Duration,
     /// What is relayed for others while this node is reached directly; nothing when absent.
     pub relay: Option<RelayLimits>,
     /// Connected peers that the chain does not list.
@@ -123,6 +125,8 @@ impl NetworkConfig {
             dial_timeout: Duration::from_secs(8),
             idle_timeout: Duration::from_secs(600),
             ping_interval: Duration::from_secs(10),
+            // A witness is dialled and dials back: little, and a node loses minutes by a wrong one, not the day.
+            probe_again: Duration::from_secs(300),
             max_inbound_per_peer: 256,
             max_outbound_per_peer: 256,
             max_outbound_train: 512,
@@ -164,6 +168,7 @@ impl NetworkConfig {
             ("dial_timeout", self.dial_timeout),
             ("idle_timeout", self.idle_timeout),
             ("ping_interval", self.ping_interval),
+            ("probe_again", self.probe_again),
         ] {
             if value.is_zero() {
                 return Err(ConfigError::Zero { name });

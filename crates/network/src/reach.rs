@@ -1,7 +1,7 @@
 //! How others reach this node, and what it lends to those that cannot be reached: kinds of addresses, the limits
 //! of a relay, and which peers are asked to relay. Pure; `swarm_task` acts on it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use libp2p::{
@@ -14,6 +14,10 @@ pub(crate) const RELAYS: usize = 2;
 /// Peers that are connected so that they tell how they see this node. Members are asked anyhow once they train;
 /// a newcomer asks nobody yet.
 pub(crate) const WITNESSES: usize = 3;
+/// Peers that have to say that nobody gets through: one may have a bad line, or lie.
+const DENIALS: usize = 2;
+/// For a second one to say so; then the first one's word stands.
+const SECOND_OPINION: Duration = Duration::from_secs(20);
 /// Before a peer that gave no place is asked again.
 const AGAIN: Duration = Duration::from_secs(60);
 /// Longest relayed address: what the chain stores of one.
@@ -123,6 +127,42 @@ impl RelayLimits {
     }
 }
 
+/// Peers that could not dial this node.
+#[derive(Debug, Default)]
+pub(crate) struct Denials {
+    by: HashSet<PeerId>,
+    first: Option<Instant>,
+}
+
+impl Denials {
+    pub(crate) fn note(&mut self, witness: PeerId, now: Instant) {
+        self.by.insert(witness);
+        self.first.get_or_insert(now);
+    }
+
+    /// Whether nobody said so.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by.is_empty()
+    }
+
+    /// Whether that peer was one of them.
+    pub(crate) fn came_from(&self, peer: &PeerId) -> bool {
+        self.by.contains(peer)
+    }
+
+    /// Whether they stand: two peers agree, or a second one that could be asked (there are `others`) said nothing
+    /// for a while.
+    pub(crate) fn stand(&self, others: usize, now: Instant) -> bool {
+        let late = |first: Instant| others == 0 || now.saturating_duration_since(first) >= SECOND_OPINION;
+        self.by.len() >= DENIALS || self.first.is_some_and(late)
+    }
+
+    /// Whether one was heard that does not stand yet.
+    pub(crate) fn wait(&self, others: usize, now: Instant) -> bool {
+        self.first.is_some() && !self.stand(others, now)
+    }
+}
+
 /// Which peers were asked for a place, and when.
 #[derive(Debug, Default)]
 pub(crate) struct Asked(HashMap<PeerId, Instant>);
@@ -178,6 +218,21 @@ mod tests {
         assert_eq!(Reach::of([].into_iter(), true), Reach::Nowhere);
         assert_eq!(Reach::of([].into_iter(), false), Reach::Unknown);
         assert!(is_relayed_address(&told) && !is_relayed_address("/ip4/8.8.4.4/tcp/1"));
+    }
+
+    #[test]
+    fn one_witness_is_believed_only_where_no_other_speaks() {
+        let now = Instant::now();
+        let mut denials = Denials::default();
+        assert!(!denials.stand(0, now) && !denials.wait(5, now), "nobody has said anything");
+        denials.note(peer(1), now);
+        denials.note(peer(1), now);
+        assert!(denials.came_from(&peer(1)) && !denials.came_from(&peer(2)));
+        assert!(denials.stand(0, now), "there is nobody else to ask");
+        assert!(denials.wait(1, now) && !denials.stand(1, now), "its word twice is one word");
+        assert!(denials.stand(1, now + SECOND_OPINION), "the other one was silent");
+        denials.note(peer(2), now);
+        assert!(denials.stand(7, now) && !denials.wait(7, now));
     }
 
     #[test]

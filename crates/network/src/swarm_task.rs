@@ -23,7 +23,10 @@ use libp2p::{
     multiaddr::Protocol,
     ping,
     request_response::{InboundRequestId, ResponseChannel},
-    swarm::{dial_opts::DialOpts, ConnectionId, DialError, SwarmEvent},
+    swarm::{
+        dial_opts::{DialOpts, PeerCondition},
+        ConnectionId, DialError, SwarmEvent,
+    },
     Multiaddr, PeerId, Swarm,
 };
 use tokio::{
@@ -129,9 +132,9 @@ pub(crate) async fn spawn(config: NetworkConfig, links: Links) -> Result<Watched
 /// How a peer is dialled: over TCP from a fresh port. From the listening ports two dials that cross become one
 /// connection, in which both ends open the handshake, and both fail. QUIC tells such dials apart, and behind a
 /// NAT its one socket is worth keeping.
-fn dial_options(peer: PeerId, addresses: &[Multiaddr]) -> DialOpts {
+fn dial_options(peer: PeerId, addresses: &[Multiaddr], condition: PeerCondition) -> DialOpts {
     let quic = addresses.iter().any(|at| at.iter().any(|part| matches!(part, Protocol::Udp(_))));
-    let options = DialOpts::peer_id(peer).addresses(addresses.to_vec());
+    let options = DialOpts::peer_id(peer).addresses(addresses.to_vec()).condition(condition);
     if quic {
         options.build()
     } else {
@@ -304,7 +307,7 @@ impl SwarmTask {
             return Ok((peer, Step::Sent));
         }
         // Only the listed addresses: what libp2p would add comes from the peer, not from the chain.
-        let dial = dial_options(peer, addresses);
+        let dial = dial_options(peer, addresses, PeerCondition::default());
         self.dialling.insert(dial.connection_id());
         match self.swarm.dial(dial) {
             Ok(()) | Err(DialError::DialPeerConditionFalse(_)) => Ok((peer, Step::Dialling)),
@@ -353,6 +356,7 @@ impl SwarmTask {
             }
             SwarmEvent::OutgoingConnectionError { peer_id, error, connection_id } => {
                 tracing::debug!(peer = ?peer_id, %error, "dial failed");
+                self.forget_connection(connection_id);
                 if !self.dialling.remove(&connection_id) {
                     // A dial of libp2p's own: no request waits for it.
                     return;

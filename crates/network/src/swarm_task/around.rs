@@ -6,17 +6,29 @@ use std::{
     time::{Duration, Instant},
 };
 
-use libp2p::{autonat, core::transport::ListenerId, identify, relay, swarm::ConnectionId, Multiaddr, PeerId};
+use libp2p::{
+    autonat,
+    core::transport::ListenerId,
+    identify, relay,
+    swarm::{dial_opts::PeerCondition, ConnectionId},
+    Multiaddr, PeerId,
+};
 
 use iota_protocol::reach::is_public;
 
 use super::{dial_options, SwarmTask};
-use crate::reach::{distance, is_loopback, is_quic, is_relayed, Asked, Reach, RELAYS, WITNESSES};
+use crate::reach::{distance, is_loopback, is_quic, is_relayed, Asked, Denials, Reach, RELAYS, WITNESSES};
 
 /// How often the task looks around.
 pub(super) const LOOK: Duration = Duration::from_secs(1);
 /// Looks at absent peers between two rounds of dialling witnesses.
 const WITNESS_ROUND: u32 = 10;
+/// Between two rounds of asking others after one peer has said that nobody gets through. AutoNAT asks every five
+/// seconds, and a dial that fails takes as long again.
+const SECOND_ROUND: Duration = Duration::from_secs(10);
+/// How long a node that is reached directly keeps its places at relays: others read its new address from the chain
+/// when an epoch begins, and dial the old one until then.
+const OUTLIVED: Duration = Duration::from_secs(600);
 /// Longest life of a circuit beside a direct connection: requests on it come to their end meanwhile.
 const OVERTAKEN: Duration = Duration::from_secs(30);
 
@@ -25,8 +37,14 @@ const OVERTAKEN: Duration = Duration::from_secs(30);
 pub(super) struct Around {
     /// Whether this node looks for a way in at all.
     pub(super) active: bool,
-    denied: bool,
+    denials: Denials,
     looks: u32,
+    /// Before then nobody is asked anew whether others get through.
+    again: Option<Instant>,
+    /// Connections made for that, beside others to the same peers.
+    fresh: HashMap<ConnectionId, PeerId>,
+    /// Since when others get through.
+    direct_since: Option<Instant>,
     asked: Asked,
     places: HashMap<ListenerId, Multiaddr>,
     /// Connections through relays, and since when a direct one stands beside them.
@@ -67,10 +85,14 @@ impl SwarmTask {
 
     pub(super) fn on_probe(&mut self, event: &autonat::v2::client::Event) {
         match &event.result {
-            Ok(()) => tracing::info!(address = %event.tested_addr, "others get through to this node"),
+            Ok(()) => {
+                tracing::info!(address = %event.tested_addr, "others get through to this node");
+                self.around.denials = Denials::default();
+            }
             Err(error) => {
-                tracing::info!(address = %event.tested_addr, %error, "a peer could not dial this node");
-                self.around.denied = true;
+                let (address, witness) = (&event.tested_addr, event.server);
+                tracing::info!(%address, %witness, %error, "a peer could not dial this node");
+                self.around.denials.note(witness, Instant::now());
             }
         }
         self.publish_reach();
@@ -84,6 +106,7 @@ impl SwarmTask {
     pub(super) fn forget_connection(&mut self, id: ConnectionId) {
         self.around.circuits.remove(&id);
         self.around.own_socket.remove(&id);
+        self.around.fresh.remove(&id);
     }
 
     pub(super) fn forget_listener(&mut self, id: ListenerId) {
@@ -98,7 +121,8 @@ impl SwarmTask {
         let private = self.config.private_addresses || !self.config.external.is_empty();
         let held = self.swarm.external_addresses();
         let held = held.filter(|address| private || is_public(address.to_string().as_bytes()));
-        let now = Reach::of(held, self.around.denied);
+        let denied = self.around.denials.stand(self.others(), Instant::now());
+        let now = Reach::of(held, denied);
         if let Some(relay) = self.swarm.behaviour_mut().relay.as_mut() {
             // Whoever is reached through relays only is none itself.
             let direct = matches!(now, Reach::Direct(_));
@@ -121,15 +145,76 @@ impl SwarmTask {
             return;
         }
         let reach = self.reach.borrow().clone();
+        if !matches!(reach, Reach::Direct(_)) {
+            self.around.direct_since = None;
+        }
         match reach {
-            Reach::Unknown => self.ask_witnesses(),
-            Reach::Nowhere | Reach::Relayed(_) => self.take_places(now),
-            Reach::Direct(_) => {
-                for (id, _) in std::mem::take(&mut self.around.places) {
-                    self.swarm.remove_listener(id);
+            Reach::Unknown if self.around.denials.wait(self.others(), now) => {
+                if self.around.again.is_none_or(|due| now >= due) {
+                    self.ask_anew(now, SECOND_ROUND);
                 }
             }
+            Reach::Unknown => self.ask_witnesses(),
+            Reach::Nowhere | Reach::Relayed(_) => {
+                self.take_places(now);
+                let pause = self.config.probe_again;
+                if now >= *self.around.again.get_or_insert(now + pause) {
+                    self.ask_anew(now, pause);
+                }
+            }
+            Reach::Direct(_) => self.leave_places(now),
         }
+    }
+
+    /// Gives the places at relays up, once everybody has read from the chain where this node is reached now.
+    fn leave_places(&mut self, now: Instant) {
+        let since = *self.around.direct_since.get_or_insert(now);
+        if now.saturating_duration_since(since) < OUTLIVED {
+            return;
+        }
+        for (id, _) in std::mem::take(&mut self.around.places) {
+            self.swarm.remove_listener(id);
+        }
+    }
+
+    /// Asks a few peers over connections of their own whether they get through, first of all such as have not said
+    /// no yet; after `pause` others may be asked.
+    fn ask_anew(&mut self, now: Instant, pause: Duration) {
+        self.around.again = Some(now + pause);
+        self.close_fresh();
+        let Some(probe) = self.swarm.behaviour_mut().probe.as_mut() else { return };
+        probe.begin_anew();
+        let own = *self.swarm.local_peer_id();
+        let mut witnesses: Vec<(PeerId, Vec<Multiaddr>)> = self.reachable().collect();
+        witnesses.sort_by_key(|(peer, _)| (self.around.denials.came_from(peer), distance(&own, peer)));
+        tracing::debug!(peers = witnesses.len().min(WITNESSES), "asking anew whether others get through");
+        for (peer, addresses) in witnesses.into_iter().take(WITNESSES) {
+            let dial = dial_options(peer, &addresses, PeerCondition::Always);
+            self.around.fresh.insert(dial.connection_id(), peer);
+            if let Err(error) = self.swarm.dial(dial) {
+                tracing::debug!(%peer, %error, "witness not dialled");
+            }
+        }
+    }
+
+    /// Closes the connections of the last round that carry nothing.
+    fn close_fresh(&mut self) {
+        let idle = |peer: &PeerId| self.outbound.held_by(peer) == 0 && self.admission.held_by(peer) == 0;
+        let over: Vec<ConnectionId> =
+            self.around.fresh.iter().filter(|(_, peer)| idle(peer)).map(|(id, _)| *id).collect();
+        for id in over {
+            self.around.fresh.remove(&id);
+            self.swarm.close_connection(id);
+        }
+    }
+
+    /// Peers that could still be asked, once somebody has said no.
+    fn others(&self) -> usize {
+        let denials = &self.around.denials;
+        if denials.is_empty() {
+            return 0;
+        }
+        self.reachable().filter(|(peer, _)| !denials.came_from(peer)).count()
     }
 
     /// Connects a few peers, so that they see from where we come and try to dial us there.
@@ -148,7 +233,7 @@ impl SwarmTask {
         }
         away.sort_by_key(|(peer, _)| distance(&own, peer));
         for (peer, addresses) in away.into_iter().take(missing) {
-            if let Err(error) = self.swarm.dial(dial_options(peer, &addresses)) {
+            if let Err(error) = self.swarm.dial(dial_options(peer, &addresses, PeerCondition::default())) {
                 tracing::debug!(%peer, %error, "witness not dialled");
             }
         }
