@@ -9,6 +9,7 @@ use iota_tests::process::free_port;
 
 use crate::blocks::{of_chapter, Block, Kind};
 use crate::shell::Shell;
+use crate::upload;
 
 /// The folder that the book gives its network.
 pub const BOOK_FOLDER: &str = "/tmp/iota-net";
@@ -39,6 +40,8 @@ pub struct Reader {
     net: PathBuf,
     genesis: String,
     metrics: u16,
+    /// Where the reader's miner tells its numbers.
+    pub miner_metrics: String,
     /// Where the explorer listens.
     pub explorer: String,
 }
@@ -65,6 +68,7 @@ impl Reader {
             net: devnet.dir.clone(),
             genesis: devnet.chain.genesis().to_string(),
             metrics: free_port().unwrap(),
+            miner_metrics: format!("127.0.0.1:{}", free_port().unwrap()),
             explorer: format!("127.0.0.1:{}", free_port().unwrap()),
         }
     }
@@ -81,6 +85,8 @@ impl Reader {
             ("IOTA_CACHE", cache()),
             ("IOTA_PASSPHRASE", PASSPHRASE.into()),
             ("IOTA_MINER_NODE", self.node.clone()),
+            ("IOTA_MINER_MAX_UPLOAD", upload::RATE.into()),
+            ("IOTA_MINER_METRICS_PORT", self.miner_metrics.rsplit(':').next().unwrap_or_default().into()),
             ("IOTA_VALIDATOR_NODE", self.node.clone()),
             ("IOTA_EXPLORER_NODE", self.node.clone()),
             ("IOTA_EXPLORER_LISTEN", self.explorer.clone()),

@@ -23,7 +23,7 @@ use crate::blocks::{of_chapter, root, Block, Kind};
 use crate::commands::commands;
 use crate::reader::{Reader, BOOK_BLOCK, BOOK_FOLDER};
 use crate::shell::Shell;
-use crate::{browser, http, kills, load, verify};
+use crate::{browser, http, kills, load, upload, verify};
 
 /// `Train` of each epoch on the reference machine: enough to be scored in.
 const TRAIN_BLOCKS: u32 = 20;
@@ -194,6 +194,8 @@ async fn meanwhile(reader: &Reader, devnet: &Devnet, home: &Path) {
     let hostile = hostile(devnet, &home.join("my-validator"), &mut validator).await;
     load::many_readers(&reader.explorer).await;
     assert_eq!(wait_for_verdict(&reader.explorer).await, "pass");
+    let hostile_peer = home.join("my-validator/hostile");
+    upload::stays_under_the_rate(devnet, home, &hostile_peer, &reader.miner_metrics).await;
     wait_for_report(&home.join("my-validator/validator-data")).await;
     shell.replace(BOOK_BLOCK, &paid_in(&reader.explorer).await);
     let said = reader.later("audit.md", &mut shell, SOON);
