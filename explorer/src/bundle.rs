@@ -232,7 +232,10 @@ pub struct Finality {
     pub genesis_header: String,
     /// Hex of trie nodes that prove the first voters under its state root.
     pub genesis_nodes: Vec<String>,
-    /// Every change of the voters up to the block that paid, oldest first.
+    /// How many of the first changes of the voters this copy leaves out, for who has them in an older bundle.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub left_out: u32,
+    /// Every other change of the voters up to the block that paid, oldest first.
     pub handoffs: Vec<Handoff>,
     /// Hex of the headers after the block that paid, up to the one that was voted on.
     pub headers: Vec<String>,
@@ -250,7 +253,71 @@ pub struct Handoff {
     pub justification: String,
 }
 
+fn is_nothing(left_out: &u32) -> bool {
+    *left_out == 0
+}
+
+/// Why a bundle that leaves something out cannot be completed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Incomplete {
+    /// Nothing to complete it from.
+    #[error("the bundle leaves out the first {0} changes of the voters; name an older, whole bundle of the same chain with --older, or download it without `known`")]
+    NoOlder(u32),
+    /// The other one is of another chain.
+    #[error("the older bundle is of chain {older}, this one of chain {ours}; take one of the same chain")]
+    OtherChain {
+        /// This chain.
+        ours: Hash,
+        /// The older one's.
+        older: Hash,
+    },
+    /// The other one lacks them too.
+    #[error("the bundle leaves out the first {wanted} changes of the voters, and the older one has {has} from the first on; take a newer one as the older, or download it without `known`")]
+    TooFew {
+        /// Left out.
+        wanted: u32,
+        /// What the other has.
+        has: usize,
+    },
+}
+
 impl Bundle {
+    /// A copy for who has the first `known` changes of the voters: they are left out. The digest stays that of the
+    /// whole.
+    #[must_use]
+    pub fn for_who_knows(mut self, known: u32) -> Self {
+        if let Some(finality) = &mut self.finality {
+            let count = finality.handoffs.len().min(usize::try_from(known).unwrap_or(usize::MAX));
+            finality.handoffs.drain(..count);
+            finality.left_out = u32::try_from(count).unwrap_or(u32::MAX);
+        }
+        self
+    }
+
+    /// The whole bundle: what this copy leaves out is taken from an older one. What comes of it is judged by its digest
+    /// and by its signatures, as any other.
+    ///
+    /// # Errors
+    /// [`Incomplete`].
+    pub fn completed(mut self, older: Option<&Self>) -> Result<Self, Incomplete> {
+        let Some(finality) = self.finality.as_mut().filter(|finality| finality.left_out > 0) else {
+            return Ok(self);
+        };
+        let wanted = finality.left_out;
+        let older = older.ok_or(Incomplete::NoOlder(wanted))?;
+        if older.genesis != self.genesis {
+            return Err(Incomplete::OtherChain { ours: self.genesis, older: older.genesis });
+        }
+        let theirs = older.finality.as_ref().filter(|finality| finality.left_out == 0);
+        let theirs = theirs.map_or(&[][..], |finality| &finality.handoffs);
+        let first = usize::try_from(wanted).ok().and_then(|count| theirs.get(..count));
+        let first = first.ok_or(Incomplete::TooFew { wanted, has: theirs.len() })?;
+        finality.handoffs.splice(..0, first.iter().cloned());
+        finality.left_out = 0;
+        Ok(self)
+    }
+
     /// The digest that the other fields give.
     #[must_use]
     pub fn computed_digest(&self) -> Hash {

@@ -2,7 +2,6 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +9,9 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use iota_chain::Chain;
 use iota_protocol::ids::{parse_hex32, Hash};
-use iota_service::config;
 use iota_service::tasks::{Exit, Supervisor};
 use iota_service::telemetry::{self, Format};
+use iota_service::{config, ending};
 
 use crate::audit::{audit, verdict, Finding, Status};
 use crate::bundle::{Bundle, BUNDLE_VERSION};
@@ -87,6 +86,9 @@ struct VerifyArgs {
     /// The bundle, as downloaded from an epoch's audit page.
     #[arg(long)]
     bundle: PathBuf,
+    /// An older, whole bundle of the same chain, which has the changes of the voters that this one leaves out.
+    #[arg(long)]
+    older: Option<PathBuf>,
     /// The digest that you were told by somebody you trust.
     #[arg(long)]
     digest: Option<String>,
@@ -106,21 +108,23 @@ struct VerifyArgs {
 
 /// Parses flags, runs the command, and says on standard error why it failed, if it did: what failed, and what to
 /// do about it.
-#[must_use]
-pub fn main() -> ExitCode {
+pub fn main() -> ! {
     let cli = Cli::parse();
     let format = if cli.json_log { Format::Json } else { Format::Auto };
-    start(cli, format).unwrap_or_else(|error| {
+    let code = start(cli, format).unwrap_or_else(|error| {
         let error = format!("{error:#}");
         match format {
             Format::Json => eprintln!("{}", telemetry::last_line(&error)),
             _ => eprintln!("error: {error}"),
         }
-        ExitCode::FAILURE
-    })
+        1
+    });
+    // Reading the database for a page or hashing a report may take long, and nobody waits for it any more.
+    ending::at_once(code)
 }
 
-fn start(cli: Cli, format: Format) -> anyhow::Result<ExitCode> {
+/// Returns the exit code.
+fn start(cli: Cli, format: Format) -> anyhow::Result<u8> {
     telemetry::init(format, None)?;
     match cli.command {
         Command::VerifyEpoch(args) => verify(&args),
@@ -129,14 +133,14 @@ fn start(cli: Cli, format: Format) -> anyhow::Result<ExitCode> {
                 config::resolve(cli.config.as_deref(), "IOTA_EXPLORER_", flags(&args))?;
             if args.print_config {
                 print!("{}", config::print_config(&config, &provenance));
-                return Ok(ExitCode::SUCCESS);
+                return Ok(0);
             }
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)
                 .enable_all()
                 .build()
                 .context("starting the async runtime")?;
-            runtime.block_on(run(config))
+            ending::finish(runtime, run(config))
         }
     }
 }
@@ -165,7 +169,7 @@ fn flags(args: &RunArgs) -> config::Table {
     flags
 }
 
-async fn run(config: ExplorerConfig) -> anyhow::Result<ExitCode> {
+async fn run(config: ExplorerConfig) -> anyhow::Result<u8> {
     let genesis = config
         .genesis
         .as_deref()
@@ -204,14 +208,14 @@ async fn run(config: ExplorerConfig) -> anyhow::Result<ExitCode> {
     if let Exit::Failed { .. } | Exit::Panicked { .. } = report.exit {
         anyhow::bail!("{}", report.exit);
     }
-    Ok(ExitCode::from(report.exit_code()))
+    Ok(report.exit_code())
 }
 
-/// Reads a bundle.
+/// Reads a bundle; what it leaves out is in the older one.
 ///
 /// # Errors
-/// When the file is missing, too long, no bundle, or does not have the digest that it states.
-pub fn read_bundle(path: &Path) -> anyhow::Result<Bundle> {
+/// When the file is missing, too long, no bundle, cannot be completed, or does not have the digest that it states.
+pub fn read_bundle(path: &Path, older: Option<&Bundle>) -> anyhow::Result<Bundle> {
     let length = std::fs::metadata(path).with_context(|| format!("reading {}", path.display()))?.len();
     anyhow::ensure!(length <= MAX_BUNDLE_BYTES, "{} has {length} bytes, more than a bundle", path.display());
     let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
@@ -223,6 +227,7 @@ pub fn read_bundle(path: &Path) -> anyhow::Result<Bundle> {
         path.display(),
         bundle.version
     );
+    let bundle = bundle.completed(older).with_context(|| format!("completing {}", path.display()))?;
     let computed = bundle.computed_digest();
     anyhow::ensure!(
         computed == bundle.digest,
@@ -233,8 +238,9 @@ pub fn read_bundle(path: &Path) -> anyhow::Result<Bundle> {
     Ok(bundle)
 }
 
-fn verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
-    let bundle = read_bundle(&args.bundle)?;
+fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
+    let older = args.older.as_deref().map(|path| read_bundle(path, None)).transpose()?;
+    let bundle = read_bundle(&args.bundle, older.as_ref())?;
     let told = |text: &Option<String>, what: &str, found: Option<Hash>| -> anyhow::Result<()> {
         let Some(text) = text else { return Ok(()) };
         let told = parse_hex32(text).map(Hash).with_context(|| format!("{what} is not 64 hex digits"))?;
@@ -252,9 +258,9 @@ fn verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
         print(&mut out, &bundle, &findings)?;
     }
     Ok(match verdict(&findings) {
-        Status::Fail => ExitCode::from(2),
-        Status::NotChecked if args.strict => ExitCode::from(3),
-        _ => ExitCode::SUCCESS,
+        Status::Fail => 2,
+        Status::NotChecked if args.strict => 3,
+        _ => 0,
     })
 }
 

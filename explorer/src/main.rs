@@ -1,5 +1,5 @@
 //! `iota-explorer`.
 
-fn main() -> std::process::ExitCode {
+fn main() {
     iota_explorer::cli::main()
 }

@@ -27,12 +27,15 @@ pub(super) fn follow(bundle: &Bundle) -> Finding {
         BTreeMap::new()
     };
     let counted: BTreeMap<Uid, u32> = report.terms.transcripts.iter().copied().collect();
-    let list = |uids: &BTreeSet<Uid>| uids.iter().map(Uid::to_string).collect::<Vec<_>>().join(", ");
+    let list = |uids: &BTreeSet<Uid>| match uids.len() {
+        0 => "nobody".to_owned(),
+        _ => format!("uid {}", uids.iter().map(Uid::to_string).collect::<Vec<_>>().join(", ")),
+    };
     let wrong = ours.symmetric_difference(&chain).map(|uid| format!("uid {uid}: gated on one side only"));
     let finding = wrong.fold(finding, Finding::note);
     finding
-        .side("gated by the report", format!("[{}]", list(&chain)))
-        .side("gated by votes and proofs", format!("[{}]", list(&ours)))
+        .side("gated by the report", list(&chain))
+        .side("gated by votes and proofs", list(&ours))
         .note(format!("{} transcripts opened, {} counted", sum(&opened), sum(&counted)))
         .judged(ours == chain && opened == counted)
 }

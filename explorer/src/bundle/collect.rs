@@ -239,6 +239,7 @@ fn finality(reader: &Reader, paid: u32) -> Result<Option<Finality>, StoreError> 
     Ok(Some(Finality {
         genesis_header: hex::encode(genesis_header),
         genesis_nodes: nodes,
+        left_out: 0,
         handoffs: handoffs.collect(),
         headers,
         justification: hex::encode(justification),

@@ -273,7 +273,7 @@ async fn altering_any_field_of_the_file_fails_loudly() {
     let path = dir.path().join("bundle.json");
     let text = serde_json::to_string(&bundle).unwrap();
     std::fs::write(&path, &text).unwrap();
-    assert_eq!(read_bundle(&path).unwrap(), bundle);
+    assert_eq!(read_bundle(&path, None).unwrap(), bundle);
     let whole: Json = serde_json::from_str(&text).unwrap();
     let mut paths = Vec::new();
     leaves(&whole, String::new(), &mut paths);
@@ -286,7 +286,7 @@ async fn altering_any_field_of_the_file_fails_loudly() {
         let mut altered = whole.clone();
         alter(altered.pointer_mut(&pointer).unwrap());
         std::fs::write(&path, altered.to_string()).unwrap();
-        let error = read_bundle(&path).expect_err(&pointer).to_string();
+        let error = read_bundle(&path, None).expect_err(&pointer).to_string();
         assert!(
             error.contains("altered") || error.contains("no bundle") || error.contains("version"),
             "{pointer}: {error}"
@@ -294,7 +294,7 @@ async fn altering_any_field_of_the_file_fails_loudly() {
     }
     // Added fields are refused, too.
     std::fs::write(&path, text.replacen('{', "{\"extra\":1,", 1)).unwrap();
-    assert!(read_bundle(&path).is_err());
+    assert!(read_bundle(&path, None).is_err());
 }
 
 fn kind(kind: &RulingKind) -> &'static str {

@@ -12,6 +12,7 @@ use super::world::RUN;
 use crate::audit::finality::{justified, voted, Header, Voters};
 use crate::audit::{audit, audit_with, Memory, Status};
 use crate::bundle::Bundle;
+use crate::cli::read_bundle;
 use crate::store::Store;
 
 /// The block that replaces the voters.
@@ -296,4 +297,37 @@ async fn changes_of_the_voters_are_followed_from_block_1_on() {
     assert_eq!(status(0).await, Status::Pass);
     assert_eq!(status(1).await, Status::Pass);
     assert_eq!(status(2).await, Status::NotChecked, "block 1 may have changed the voters");
+}
+
+#[tokio::test]
+async fn what_an_older_bundle_has_can_be_left_out() {
+    let whole = bundle(1).await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bundle.json");
+    let read = |bundle: &Bundle, older: Option<&Bundle>| {
+        std::fs::write(&path, serde_json::to_string(bundle).unwrap()).unwrap();
+        read_bundle(&path, older).map_err(|error| format!("{error:#}"))
+    };
+    let short = whole.clone().for_who_knows(7);
+    let finality = short.finality.clone().unwrap();
+    assert_eq!((finality.left_out, finality.handoffs.len()), (1, 0), "there is one change, which is known");
+    assert_eq!(short.digest, whole.digest);
+    let refused = |expected: &str, older: Option<&Bundle>| {
+        let error = read(&short, older).expect_err(expected);
+        assert!(error.contains(expected), "{expected}: {error}");
+    };
+    refused("--older", None);
+    refused("has 0 from the first on", Some(&bundle(0).await));
+    refused("has 0 from the first on", Some(&short));
+    refused("of chain", Some(&Bundle { genesis: Hash([1; 32]), ..whole.clone() }));
+    let completed = read(&short, Some(&whole)).unwrap();
+    assert_eq!(completed, whole);
+    assert_eq!(finding(&completed).0, Status::Pass);
+    // An older bundle that somebody altered completes nothing.
+    let mut altered = whole.clone();
+    let handoff = &mut altered.finality.as_mut().unwrap().handoffs[0];
+    handoff.justification.replace_range(..1, if handoff.justification.starts_with('0') { "1" } else { "0" });
+    refused("was altered", Some(&altered));
+    assert_eq!(read(&whole, None).unwrap(), whole, "a whole one needs no other");
+    assert_eq!(whole.clone().for_who_knows(0), whole);
 }

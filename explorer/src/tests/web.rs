@@ -464,7 +464,7 @@ async fn audit_and_bundle_are_served() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("bundle.json");
     std::fs::write(&path, &answer.body).unwrap();
-    let bundle = crate::cli::read_bundle(&path).unwrap();
+    let bundle = crate::cli::read_bundle(&path, None).unwrap();
     assert_eq!(bundle.digest.to_string(), audit["digest"].as_str().unwrap());
 }
 

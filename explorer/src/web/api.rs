@@ -110,12 +110,21 @@ async fn audit(State(served): State<Served>, Path((run, id)): Path<(u32, u32)>) 
     Ok(found(served.read(move |reader| audits.of(reader, RunId(run), Epoch(id))).await?))
 }
 
+/// How many changes of the voters the asker has, in an older bundle.
+#[derive(Deserialize)]
+struct Known {
+    #[serde(default)]
+    known: u32,
+}
+
 async fn bundle(
     State(served): State<Served>,
     Path((run, id)): Path<(u32, u32)>,
+    Query(Known { known }): Query<Known>,
 ) -> Result<Response, Failure> {
     let bundle = served.read(move |reader| Bundle::collect(reader, RunId(run), Epoch(id))).await?;
     let Some(bundle) = bundle else { return Ok(missing()) };
+    let bundle = bundle.for_who_knows(known);
     let name = format!("attachment; filename=\"iota-run-{run}-epoch-{id}.json\"");
     Ok(([(header::CONTENT_DISPOSITION, name)], Json(bundle)).into_response())
 }
@@ -168,6 +177,11 @@ fn describe(path: &str, what: &str, answer: &str) -> Value {
     if path.ends_with("/search") {
         parameters
             .push(json!({ "name": "q", "in": "query", "required": true, "schema": { "type": "string" } }));
+    }
+    if path.ends_with("/bundle") {
+        let says = "How many changes of the voters an older bundle has; they are left out";
+        let of = json!({ "type": "integer", "minimum": 0 });
+        parameters.push(json!({ "name": "known", "in": "query", "description": says, "schema": of }));
     }
     let kind = if path.ends_with("/live") { "text/event-stream" } else { "application/json" };
     json!({ "get": {

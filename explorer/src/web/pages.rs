@@ -137,7 +137,7 @@ fn fields(event: &EventRow) -> Markup {
                 @match value {
                     Value::String(text) if is_amount(event, name) => (tokens(text)),
                     Value::String(text) => (short(text)),
-                    Value::Object(parts) => (short(&parts.keys().map(String::as_str).collect::<Vec<_>>().join(", "))),
+                    Value::Object(parts) => (parts_of(parts)),
                     Value::Array(parts) => { (parts.len()) " of them" },
                     other => (short(&other.to_string())),
                 }
@@ -146,6 +146,23 @@ fn fields(event: &EventRow) -> Markup {
         }
     }
 }
+
+/// What stands in a field that has fields of its own: its numbers and short words. Hashes are left to the API.
+fn parts_of(parts: &serde_json::Map<String, Value>) -> Markup {
+    let word = |value: &Value| match value {
+        Value::String(text) => Some(text.clone()).filter(|text| text.chars().count() <= SHORT_WORD),
+        Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
+        _ => None,
+    };
+    let words = || parts.iter().filter_map(|(name, value)| Some((name, word(value)?)));
+    html! {
+        @for (name, value) in words() { span.quiet { (name) " " } code { (value) } " " }
+        @if words().next().is_none() { (parts.len()) " fields" }
+    }
+}
+
+/// Longest text that is read at a glance: anything longer is a hash.
+const SHORT_WORD: usize = 16;
 
 /// Fields that are sums of money, which people read in whole units.
 fn is_amount(event: &EventRow, field: &str) -> bool {
@@ -328,4 +345,28 @@ fn lines(texts: &[String]) -> Markup {
 /// A member's account as a link on its uid.
 fn uid_cell(uid: impl std::fmt::Display, hotkey: &str) -> Markup {
     html! { (uid) " " (account(hotkey)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_field_with_fields_of_its_own_shows_what_can_be_read() {
+        let event = |work: serde_json::Value| EventRow {
+            block: 7,
+            index: 0,
+            pallet: "Iota".into(),
+            name: "WorkCommitted".into(),
+            fields: json!({ "uid": "3", "work": work }),
+        };
+        let root = format!("0x{}", "ab".repeat(32));
+        let shown =
+            fields(&event(json!({ "entry_root": root, "samples": "206", "started": "0" }))).into_string();
+        assert!(shown.contains("<code>206</code>") && shown.contains("samples "), "{shown}");
+        assert!(!shown.contains("entry_root"), "{shown}");
+        assert!(fields(&event(json!({ "entry_root": root }))).into_string().contains("1 fields"));
+    }
 }

@@ -153,7 +153,7 @@ fn one(finding: &Finding) -> Markup {
             h2 { (finding.id) " " (badge(finding.status)) }
             p { (finding.claim) @if let Some(number) = finding.block { span.quiet { " · checked at block " } (block(number)) } }
             @if !finding.sides.is_empty() {
-                dl.sides { @for side in &finding.sides { dt { (side.label) } dd.num { (value(&side.value)) } } }
+                dl.sides { @for side in &finding.sides { dt { (label(&side.label)) } dd.num { (value(&side.value)) } } }
             }
             @if !finding.notes.is_empty() {
                 details open[finding.status == Status::Fail] {
@@ -165,6 +165,15 @@ fn one(finding: &Finding) -> Markup {
     }
 }
 
+/// What a side is, with the sums in it grouped as its value is.
+fn label(text: &str) -> String {
+    let word = |word: &str| match word.parse::<u128>() {
+        Ok(sum) if sum >= 100_000 => super::grouped(sum),
+        _ => word.to_owned(),
+    };
+    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
 fn value(text: &str) -> Markup {
     if text.starts_with("0x") {
         return short(text);
@@ -174,5 +183,16 @@ fn value(text: &str) -> Markup {
         html! { (super::grouped(text)) }
     } else {
         html! { (text) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_in_a_label_are_grouped_and_blocks_are_not() {
+        let text = "issuance after block 1170 + 100000000000 minted - 9536279886 burned";
+        assert_eq!(label(text), "issuance after block 1170 + 100,000,000,000 minted - 9,536,279,886 burned");
     }
 }

@@ -195,7 +195,7 @@ async fn members(
                 Some(epoch) => { "Samples, scores and pay are of epoch " a href=(format!("/run/{id}/epoch/{epoch}")) { (epoch) } ", the newest that was paid. " }
                 None => "No epoch has been paid yet. ",
             }
-            "CLASP says by how many nats the samples of a miner are worse (positive) or better than those of its stage's median."
+            "CLASP says by how many nats the samples of a miner are worse (positive) or better than those of its stage's median. The highest score is 65,535."
         }
         (table("Members", &html! {
             thead { tr {
