@@ -35,8 +35,9 @@ use crate::ownership::Change;
 use crate::plan::PlanArgs;
 use crate::{doctor, leave, limits, money, ownership, view};
 
-/// Time to end in after a request to stop: samples that are open here get [`leave::BOUND`] of it.
-const GRACE: Duration = leave::BOUND.saturating_add(Duration::from_secs(2));
+/// Time to end in after a request to stop: samples that are open here get [`leave::BOUND`] of it, and where the window
+/// for it is open the rest is the commit's. Outside of `Train` and `Commit` nobody waits for anything.
+const GRACE: Duration = leave::COMMIT_BOUND;
 
 /// Trains one stage of a model that the whole network trains, and is paid for it.
 ///

@@ -16,8 +16,8 @@ use tokio::time::Instant;
 /// back in one to four seconds; service managers kill after twenty or more.
 pub const BOUND: Duration = Duration::from_secs(6);
 
-/// Longest time for the commit of an epoch whose training is over. With [`BOUND`] before it, it ends before a
-/// service manager kills (20 s in ours); a block takes at most 6.
+/// Longest time from the request to stop until the commit of an epoch whose training is over stands on chain: a block
+/// takes at most 6 seconds, and a service manager kills after 20 in ours.
 pub const COMMIT_BOUND: Duration = Duration::from_secs(12);
 
 /// Whether a miner that was asked to stop still commits what it trained: only when the window for it is open.
