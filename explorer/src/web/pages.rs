@@ -310,10 +310,8 @@ async fn about_api() -> Response {
     let body = html! {
         h1 { "API" }
         p { "Every page is made from the same data as the JSON below. Amounts are decimal text in the smallest unit; a token has 10" sup { "9" } " of them. " a href="/api/openapi.json" { "OpenAPI description" } }
-        (table("Addresses", &html! {
-            thead { tr { th scope="col" { "Address" } th scope="col" { "What" } } }
-            tbody { @for (path, what, _) in api::PATHS { tr { td { code { (path) } } td { (what) } } } }
-        }))
+        // A list, because a phone would show the addresses of a table and not what they give.
+        dl.addresses { @for (path, what, _) in api::PATHS { dt { code { (path) } } dd { (what) } } }
         p { "Charts are drawn by Apache ECharts, whose " a href="/assets/echarts.LICENSE.txt" { "licence" } " allows it." }
     };
     shown("API", &body)
