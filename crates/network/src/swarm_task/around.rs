@@ -177,8 +177,8 @@ impl SwarmTask {
         }
     }
 
-    /// Asks a few peers over connections of their own whether they get through, first of all such as have not said
-    /// no yet; after `pause` others may be asked.
+    /// Asks a few peers over connections of their own whether they get through: such as have not said no yet, or, where
+    /// all have, any; after `pause` others may be asked.
     fn ask_anew(&mut self, now: Instant, pause: Duration) {
         self.around.again = Some(now + pause);
         self.close_fresh();
@@ -186,7 +186,11 @@ impl SwarmTask {
         probe.begin_anew();
         let own = *self.swarm.local_peer_id();
         let mut witnesses: Vec<(PeerId, Vec<Multiaddr>)> = self.reachable().collect();
-        witnesses.sort_by_key(|(peer, _)| (self.around.denials.came_from(peer), distance(&own, peer)));
+        // AutoNAT takes any of those that are connected, so that who has said no stays out while there are others.
+        if self.others() > 0 {
+            witnesses.retain(|(peer, _)| !self.around.denials.came_from(peer));
+        }
+        witnesses.sort_by_key(|(peer, _)| distance(&own, peer));
         tracing::debug!(peers = witnesses.len().min(WITNESSES), "asking anew whether others get through");
         for (peer, addresses) in witnesses.into_iter().take(WITNESSES) {
             let dial = dial_options(peer, &addresses, PeerCondition::Always);
