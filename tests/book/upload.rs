@@ -7,6 +7,7 @@ use codec::{Decode, Encode};
 use iota_network::{Lane, Network, NetworkConfig, PeerInfo};
 use iota_protocol::ids::{AccountKey, Epoch, Stage};
 use iota_protocol::wire::{FetchReply, FetchRequest};
+use iota_protocol::work::Endpoint;
 use iota_service::keys::Hotkey;
 use iota_tests::network::{Devnet, RUN};
 use iota_worker::identity::peer_key;
@@ -21,23 +22,22 @@ const BYTES_PER_SECOND: f64 = 250_000.0;
 const LASTING: Duration = Duration::from_secs(6);
 /// Questions under way at a time.
 const ASKERS: usize = 4;
-/// For the miner to have a stage, and one answer.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// For the miner to have a stage, which it gets when an epoch closes, and for one answer.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// Between two questions where the first had no answer.
+const AGAIN: Duration = Duration::from_millis(500);
 /// What may go out at once after a pause: a quarter of a second's worth; and the last pieces on their way.
 const BURST: f64 = BYTES_PER_SECOND / 4.0 + 32_768.0;
 
 /// Asks the miner in `home/my-miner` as the member whose peer key lies in `peer`, for its state, for some seconds.
 pub async fn stays_under_the_rate(devnet: &Devnet, home: &Path, peer: &Path, metrics: &str) {
-    let hotkey = AccountKey(Hotkey::load(&home.join("my-miner/hotkey.json")).unwrap().public());
-    let member = onboard::find_member(&devnet.chain, RUN, hotkey).await.unwrap().expect("it is registered");
-    let endpoint = member.endpoint.expect("it has published its address");
+    let (endpoint, stage) = where_it_works(devnet, home).await;
     let addresses =
         endpoint.addresses.iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect();
     let mut config = NetworkConfig::new(peer_key(peer).unwrap(), vec!["/ip4/127.0.0.1/tcp/0".into()]);
     (config.private_addresses, config.nat) = (true, false);
     let (network, _inbound) = Network::start(config).await.unwrap();
     network.set_peers(vec![PeerInfo { public: endpoint.peer, addresses }]).await;
-    let stage = member.stage.expect("it has a stage");
     let (question, size) = something_large(&network, endpoint.peer, stage).await;
     let (before, started) = (sent(metrics).await, Instant::now());
     let mut askers = tokio::task::JoinSet::new();
@@ -61,19 +61,35 @@ pub async fn stays_under_the_rate(devnet: &Devnet, home: &Path, peer: &Path, met
     assert!(told <= most + slack, "the miner says that it sent {told} bytes in {seconds} s");
 }
 
+/// Address and stage of the miner, once it has both.
+async fn where_it_works(devnet: &Devnet, home: &Path) -> (Endpoint, Stage) {
+    let hotkey = AccountKey(Hotkey::load(&home.join("my-miner/hotkey.json")).unwrap().public());
+    let started = Instant::now();
+    loop {
+        let member = onboard::find_member(&devnet.chain, RUN, hotkey).await.unwrap();
+        if let Some((Some(endpoint), Some(stage))) = member.map(|member| (member.endpoint, member.stage)) {
+            return (endpoint, stage);
+        }
+        assert!(started.elapsed() < PATIENCE, "the reader's miner has no stage");
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
 /// A question about the state that the miner began its epoch with, and the length of the answer.
 async fn something_large(network: &Network, miner: [u8; 32], stage: Stage) -> (Vec<u8>, usize) {
     let started = Instant::now();
     loop {
         for epoch in (0..20).rev().map(Epoch) {
             let question = FetchRequest::StateChunk { run: RUN, epoch, stage, index: 0 }.encode();
-            let answer = network.request(miner, Lane::Fetch, question.clone(), PATIENCE).await.unwrap();
-            if let Ok(FetchReply::Bytes(bytes)) = FetchReply::decode(&mut &answer[..]) {
+            // Refused while it takes us for a stranger that asks too often.
+            let answer = network.request(miner, Lane::Fetch, question.clone(), PATIENCE).await;
+            let reply = answer.ok().and_then(|answer| FetchReply::decode(&mut &answer[..]).ok());
+            if let Some(FetchReply::Bytes(bytes)) = reply {
                 return (question, bytes.len());
             }
         }
         assert!(started.elapsed() < PATIENCE, "the miner has no state of stage {stage}");
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::time::sleep(AGAIN).await;
     }
 }
 
@@ -81,9 +97,10 @@ async fn something_large(network: &Network, miner: [u8; 32], stage: Stage) -> (V
 async fn received(network: Network, miner: [u8; 32], question: Vec<u8>, until: Instant) -> usize {
     let mut bytes = 0;
     while let Some(left) = until.checked_duration_since(Instant::now()) {
-        // One that comes too late is not counted, and what it took of the rate is not missed.
-        if let Ok(answer) = network.request(miner, Lane::Fetch, question.clone(), left).await {
-            bytes += answer.len();
+        match network.request(miner, Lane::Fetch, question.clone(), left).await {
+            Ok(answer) => bytes += answer.len(),
+            // It came too late, or was refused.
+            Err(_) => tokio::time::sleep(AGAIN.min(left)).await,
         }
     }
     bytes
