@@ -6,6 +6,7 @@
 //! A code stands for `code << step`, an integer, so sums are exact and rounding happens where this
 //! file says so: half away from zero.
 
+use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 use codec::Encode;
@@ -174,8 +175,9 @@ impl Layout {
 
     fn norm(&self, bytes: &[u8]) -> u128 {
         let squares = self.blocks(bytes).fold(0u128, |sum, (step, codes)| {
-            let block = codes.iter().fold(0u64, |sum, code| {
-                let code = i64::from(code.cast_signed());
+            // At most 32 times 127 squared: in the machine's own word the compiler does several at a time.
+            let block = codes.iter().fold(0u32, |sum, code| {
+                let code = i32::from(code.cast_signed());
                 sum.wrapping_add(code.wrapping_mul(code).unsigned_abs())
             });
             sum.saturating_add(u128::from(block).wrapping_shl(u32::from(step).wrapping_mul(2)))
@@ -257,7 +259,7 @@ impl<'l> Rule<'l> {
 
     fn merge(&self, entries: &[EntryShard<'_>], len: usize) -> Vec<u8> {
         match Rows::new(&self.parts, self.trim) {
-            Some(rows) => self.merge_in(Columns::Rows(rows), entries, len),
+            Some(rows) => self.merge_in(Columns::Rows(Box::new(rows)), entries, len),
             None => self.merge_in(self.wide(), entries, len),
         }
     }
@@ -290,7 +292,7 @@ impl<'l> Rule<'l> {
 /// A block of all entries, by coordinate.
 enum Columns {
     /// The fast way, for all but extreme numbers.
-    Rows(Rows),
+    Rows(Box<Rows>),
     /// One item for each entry, coordinate after coordinate.
     Wide { columns: Vec<(i64, u32)>, height: usize, trim: usize },
 }

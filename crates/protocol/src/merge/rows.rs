@@ -25,11 +25,14 @@ pub(super) struct Rows {
     keys: Vec<Row>,
     /// Rank of each entry's weight.
     ranks: Vec<i32>,
-    /// Weights in rising order.
-    weights: Vec<i64>,
+    /// Weights by rank, in rising order; none weighs what stands past the last.
+    weights: [i64; MOST],
+    /// Whether all weights are one.
+    equal: bool,
     /// Pairs of rows that are put in order, one after the other, to sort all.
     network: Vec<[usize; 2]>,
     trim: usize,
+    divisors: Divisors,
 }
 
 impl Rows {
@@ -38,16 +41,19 @@ impl Rows {
         if parts.len() > MOST || parts.iter().any(|part| part.weight >= HEAVY) {
             return None;
         }
-        let mut weights: Vec<i64> = parts.iter().map(|part| i64::from(part.weight)).collect();
-        weights.sort_unstable();
-        weights.dedup();
+        let mut rising: Vec<i64> = parts.iter().map(|part| i64::from(part.weight)).collect();
+        rising.sort_unstable();
+        rising.dedup();
         let rank = |part: &Part| {
-            let place = weights.iter().position(|weight| *weight == i64::from(part.weight));
+            let place = rising.iter().position(|weight| *weight == i64::from(part.weight));
             i32::try_from(place.unwrap_or(0)).unwrap_or(0)
         };
         let ranks = parts.iter().map(rank).collect();
         let network = if trim > 0 { sorting_network(parts.len()) } else { Vec::new() };
-        Some(Self { keys: vec![[0; BLOCK]; parts.len()], ranks, weights, network, trim })
+        let mut weights = [0; MOST];
+        weights.iter_mut().zip(&rising).for_each(|(weight, rising)| *weight = *rising);
+        let (equal, divisors) = (rising.len() == 1, Divisors::new());
+        Some(Self { keys: vec![[0; BLOCK]; parts.len()], ranks, weights, equal, network, trim, divisors })
     }
 
     /// Sets the block of the entry at `position`.
@@ -75,10 +81,12 @@ impl Rows {
         }
         let kept = self.trim..self.keys.len().saturating_sub(self.trim);
         let kept = self.keys.get(kept).unwrap_or(&[]);
-        if self.weights.len() == 1 {
+        if self.equal {
             equal_mean(kept)
+        } else if self.trim == 0 {
+            untrimmed_mean(kept, &self.ranks, &self.weights)
         } else {
-            weighted_mean(kept, &self.weights)
+            trimmed_mean(kept, &self.weights, &mut self.divisors)
         }
     }
 }
@@ -90,6 +98,67 @@ fn order(low: &mut Row, high: &mut Row) {
     }
 }
 
+/// A positive number to divide by: a multiplication takes a fraction of a division's time, and here the same few
+/// numbers divide millions.
+#[derive(Clone, Copy)]
+struct Divisor {
+    by: u64,
+    /// `floor((2^64 - 1) / by)`.
+    reciprocal: u64,
+}
+
+impl Divisor {
+    fn new(by: u64) -> Self {
+        Self { by, reciprocal: u64::MAX.checked_div(by).unwrap_or(0) }
+    }
+
+    /// `floor(number / by)`. With `r` the reciprocal, `number / by - number * r / 2^64 < 1`, because `r` is more
+    /// than `2^64 / by - 1`: the high half of the product is the quotient or one less, and the rest says which.
+    fn quotient(self, number: u64) -> u64 {
+        let product = u128::from(number).wrapping_mul(u128::from(self.reciprocal));
+        let estimate = u64::try_from(product.wrapping_shr(64)).unwrap_or(0);
+        let rest = number.wrapping_sub(estimate.wrapping_mul(self.by));
+        estimate.wrapping_add(u64::from(rest >= self.by))
+    }
+
+    /// The quotient rounded half away from zero, with its sign; quotients here are below 2^26.
+    fn rounded(self, sum: i64) -> i32 {
+        // With half of the divisor added, rounding down rounds half up, for odd divisors too.
+        let magnitude = self.quotient(sum.unsigned_abs().wrapping_add(self.by / 2));
+        let magnitude = i32::try_from(magnitude).unwrap_or(i32::MAX);
+        if sum < 0 {
+            magnitude.wrapping_neg()
+        } else {
+            magnitude
+        }
+    }
+}
+
+/// Divisors met lately, found by their number: the sums of the weights that trimming leaves are few.
+struct Divisors([Divisor; Self::SLOTS]);
+
+impl Divisors {
+    /// Of eight entries four are kept, in 70 ways.
+    const SLOTS: usize = 256;
+    /// An odd number near 2^64 over the golden ratio spreads neighbours over the highest bits (Knuth, volume 3, 6.4).
+    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+    fn new() -> Self {
+        Self([Divisor::new(1); Self::SLOTS])
+    }
+
+    fn of(&mut self, by: u64) -> Divisor {
+        let slot = usize::try_from(by.wrapping_mul(Self::SPREAD).wrapping_shr(56)).unwrap_or(0);
+        let Some(found) = self.0.get_mut(slot) else { return Divisor::new(by) };
+        if found.by != by {
+            *found = Divisor::new(by);
+        }
+        *found
+    }
+}
+
+/// With at most 32 rows of values up to 2^26, `sum * ceil(2^36 / count)` fits 64 bits and its upper part is the
+/// quotient: what rounding up adds is less than `32 / 2^36` of a sum of at most 2^31.
 fn equal_mean(kept: &[Row]) -> Row {
     let mut sums = [0i32; BLOCK];
     for row in kept {
@@ -97,20 +166,40 @@ fn equal_mean(kept: &[Row]) -> Row {
             *sum = sum.wrapping_add(key.wrapping_shr(RANK_BITS));
         }
     }
-    let count = u32::try_from(kept.len()).unwrap_or(u32::MAX);
+    let count = u32::try_from(kept.len()).unwrap_or(u32::MAX).max(1);
+    let reciprocal = (1u64 << 36).div_ceil(u64::from(count));
     sums.map(|sum| {
         // With half of the count added, rounding down rounds half up, for odd counts too.
-        let magnitude = sum.unsigned_abs().saturating_add(count / 2).checked_div(count).unwrap_or(0);
-        signed(sum < 0, magnitude)
+        let product = u64::from(sum.unsigned_abs().wrapping_add(count / 2)).wrapping_mul(reciprocal);
+        let magnitude = i32::try_from(product.wrapping_shr(36)).unwrap_or(i32::MAX);
+        if sum < 0 {
+            magnitude.wrapping_neg()
+        } else {
+            magnitude
+        }
     })
 }
 
-fn weighted_mean(kept: &[Row], weights: &[i64]) -> Row {
+/// Rows are still in the order of the entries: one weight for each.
+fn untrimmed_mean(kept: &[Row], ranks: &[i32], weights: &[i64; MOST]) -> Row {
+    let (mut sums, mut total) = ([0i64; BLOCK], 0i64);
+    for (row, rank) in kept.iter().zip(ranks) {
+        let weight = weight_of(weights, *rank);
+        total = total.wrapping_add(weight);
+        for (sum, key) in sums.iter_mut().zip(row) {
+            *sum = sum.wrapping_add(weight.wrapping_mul(i64::from(key.wrapping_shr(RANK_BITS))));
+        }
+    }
+    // Weights differ, so that one at least is not 0.
+    let total = Divisor::new(total.unsigned_abs().max(1));
+    sums.map(|sum| total.rounded(sum))
+}
+
+fn trimmed_mean(kept: &[Row], weights: &[i64; MOST], divisors: &mut Divisors) -> Row {
     let (mut sums, mut totals) = ([0i64; BLOCK], [0i64; BLOCK]);
     for row in kept {
         for ((sum, total), key) in sums.iter_mut().zip(&mut totals).zip(row) {
-            let rank = usize::try_from(key & 0x1f).unwrap_or(0);
-            let weight = weights.get(rank).copied().unwrap_or(0);
+            let weight = weight_of(weights, *key);
             *sum = sum.wrapping_add(weight.wrapping_mul(i64::from(key.wrapping_shr(RANK_BITS))));
             *total = total.wrapping_add(weight);
         }
@@ -119,21 +208,15 @@ fn weighted_mean(kept: &[Row], weights: &[i64]) -> Row {
     let equal = if totals.contains(&0) { equal_mean(kept) } else { [0; BLOCK] };
     let mut means = [0; BLOCK];
     for (((mean, equal), sum), total) in means.iter_mut().zip(equal).zip(sums).zip(totals) {
-        let (magnitude, by) = (sum.unsigned_abs(), total.unsigned_abs());
-        let rounded =
-            magnitude.saturating_add(by / 2).checked_div(by).and_then(|mean| u32::try_from(mean).ok());
-        *mean = if by == 0 { equal } else { signed(sum < 0, rounded.unwrap_or(0)) };
+        *mean = if total == 0 { equal } else { divisors.of(total.unsigned_abs()).rounded(sum) };
     }
     means
 }
 
-fn signed(negative: bool, magnitude: u32) -> i32 {
-    let value = i32::try_from(magnitude).unwrap_or(i32::MAX);
-    if negative {
-        value.saturating_neg()
-    } else {
-        value
-    }
+/// The weight whose rank a number carries in its lowest bits.
+fn weight_of(weights: &[i64; MOST], key: i32) -> i64 {
+    let rank = usize::try_from(key & 0x1f).unwrap_or(0);
+    weights.get(rank).copied().unwrap_or(0)
 }
 
 /// Pairs that sort any `count` rows: Batcher's merge exchange (Knuth, volume 3, 5.2.2, algorithm M).
@@ -203,6 +286,41 @@ mod tests {
             rows.fill(position, part, 19, &[127; BLOCK]);
         }
         assert_eq!(rows.average(), [127 << 19; BLOCK]);
+    }
+
+    /// 2^64 - 1 over 3 is exact, and 10 over 3 has a rest; halves go away from zero on both sides.
+    #[test]
+    fn quotients_by_hand() {
+        assert_eq!(Divisor::new(3).quotient(u64::MAX), u64::MAX / 3);
+        assert_eq!(Divisor::new(3).quotient(10), 3);
+        let rounded = |sum: i64, by: u64| Divisor::new(by).rounded(sum);
+        assert_eq!([rounded(3, 2), rounded(-3, 2), rounded(4, 3), rounded(-5, 3)], [2, -2, 1, -2]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn equal_means_are_quotients(values in proptest::collection::vec(-(127i32 << 19)..=127 << 19, 1..=MOST)) {
+            let rows: Vec<Row> = values.iter().map(|value| [value << RANK_BITS; BLOCK]).collect();
+            let (sum, count) = (values.iter().map(|value| i64::from(*value)).sum::<i64>(), values.len() as i64);
+            let rounded = sum.signum() * ((sum.abs() * 2 + count) / (count * 2));
+            proptest::prop_assert_eq!(i64::from(equal_mean(&rows)[0]), rounded);
+        }
+
+        #[test]
+        fn a_product_with_the_reciprocal_is_the_quotient(number: u64, by in 1u64.., shift in 0u32..64) {
+            let by = (by >> shift).max(1);
+            for number in [number, number / by * by, (number / by * by).saturating_sub(1)] {
+                proptest::prop_assert_eq!(Divisor::new(by).quotient(number), number / by, "{} / {}", number, by);
+            }
+        }
+
+        #[test]
+        fn divisors_are_what_was_asked_for(numbers in proptest::collection::vec(1u64..100_000, 1..600)) {
+            let mut divisors = Divisors::new();
+            for by in numbers.iter().chain(&numbers) {
+                proptest::prop_assert_eq!(divisors.of(*by).quotient(1 << 40), (1 << 40) / by);
+            }
+        }
     }
 
     #[test]
