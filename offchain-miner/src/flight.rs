@@ -15,6 +15,8 @@ use iota_protocol::receipt::{Skip, SkipCause, MAX_SKIPS};
 pub const MIN_PATIENCE: Duration = Duration::from_secs(2);
 /// Least time that a neighbour that answers probes has for a sample.
 pub const LONGEST_WORK: Duration = Duration::from_secs(20);
+/// The slowest line that a member may say it has, bytes per second: the least limit on upload.
+const SLOWEST_LINE: u64 = 64_000;
 /// Service times that the median is taken over; old ones leave as new ones come.
 const SERVICE_WINDOW: usize = 33;
 
@@ -159,9 +161,20 @@ impl Flight {
 #[derive(Clone, Debug, Default)]
 pub struct Patience {
     recent: VecDeque<Duration>,
+    /// What the messages of all samples that may be open take on the slowest line.
+    line: Duration,
 }
 
 impl Patience {
+    /// For messages of so many bytes, as many of which may share a line. While no sample has come back, silence may
+    /// be a full line: who then sends the same again fills it with repeats, and nothing ever comes back.
+    #[must_use]
+    pub fn for_messages(bytes: usize, at_once: u8) -> Self {
+        let all = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(u64::from(at_once));
+        let line = Duration::from_millis(all.saturating_mul(1_000) / SLOWEST_LINE);
+        Self { recent: VecDeque::new(), line }
+    }
+
     /// Adds the time from sending a sample downstream to its gradient's arrival.
     pub fn served(&mut self, took: Duration) {
         if self.recent.len() == SERVICE_WINDOW {
@@ -187,9 +200,13 @@ impl Patience {
         LONGEST_WORK.max(self.median().saturating_mul(8))
     }
 
-    /// Silence after which downstream is asked: max(2 s, 4 × median) (issue text, design section 6).
+    /// Silence after which downstream is asked: max(2 s, 4 × median) (issue text, design section 6); before the
+    /// first time is known, 2 s and what a slow line takes.
     #[must_use]
     pub fn limit(&self) -> Duration {
+        if self.recent.is_empty() {
+            return MIN_PATIENCE.saturating_add(self.line);
+        }
         MIN_PATIENCE.max(self.median().saturating_mul(4))
     }
 }
@@ -245,5 +262,18 @@ mod tests {
         }
         assert_eq!(patience.median(), Duration::from_millis(900));
         assert_eq!(patience.limit(), Duration::from_millis(3_600));
+    }
+
+    /// Four messages of 128 KiB at 64 kB/s take 8.192 s; a known time counts instead, also a shorter one.
+    #[test]
+    fn patience_has_time_for_a_slow_line_until_it_knows_better() {
+        let mut patience = Patience::for_messages(128 * 1024, 4);
+        assert_eq!(patience.limit(), MIN_PATIENCE + Duration::from_millis(8_192));
+        patience.served(Duration::from_millis(100));
+        assert_eq!(patience.limit(), MIN_PATIENCE);
+        assert_eq!(
+            Patience::for_messages(usize::MAX, 255).limit(),
+            MIN_PATIENCE + Duration::from_millis(u64::MAX / SLOWEST_LINE)
+        );
     }
 }

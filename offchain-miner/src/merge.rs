@@ -20,12 +20,13 @@ use iota_protocol::view::{CommitView, MemberView, MergeView};
 use iota_protocol::work::{blind_hash, Bitmap, ShardHashes};
 use iota_worker::fetch::{self, EntryRange, FetchError, Until, PARTS_AT_ONCE};
 use iota_worker::session::{Session, FINALITY_LAG_BLOCKS};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::commit::{entry_chunks, read_merge};
 use crate::fault::Fault;
 use crate::journal::{EpochJournal, Record};
-use crate::store::HeldRange;
+use crate::store::{EntryChunks, HeldRange};
 use crate::train::EpochContext;
 
 /// What fetching may take before the chain is looked at for the first time, however late it is by then: an
@@ -48,6 +49,48 @@ enum HoldError {
     /// Nobody gave it yet.
     #[error(transparent)]
     Fetch(#[from] FetchError),
+}
+
+/// The shards that an owner merged.
+pub struct Merged {
+    /// Hash of each shard; none where an entry of the set is missing here.
+    pub hashes: ShardHashes,
+    writes: Vec<JoinHandle<anyhow::Result<()>>>,
+}
+
+impl Merged {
+    /// The hashes, once the shards that they stand for are on disk: so they are opened.
+    ///
+    /// # Errors
+    /// When the disk is full.
+    pub async fn on_disk(self) -> anyhow::Result<ShardHashes> {
+        for write in self.writes {
+            write.await.context("writing a merged shard was cut short")??;
+        }
+        Ok(self.hashes)
+    }
+}
+
+/// A range of an entry where it lies: entries are large, and a merge reads them once.
+enum EntryPart {
+    Own {
+        entry: Arc<EntryChunks>,
+        first: usize,
+        count: usize,
+    },
+    Held(Arc<HeldRange>),
+    /// More than one part of another's entry.
+    Joined(Vec<u8>),
+}
+
+impl EntryPart {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Own { entry, first, count } => entry.bytes(*first, *count).unwrap_or(&[]),
+            Self::Held(range) => &range.bytes,
+            Self::Joined(bytes) => bytes,
+        }
+    }
 }
 
 /// One owner's view of its stage's merge.
@@ -80,8 +123,8 @@ pub async fn take_part(
     let Some(owner) = Owner::new(ctx, view, &seed, chunks)? else { return Ok(()) };
     owner.attest(session, submitter).await?;
     let Some(owner) = owner.with_entry_set(session).await? else { return Ok(()) };
-    let (salt, hashes) = owner.blind(session, submitter, journal, records).await?;
-    owner.open(session, submitter, salt, &hashes).await
+    let (salt, merged) = owner.blind(session, submitter, journal, records).await?;
+    owner.open(session, submitter, salt, merged).await
 }
 
 /// The seed once it is there, nothing once the window is past, or keep waiting.
@@ -234,18 +277,20 @@ impl<'a> Owner<'a> {
         Ok(())
     }
 
-    /// Bytes of one entry's range, from the store.
-    fn bytes(&self, author: Uid, range: &Range<u32>) -> Option<Vec<u8>> {
-        let store = &self.ctx.store;
-        if author != self.ctx.me.uid {
-            let mut bytes = Vec::new();
-            for part in fetch::entry_parts(range, &self.ctx.params.merge) {
-                bytes.extend_from_slice(&store.held(self.ctx.epoch, author, part.start)?.bytes);
-            }
-            return Some(bytes);
+    /// One entry's range, from the store.
+    fn part(&self, author: Uid, range: &Range<u32>) -> Option<EntryPart> {
+        let (store, epoch) = (&self.ctx.store, self.ctx.epoch);
+        if author == self.ctx.me.uid {
+            let (entry, first) = (store.entry(epoch)?, usize::try_from(range.start).ok()?);
+            entry.bytes(first, range.len())?;
+            return Some(EntryPart::Own { entry, first, count: range.len() });
         }
-        let first = usize::try_from(range.start).ok()?;
-        store.entry(self.ctx.epoch)?.bytes(first, range.len()).map(<[u8]>::to_vec)
+        let parts = fetch::entry_parts(range, &self.ctx.params.merge);
+        let mut held = parts.map(|part| store.held(epoch, author, part.start)).collect::<Option<Vec<_>>>()?;
+        match held.len() {
+            1 => held.pop().map(EntryPart::Held),
+            _ => Some(EntryPart::Joined(held.iter().flat_map(|range| &range.bytes).copied().collect())),
+        }
     }
 
     /// Waits until the chain has fixed the entry set.
@@ -274,52 +319,60 @@ impl<'a> Owner<'a> {
         submitter: &Submitter,
         journal: &mut EpochJournal,
         records: &[Record],
-    ) -> anyhow::Result<([u8; 32], ShardHashes)> {
+    ) -> anyhow::Result<([u8; 32], Merged)> {
         let journalled = records.iter().rev().find_map(|record| match record {
             Record::Blind { salt, hashes } => Some((*salt, hashes.clone())),
             _ => None,
         });
-        let (salt, hashes) = match journalled {
-            Some(known) => known,
+        let deadline = submit_in(self.ctx, session, Phase::Blind, FIRST).await?;
+        let (salt, merged) = match journalled {
+            Some((salt, hashes)) if self.keeps(&hashes) => (salt, Merged { hashes, writes: Vec::new() }),
+            // It ended before the disk had them: merged again for whoever asks, and what was said stands.
+            Some((salt, hashes)) => (salt, Merged { hashes, ..self.merge_owned(deadline).await? }),
             None => {
-                let deadline = submit_in(self.ctx, session, Phase::Blind, FIRST).await?;
                 let fresh = (rand::random::<[u8; 32]>(), self.merge_owned(deadline).await?);
-                journal.append(&Record::Blind { salt: fresh.0, hashes: fresh.1.clone() })?;
+                journal.append(&Record::Blind { salt: fresh.0, hashes: fresh.1.hashes.clone() })?;
                 journal.sync()?;
                 fresh
             }
         };
         let done = self.view.commits.get(self.position).is_some_and(|commit| commit.blind.is_some());
         if !done {
-            let blind = blind_hash(self.ctx.me.uid, self.ctx.me.incarnation, self.ctx.epoch, &salt, &hashes);
+            let (me, hashes) = (&self.ctx.me, &merged.hashes);
+            let blind = blind_hash(me.uid, me.incarnation, self.ctx.epoch, &salt, hashes);
             let call = Call::blind_merge(self.ctx.run, self.ctx.epoch, blind);
             self.submit_until(session, submitter, &call, Phase::Blind).await?;
         }
-        Ok((salt, hashes))
+        Ok((salt, merged))
     }
 
-    /// Merges the owned shards over the entry set, keeps them and returns their hashes. What is missing is fetched
-    /// until the deadline; on shards that still lack something this owner has nothing to say.
+    /// Whether all shards are there for whose hashes this owner stands.
+    fn keeps(&self, hashes: &ShardHashes) -> bool {
+        let (store, epoch) = (&self.ctx.store, self.ctx.epoch);
+        hashes.iter().all(|(shard, hash)| hash.is_none() || store.merged(epoch, *shard).is_some())
+    }
+
+    /// Merges the owned shards over the entry set and keeps them. What is missing is fetched until the deadline;
+    /// on shards that still lack something this owner has nothing to say. The disk goes on working: what is
+    /// blinded says nothing yet, and is merged again if it is lost before it is opened.
     ///
     /// # Errors
-    /// When the disk is full.
-    pub async fn merge_owned(&self, deadline: Instant) -> anyhow::Result<ShardHashes> {
+    /// When entries that were attested cannot be merged.
+    pub async fn merge_owned(&self, deadline: Instant) -> anyhow::Result<Merged> {
         let (mut hashes, mut writes) = (Vec::new(), Vec::new());
         for (shard, range) in self.owned() {
             let merged = self.merge_one(shard, &range, deadline).await?;
             hashes.push((shard, merged.as_ref().map(|(hash, _)| *hash)));
-            // The disk works while the next shard is merged; all is on it before the hashes are blinded.
             writes.extend(merged.map(|(_, bytes)| {
-                let (store, epoch) = (Arc::clone(&self.ctx.store), self.ctx.epoch);
+                let (store, epoch, bytes) = (Arc::clone(&self.ctx.store), self.ctx.epoch, Arc::new(bytes));
+                store.hold_merged(epoch, shard, Arc::clone(&bytes));
                 tokio::task::spawn_blocking(move || store.put_merged(epoch, shard, bytes))
             }));
         }
-        for write in writes {
-            write.await.context("writing a merged shard was cut short")??;
-        }
-        hashes
+        let hashes = hashes
             .try_into()
-            .map_err(|_| anyhow::anyhow!("more than 64 owned shards in epoch {}", self.ctx.epoch))
+            .map_err(|_| anyhow::anyhow!("more than 64 owned shards in epoch {}", self.ctx.epoch))?;
+        Ok(Merged { hashes, writes })
     }
 
     /// Merges one shard; `None` when an entry of the set is missing here: missing, not different.
@@ -359,14 +412,16 @@ impl<'a> Owner<'a> {
                 tracing::warn!(shard, author = %commit.uid, %error, "entry of the set is missing; this owner has nothing to say on the shard");
                 return Ok(None);
             }
-            let Some(bytes) = self.bytes(commit.uid, range) else { return Ok(None) };
-            entries.push((commit.work.samples, bytes));
+            let Some(part) = self.part(commit.uid, range) else { return Ok(None) };
+            entries.push((commit.work.samples, part));
         }
         if entries.is_empty() {
             return Ok(None);
         }
-        let entries: Vec<EntryShard<'_>> =
-            entries.iter().map(|(samples, bytes)| EntryShard { samples: *samples, bytes }).collect();
+        let entries: Vec<EntryShard<'_>> = entries
+            .iter()
+            .map(|(samples, part)| EntryShard { samples: *samples, bytes: part.bytes() })
+            .collect();
         let merged = tokio::task::block_in_place(|| merge_shard(&self.ctx.params.merge, &entries));
         Ok(Some(merged.with_context(|| format!("merging shard {shard} of epoch {}", self.ctx.epoch))?))
     }
@@ -376,9 +431,10 @@ impl<'a> Owner<'a> {
         session: &mut Session,
         submitter: &Submitter,
         salt: [u8; 32],
-        hashes: &ShardHashes,
+        merged: Merged,
     ) -> anyhow::Result<()> {
         let epoch = self.ctx.epoch;
+        let hashes = merged.on_disk().await?;
         session
             .wait_until(|view| (view.epoch() != epoch || view.phase() >= Phase::Open).then_some(()))
             .await?;
@@ -389,7 +445,7 @@ impl<'a> Owner<'a> {
         self.submit_until(
             session,
             submitter,
-            &Call::open_merge(self.ctx.run, epoch, salt, hashes),
+            &Call::open_merge(self.ctx.run, epoch, salt, &hashes),
             Phase::Open,
         )
         .await

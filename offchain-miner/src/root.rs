@@ -10,7 +10,8 @@ use iota_chain::{Call, Submitter};
 use iota_compute::entry::decode_merged;
 use iota_compute::outer::OuterState;
 use iota_protocol::ids::{Hash, Stage, Uid};
-use iota_protocol::merge::{chunk_len, merge_shard, shard_hash, EntryShard};
+use iota_protocol::merge::{check_chunks, chunk_len, merge_shard, shard_hash, EntryShard};
+use iota_protocol::params::MergeParams;
 use iota_protocol::phase::Phase;
 use iota_protocol::shard::Shards;
 use iota_protocol::view::{CommitView, MemberView, MergeView};
@@ -143,7 +144,7 @@ pub async fn outer_step(
     while let Some((shard, piece)) = pieces.next().await {
         match piece? {
             Piece::Untouched => {}
-            Piece::Values(range, values) => outer.apply(range, &values, &ctx.params.merge)?,
+            Piece::Merged(range, bytes) => apply_merged(&mut outer, range, &bytes, &ctx.params.merge)?,
             Piece::NotHad => {
                 tracing::warn!(epoch = %ctx.epoch, shard, "shard could not be had; the canonical state will be fetched instead");
                 return Ok(None);
@@ -172,12 +173,30 @@ pub fn in_turn((low, high): (usize, usize), asker: usize) -> [usize; 2] {
     }
 }
 
+/// Applies a merged shard chunk by chunk: its values are never there all at once.
+fn apply_merged(
+    outer: &mut OuterState,
+    place: Range<usize>,
+    bytes: &[u8],
+    merge: &MergeParams,
+) -> anyhow::Result<()> {
+    let (mut values, mut first) = (Vec::new(), place.start);
+    for chunk in bytes.chunks(chunk_len(merge)) {
+        values.clear();
+        decode_merged(chunk, merge, &mut values)?;
+        let end = first.saturating_add(values.len());
+        outer.apply(first..end, &values, merge)?;
+        first = end;
+    }
+    Ok(())
+}
+
 /// What one shard does to the state.
 enum Piece {
     /// Nobody opened it; its range stays as it was.
     Untouched,
-    /// Its values and where they lie.
-    Values(Range<usize>, Vec<f32>),
+    /// Its canonical bytes, and where their values lie.
+    Merged(Range<usize>, Arc<Vec<u8>>),
     /// Its bytes could not be had.
     NotHad,
 }
@@ -217,19 +236,18 @@ impl Merge<'_> {
             ShardStatus::Differs(..) => self.recompute(&range).await?.map(Arc::new),
         };
         let Some(bytes) = bytes else { return Ok(Piece::NotHad) };
-        let mut values = Vec::new();
-        let place = self.values_range(&range)?;
-        let decoded = decode_merged(&bytes, &self.ctx.params.merge, &mut values);
-        if decoded.is_err() || values.len() != place.len() {
+        let (place, merge) = (self.values_range(&range)?, &self.ctx.params.merge);
+        let checked = check_chunks(merge, &bytes);
+        if checked.is_err() || bytes.len() != range.len().saturating_mul(chunk_len(merge)) {
             // The same bytes on every replica, so the same decision everywhere.
             tracing::warn!(
                 shard,
-                ?decoded,
+                ?checked,
                 "the hash on chain stands for bytes that are no shard; its range stays as it was"
             );
             return Ok(Piece::Untouched);
         }
-        Ok(Piece::Values(place, values))
+        Ok(Piece::Merged(place, bytes))
     }
 
     fn values_range(&self, chunks: &Range<u32>) -> anyhow::Result<Range<usize>> {
@@ -326,7 +344,6 @@ impl Merge<'_> {
 mod tests {
     use codec::Encode;
     use iota_protocol::ids::{Epoch, RunId};
-    use iota_protocol::params::MergeParams;
     use iota_protocol::wire::{FetchReply, FetchRequest, STEP_STATE_PART};
 
     use super::*;

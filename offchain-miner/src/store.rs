@@ -298,19 +298,20 @@ impl Store {
         self.read(epoch, |artefacts| artefacts.held.get(&(author, first)).cloned())
     }
 
-    /// Keeps a merged shard of other owners, to pass it on; it is theirs to have on disk.
+    /// Keeps a merged shard in memory, to pass it on: another's, which is theirs to have on disk, or an own one
+    /// that is on its way there.
     pub fn hold_merged(&self, epoch: Epoch, shard: u16, bytes: Arc<Vec<u8>>) {
         self.with(epoch, |artefacts| artefacts.merged.insert(shard, bytes));
     }
 
-    /// Keeps a merged shard that this miner owns.
+    /// Writes a merged shard that this miner owns, and keeps it.
     ///
     /// # Errors
     /// When it cannot be written to disk.
-    pub fn put_merged(&self, epoch: Epoch, shard: u16, bytes: Vec<u8>) -> anyhow::Result<()> {
+    pub fn put_merged(&self, epoch: Epoch, shard: u16, bytes: Arc<Vec<u8>>) -> anyhow::Result<()> {
         atomic_write(&self.epoch_dir(epoch).join(format!("merged-{shard}")), &bytes)
             .with_context(|| format!("writing merged shard {shard} of epoch {epoch}"))?;
-        self.with(epoch, |artefacts| artefacts.merged.insert(shard, Arc::new(bytes)));
+        self.hold_merged(epoch, shard, bytes);
         Ok(())
     }
 

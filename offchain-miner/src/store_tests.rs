@@ -74,7 +74,7 @@ fn what_was_committed_is_there_after_a_restart() {
     let (dir, store) = opened();
     begin(&store, EPOCH);
     let root = store.put_commit(EPOCH, vec![1, 2], vec![3], bytes()).unwrap();
-    store.put_merged(EPOCH, 6, vec![7; 9]).unwrap();
+    store.put_merged(EPOCH, 6, Arc::new(vec![7; 9])).unwrap();
     for version in [0, 16, 32] {
         store.put_step(EPOCH, version, &version.to_le_bytes()).unwrap();
     }

@@ -26,7 +26,7 @@ use iota_protocol::params::RunParams;
 use iota_protocol::position;
 use iota_protocol::receipt::{Direction, LogEvent, Receipt};
 use iota_protocol::view::MemberView;
-use iota_protocol::wire::{Hop, TrainReply};
+use iota_protocol::wire::{codes_len, Hop, TrainReply};
 use iota_worker::identity::Identity;
 use iota_worker::segment::sample_tokens;
 use iota_worker::session::{pathway_weight, Views};
@@ -215,6 +215,9 @@ impl TrainEpoch {
     #[must_use]
     pub fn new(ctx: EpochContext, journal: EpochJournal) -> Self {
         let ledger = Ledger::new(ctx.gauges.sample_times());
+        let (params, train) = (&ctx.params, &ctx.params.train);
+        let message = codes_len(train.wire, params.values_per_message());
+        let patience = Patience::for_messages(message, train.in_flight);
         Self {
             ctx,
             journal,
@@ -225,7 +228,7 @@ impl TrainEpoch {
             samples: 0,
             loss_sum: 0.0,
             loss_count: 0,
-            patience: Patience::default(),
+            patience,
             acks: Vec::new(),
             outbox: Vec::new(),
             unacknowledged: BTreeMap::new(),

@@ -127,11 +127,15 @@ async fn round(ctx: &EpochContext, start: &OuterState, local: &[f32]) -> anyhow:
     drop(tokio::time::timeout(PATIENCE, owner.fetch_entries()).await);
     say(&owner.held())?;
     let _merge: String = hear()?;
-    say(&owner.merge_owned(tokio::time::Instant::now() + PATIENCE).await?.into_inner())?;
+    let merged = owner.merge_owned(tokio::time::Instant::now() + PATIENCE).await?;
+    say(&merged.hashes.clone().into_inner())?;
     let opened: MergeView = hear()?;
+    // A miner waits for its disk before it opens, when two windows have begun; here the disk has until the end.
+    let writing = tokio::spawn(merged.on_disk());
     let (mut outer, _) = root::outer_step(ctx, start, &opened, &seed, tokio::time::Instant::now() + PATIENCE)
         .await?
         .context("a shard could not be had")?;
+    writing.await??;
     say(&"applied")?;
     let _root: String = hear()?;
     outer.finish(1);

@@ -21,7 +21,7 @@ use crate::ledger::Part;
 
 /// Wait before a hop that nobody took is offered again.
 const RETRY: Duration = Duration::from_millis(300);
-/// Wait for the answer to one hop; the receiver answers after its own disk sync.
+/// Least wait for the answer to one hop; the receiver answers after its own disk sync.
 const HOP_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// What came of a message or a probe.
@@ -146,8 +146,9 @@ impl TrainEpoch {
         let (header, boundary) = (hop.header.clone(), self.ctx.stage.0.min(hop.header.stage.0));
         let request = TrainRequest::Hop(hop.into());
         self.ctx.meter.add(boundary, request.encoded_size());
+        let wait = HOP_TIMEOUT.max(self.patience.limit());
         sends.spawn(async move {
-            let reply = exchange::train(&network, &member, &request, HOP_TIMEOUT).await;
+            let reply = exchange::train(&network, &member, &request, wait).await;
             let reply = reply.map(|reply| vouched(reply, &identity, &member, &header));
             Answer::Hop { to, header, reply }
         });
