@@ -124,17 +124,20 @@ async fn an_entry_that_is_none_is_not_asked_for_again() {
 async fn merged_shards_are_served_at_once_and_opened_once_the_disk_has_them() {
     let mut scene = Scene::new(1, true).await;
     scene.view.entry_set = Some(Bitmap::default().with(1));
+    let (store, epoch) = (&scene.ctx.store, scene.ctx.epoch);
+    // The epoch's journal, which a miner has by then, makes its folder.
+    let folder = store.dir().join(format!("epoch-{epoch}"));
+    std::fs::create_dir_all(&folder).unwrap();
     let owner = scene.owner();
     let merged = owner.merge_owned(Instant::now() + Duration::from_secs(20)).await.unwrap();
-    let (store, epoch) = (&scene.ctx.store, scene.ctx.epoch);
     let served = store.merged(epoch, 0).expect("whoever asks gets it while the disk works");
     let hashes = merged.on_disk().await.unwrap();
     let hash = shard_hash(scene.ctx.run, epoch, scene.ctx.stage, 0, &served);
     assert_eq!(hashes.to_vec(), [(0, Some(hash))]);
-    assert_eq!(std::fs::read(store.dir().join(format!("epoch-{epoch}/merged-0"))).unwrap(), *served);
+    assert_eq!(std::fs::read(folder.join("merged-0")).unwrap(), *served);
     assert!(owner.keeps(&hashes));
     // It ended after blinding and before the disk had them: it stands for what it must merge again.
-    let folder = tempfile::tempdir().unwrap();
-    scene.ctx.store = Store::open(folder.path()).unwrap();
+    let empty = tempfile::tempdir().unwrap();
+    scene.ctx.store = Store::open(empty.path()).unwrap();
     assert!(!scene.owner().keeps(&hashes));
 }
