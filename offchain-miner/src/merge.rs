@@ -289,7 +289,10 @@ impl<'a> Owner<'a> {
         let mut held = parts.map(|part| store.held(epoch, author, part.start)).collect::<Option<Vec<_>>>()?;
         match held.len() {
             1 => held.pop().map(EntryPart::Held),
-            _ => Some(EntryPart::Joined(held.iter().flat_map(|range| &range.bytes).copied().collect())),
+            _ => {
+                let slices: Vec<&[u8]> = held.iter().map(|range| range.bytes.as_slice()).collect();
+                Some(EntryPart::Joined(slices.concat()))
+            }
         }
     }
 
