@@ -37,6 +37,9 @@ struct Args {
     /// Size of the model.
     #[arg(long, default_value = "tiny")]
     preset: String,
+    /// What else the machine did, for the page.
+    #[arg(long, default_value = "nothing else was started by us")]
+    beside: String,
     /// The page.
     #[arg(long, default_value = "docs/results/memory.md")]
     out: PathBuf,
@@ -49,7 +52,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::parse();
     let runtime = tokio::runtime::Runtime::new()?;
     let all = runtime.block_on(measure(&args))?;
-    let setting = page::Setting { date: args.date, preset: args.preset, minutes: args.minutes };
+    let setting =
+        page::Setting { date: args.date, preset: args.preset, minutes: args.minutes, beside: args.beside };
     let text = page::render(&setting, &all)?;
     std::fs::write(&args.out, &text)?;
     print!("{text}");

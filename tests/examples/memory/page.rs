@@ -13,6 +13,8 @@ pub struct Setting {
     pub preset: String,
     /// Minutes that were watched.
     pub minutes: u64,
+    /// What else ran.
+    pub beside: String,
 }
 
 /// The page as Markdown.
@@ -32,7 +34,7 @@ pub fn render(setting: &Setting, all: &[Series]) -> Result<String, Box<dyn Error
          squares through all looks, in which the rise and fall within an epoch shows as well. Flat means: the highest\n\
          peak of the later half of the epochs is at most 2 % and 4 MB above that of the earlier half.\n\n\
          * Command: `scripts/bench memory --minutes {}`\n\
-         * Machine: {}, {} cores\n\
+         * Machine: {}, {} cores; beside it: {}\n\
          * Date: {}\n\n\
          | member | peak, earlier half (MB) | peak, later half (MB) | growth (MB per minute) | verdict |\n\
          | --- | ---: | ---: | ---: | --- |\n",
@@ -41,6 +43,7 @@ pub fn render(setting: &Setting, all: &[Series]) -> Result<String, Box<dyn Error
         setting.minutes,
         std::env::consts::ARCH,
         std::thread::available_parallelism().map_or(0, usize::from),
+        setting.beside,
         setting.date,
     )?;
     let mut growing = Vec::new();
