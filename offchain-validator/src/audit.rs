@@ -1,16 +1,21 @@
-//! Replaying one segment of a miner's event log: the passes between two local steps and the step.
+//! Replaying one segment of a miner's event log: the passes between two local steps and the step. After the
+//! last of them stand the weights that the miner's entry was made of, so that replaying the last segment ties
+//! what it gave to the merge to its log.
 //!
 //! `Invalid` accuses, and rests only on what stands under the miner's own roots on chain, so that every
 //! other validator finds the same. Whatever could not be fetched, bytes that do not match their root
 //! included, is `Undecided` and accuses nobody: such bytes carry no signature that would prove who sent them.
 
 use iota_compute::data::Dataset;
+use iota_compute::entry::{encode_chunks, EntryError};
 use iota_compute::outer::OuterState;
 use iota_compute::replay::{EventInput, ReplayError, Replayed, Replayer};
 use iota_compute::tolerance::{self, codes_distance, loss_distance, state_distance};
 use iota_compute::{tokens_hash, Device, StageInput, StepState};
 use iota_protocol::ids::{Epoch, Hash, Incarnation, Sample, Stage, Uid, Version};
-use iota_protocol::params::RunParams;
+use iota_protocol::merge::chunk_len;
+use iota_protocol::merkle;
+use iota_protocol::params::{MergeParams, RunParams};
 use iota_protocol::receipt::{LogEvent, Receipt};
 use iota_protocol::report::{AuditLine, Verdict};
 use iota_protocol::seed::audit_choice;
@@ -26,6 +31,10 @@ use crate::exhibits::Exhibits;
 /// Time for one audit, whatever the audited miner does: two fit well into the commit window of the
 /// shortest preset (28 blocks), and a row that is late pays nobody.
 const AUDIT_TIME: std::time::Duration = std::time::Duration::from_secs(8);
+
+/// One audit in so many replays the last segment too, whose weights the entry is made of: a false entry saves
+/// next to nothing, and being found once costs half of what has not vested, so that rare looks are enough.
+const ENTRY_EVERY: u64 = 4;
 
 /// A finished audit.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -193,7 +202,25 @@ impl Auditor<'_> {
             Which::Segment(segment) if segment.0 >= steps => return Ok(0),
             Which::Segment(_) => {}
         }
-        self.replay(subject, start, &log, *from, exhibits).await
+        let events = self.replay(subject, start, &log, *from, exhibits).await?;
+        let last = Version(steps.saturating_sub(1));
+        if which != Which::Seeded || *from == last || start.is_none() || !self.wants_entry(subject) {
+            return Ok(events);
+        }
+        let (chosen, replayed) = (*from, std::mem::take(&mut exhibits.replayed));
+        *from = last;
+        self.replay(subject, start, &log, last, exhibits).await?;
+        (*from, exhibits.replayed) = (chosen, replayed);
+        Ok(events)
+    }
+
+    /// Whether seed and secret choose the last segment as well.
+    fn wants_entry(&self, subject: &Subject<'_>) -> bool {
+        let secret = iota_protocol::hash::hash_parts(
+            iota_protocol::hash::Domain::Audit,
+            &[&self.secret_for(subject), b"entry"],
+        );
+        audit_choice(&self.seed, &secret.0, ENTRY_EVERY) == 0
     }
 
     fn secret_for(&self, subject: &Subject<'_>) -> [u8; 32] {
@@ -218,16 +245,24 @@ impl Auditor<'_> {
         }
         let replay = tokio::task::block_in_place(|| self.run_segment(subject, &state, &events, &inputs))?;
         exhibits.replayed = replay.events.iter().map(|mine| mine.event).collect();
+        let mut end = None;
         for (event, mine) in events.iter().zip(&replay.events) {
             match *event {
                 _ if *event == mine.event => {}
                 LogEvent::Step { version, state_root } => {
                     let theirs = exhibits.state(version, state_root).await?;
                     check_step(version, state_distance(&state, &replay.end, &theirs))?;
+                    end = Some(theirs);
                 }
                 _ => self.explain(event, mine, exhibits).await?,
             }
             check_loss(subject, event, mine)?;
+        }
+        if steps_in_order(log) == Ok(to.0) {
+            let start = start
+                .ok_or_else(|| undecided("the epoch's start, of which entries are made, is not known"))?;
+            let end = end.unwrap_or(replay.end);
+            check_entry(&start.weights, &end.weights, &self.params.merge, subject.work.entry_root)?;
         }
         Ok(u32::try_from(events.len()).unwrap_or(u32::MAX))
     }
@@ -407,6 +442,20 @@ fn check_step(version: Version, distance: f64) -> Found<()> {
     )))
 }
 
+/// What was committed for the merge is the way from the epoch's start to the weights after the last local step,
+/// which the log names: the same bytes on every machine.
+fn check_entry(start: &[f32], end: &[f32], merge: &MergeParams, root: Hash) -> Found<()> {
+    let bytes = encode_chunks(start, end, merge).map_err(|error| match error {
+        EntryError::Shape { .. } => undecided(error),
+        broken => Stop::Invalid(format!("the last step's weights give no entry: {broken}")),
+    })?;
+    let follows = merkle::root(&merkle::leaves(&bytes, chunk_len(merge)));
+    if follows == root {
+        return Ok(());
+    }
+    Err(Stop::Invalid(format!("the entry {root} was committed, and the log's last step gives {follows}")))
+}
+
 /// A last-stage miner's reported loss is what the replay gives.
 fn check_loss(subject: &Subject<'_>, event: &LogEvent, mine: &iota_compute::replay::Replayed) -> Found<()> {
     let (LogEvent::Forward { sample, .. }, Some(loss)) = (event, mine.loss) else { return Ok(()) };
@@ -435,6 +484,34 @@ mod tests {
         for distance in [1.0, tolerance::UPDATE * 1.01, f64::NAN, f64::INFINITY] {
             assert!(matches!(check_step(Version(3), distance), Err(Stop::Invalid(_))), "{distance}");
         }
+    }
+
+    #[test]
+    fn an_entry_follows_from_the_last_steps_weights_alone() {
+        let merge = MergeParams {
+            chunk: 32,
+            exponent_min: -24,
+            outer_lr_ppm: 700_000,
+            momentum_start_ppm: 500_000,
+            momentum_end_ppm: 900_000,
+            momentum_ramp: 20,
+        };
+        let start: Vec<f32> = (0..64u16).map(|at| f32::from(at) * 0.01).collect();
+        let moved = |by: f32| start.iter().map(|value| value - by * (1.0 + value)).collect::<Vec<_>>();
+        let root = |end: &[f32]| {
+            let bytes = encode_chunks(&start, end, &merge).unwrap();
+            merkle::root(&merkle::leaves(&bytes, chunk_len(&merge)))
+        };
+        let end = moved(0.02);
+        assert!(check_entry(&start, &end, &merge, root(&end)).is_ok());
+        // That of another epoch, fifty times its own, its own turned around, none.
+        for other in [0.021, 1.0, -0.02, 0.0].map(moved) {
+            let found = check_entry(&start, &end, &merge, root(&other));
+            assert!(matches!(found, Err(Stop::Invalid(_))));
+        }
+        let broken = vec![f32::NAN; 64];
+        assert!(matches!(check_entry(&start, &broken, &merge, Hash::ZERO), Err(Stop::Invalid(_))));
+        assert!(matches!(check_entry(&start, &end[1..], &merge, root(&end)), Err(Stop::Undecided(_))));
     }
 
     #[test]

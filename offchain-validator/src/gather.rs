@@ -1,9 +1,11 @@
 //! Fetching an epoch's evidence from its miners: commits from the chain, receipts and logs from the
 //! members that committed their roots.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use iota_network::Network;
+use iota_protocol::duty;
 use iota_protocol::evidence::MinerReceipts;
 use iota_protocol::ids::{Epoch, Stage, Uid};
 use iota_protocol::params::RunParams;
@@ -38,6 +40,8 @@ pub struct Evidence {
     pub invalid: Vec<Uid>,
     /// Miners whose receipts could not be had.
     pub unreachable: Vec<Uid>,
+    /// Part of their shards, in millionths, that owners did not deliver, by what the chain shows.
+    pub undelivered: BTreeMap<Uid, u32>,
 }
 
 /// Gathers an epoch's evidence.
@@ -51,7 +55,8 @@ pub async fn evidence(
     witness: &Witness,
     epoch: Epoch,
 ) -> anyhow::Result<Evidence> {
-    let mut evidence = Evidence { commits: commits(session, params, epoch).await?, ..Evidence::default() };
+    let mut evidence = Evidence::default();
+    evidence.read_merges(session, params, epoch).await?;
     let mut asked = tokio::task::JoinSet::new();
     for committed in &evidence.commits {
         let Some(member) = latest(session, witness, committed.commit.uid) else { continue };
@@ -84,6 +89,24 @@ impl Evidence {
         })
     }
 
+    /// Commits of all stages, and what their owners owe.
+    async fn read_merges(
+        &mut self,
+        session: &Session,
+        params: &RunParams,
+        epoch: Epoch,
+    ) -> anyhow::Result<()> {
+        let at = session.chain.at_finalized().await?;
+        for stage in (0..params.n_stages()).map(Stage) {
+            let merge = at.merge(session.run, epoch, stage).await?.unwrap_or_default();
+            if let Some(agreement) = at.agreement(session.run, epoch, stage).await? {
+                self.undelivered.extend(duty::undelivered(&merge, &agreement));
+            }
+            self.commits.extend(merge.commits.into_iter().map(|commit| Committed { stage, commit }));
+        }
+        Ok(())
+    }
+
     fn add(
         &mut self,
         committed: &Committed,
@@ -102,17 +125,6 @@ impl Evidence {
             }
         }
     }
-}
-
-async fn commits(session: &Session, params: &RunParams, epoch: Epoch) -> anyhow::Result<Vec<Committed>> {
-    let at = session.chain.at_finalized().await?;
-    let mut all = Vec::new();
-    for number in 0..params.n_stages() {
-        let stage = Stage(number);
-        let merge = at.merge(session.run, epoch, stage).await?.unwrap_or_default();
-        all.extend(merge.commits.into_iter().map(|commit| Committed { stage, commit }));
-    }
-    Ok(all)
 }
 
 /// A member with its newest endpoint, if it is still the same incarnation.

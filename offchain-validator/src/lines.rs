@@ -1,6 +1,7 @@
 //! Lines of a report: what each miner committed, what of it stands, and what CLASP makes of it.
 
 use iota_protocol::clasp::{self, Offers};
+use iota_protocol::duty::after_merge;
 use iota_protocol::evidence::Pathways;
 use iota_protocol::ids::Uid;
 use iota_protocol::report::{MinerLine, SkipLine, Verdict};
@@ -33,6 +34,8 @@ impl Lines<'_> {
             let caught = audits.iter().any(|audit| audit.uid == uid && audit.verdict == Verdict::Invalid);
             let claimed = committed.commit.work.samples;
             let stands = self.pathways.verified.get(&uid).copied().unwrap_or(0).min(claimed);
+            let undelivered = self.evidence.undelivered.get(&uid).copied().unwrap_or(0);
+            let stands = after_merge(stands, undelivered);
             let verified = if caught || self.evidence.invalid.contains(&uid) { 0 } else { stands };
             Some(MinerLine::new(committed.commit.incarnation, claimed, verified, effect, self.mean_z(uid)))
         };

@@ -285,7 +285,7 @@ impl Validator {
         let params = &witness.params;
         let found = gather::evidence(&self.session, &self.network, params, &witness, epoch).await?;
         let stages = witness.stages(params);
-        let pathways = evidence::read(&found.receipts, &stages, params.train.max_samples);
+        let pathways = evidence::read(&found.receipts, &witness.routing(params), params.train.max_samples);
         let observations = self.observations(&witness, &pathways)?;
         let config = clasp::Config::default();
         let estimate = clasp::analyse(&stages, &observations, &config);

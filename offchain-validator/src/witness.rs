@@ -7,10 +7,11 @@ use anyhow::Context;
 use codec::{Decode, Encode};
 use iota_protocol::ids::{Epoch, Stage, Uid};
 use iota_protocol::params::RunParams;
+use iota_protocol::routes::Routing;
 use iota_protocol::view::{ClockView, MemberView};
 use iota_protocol::work::Role;
 use iota_service::journal::atomic_write;
-use iota_worker::session::RunSnapshot;
+use iota_worker::session::{pathway_weight, RunSnapshot};
 
 /// An epoch as it started.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -58,6 +59,13 @@ impl Witness {
     #[must_use]
     pub fn weights(&self, stage: Stage) -> Vec<(Uid, u32)> {
         self.miners(stage).map(|m| (m.uid, m.weight)).collect()
+    }
+
+    /// By what senders chose: the orders that their samples followed, relays counted.
+    #[must_use]
+    pub fn routing(&self, params: &RunParams) -> Routing {
+        let stage = |stage| self.miners(Stage(stage)).map(|m| (m.uid, pathway_weight(m))).collect();
+        Routing { seed: self.clock.train_seed, stages: (0..params.n_stages()).map(stage).collect() }
     }
 
     /// Uids of every stage, in stage order.

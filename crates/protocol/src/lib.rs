@@ -28,6 +28,7 @@ pub mod clasp;
 pub mod consensus;
 pub mod court;
 pub mod deterrence;
+pub mod duty;
 pub mod emission;
 pub mod equivocation;
 pub mod evidence;
@@ -48,6 +49,7 @@ pub mod reach;
 pub mod receipt;
 #[cfg(feature = "std")]
 pub mod report;
+pub mod routes;
 #[cfg(test)]
 mod sample_params;
 pub mod score;

@@ -41,7 +41,8 @@ pub struct MinerLine {
     pub stage: Stage,
     /// Samples that it committed.
     pub committed: u32,
-    /// Samples that stand by both sides' receipts, zero after an `Invalid` audit.
+    /// Samples that stand by both sides' receipts and count ([`crate::evidence::Pathways::verified`]), less what
+    /// undelivered shards cost ([`crate::duty`]); zero after an `Invalid` audit.
     pub verified: u32,
     /// CLASP effect in nats (bits of an f64); positive is harm.
     pub effect_bits: u64,

@@ -4,12 +4,12 @@ pub mod eclipse;
 pub mod honest;
 pub mod validators;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use iota_protocol::ids::Uid;
 
 use crate::noise::Noise;
-use crate::outcome::{mean_and_error, percent, Miss, Outcome, Scale, Table};
+use crate::outcome::{mean_and_error, percent, Outcome, Scale, Table};
 use crate::plot::{lines, Axes, Line};
 use crate::world::fault::{Fault, CHEATS};
 use crate::world::{Ledger, Setup, Sign, Story, World, VEST_EPOCHS};
@@ -31,7 +31,10 @@ impl Paired {
     /// Runs both.
     #[must_use]
     pub fn run(setup: &Setup, fault: Fault, cheats: &[Uid]) -> Self {
-        let honest = World::new(setup.clone()).run();
+        Self::beside(World::new(setup.clone()).run(), setup, fault, cheats)
+    }
+
+    fn beside(honest: Story, setup: &Setup, fault: Fault, cheats: &[Uid]) -> Self {
         Self { cheated: World::new(setup.clone().with(fault, cheats)).run(), honest, cheats: cheats.to_vec() }
     }
 
@@ -78,16 +81,34 @@ impl Paired {
     }
 }
 
+/// Honest runs by their setup, which are the same beside every cheat.
+#[derive(Default)]
+struct Honest(BTreeMap<String, Story>);
+
+impl Honest {
+    fn of(&mut self, setup: &Setup) -> Story {
+        let run = || World::new(setup.clone()).run();
+        self.0.entry(format!("{setup:?}")).or_insert_with(run).clone()
+    }
+}
+
+/// How often an attack is run, and beside which honest runs.
+struct Times<'a> {
+    seeds: u64,
+    epochs: u32,
+    honest: &'a mut Honest,
+}
+
 /// Many paired runs of one attack.
 struct Many(Vec<Paired>);
 
 impl Many {
-    fn run(fault: Fault, seeds: u64, epochs: u32, make: impl Fn(u64, u32) -> (Setup, Vec<Uid>)) -> Self {
+    fn run(fault: Fault, times: &mut Times<'_>, make: impl Fn(u64, u32) -> (Setup, Vec<Uid>)) -> Self {
         let one = |seed| {
-            let (setup, cheats) = make(seed, epochs);
-            Paired::run(&setup, fault, &cheats)
+            let (setup, cheats) = make(seed, times.epochs);
+            Paired::beside(times.honest.of(&setup), &setup, fault, &cheats)
         };
-        Self((0..seeds).map(one).collect())
+        Self((0..times.seeds).map(one).collect())
     }
 
     fn mean(&self, of: impl Fn(&Paired) -> f64) -> f64 {
@@ -158,36 +179,9 @@ fn line(many: &Many, name: String) -> Vec<String> {
 /// Return at which a cheat counts as paying: a hundredth of an epoch's pay is the noise of rounded scores.
 const PAYS: f64 = 0.01;
 
-/// A cheat that is known to pay: up to which return, and why.
-fn known(fault: Fault) -> Option<(f64, &'static str)> {
-    Some(match fault {
-        Fault::MissingShard => (0.03, "a shard that one owner opens stands, and silence is not paid less"),
-        Fault::StaleUpdate => {
-            (0.045, "the entry is not tied to the event log by an audit; only the local steps are")
-        }
-        _ => return None,
-    })
-}
-
-/// The same for a cheat that takes fellows in several stages.
-fn known_in_numbers(fault: Fault) -> Option<(f64, &'static str)> {
-    let why = "who skips beyond the limit loses passes of its own, but whoever the sample goes to is paid for it: two \
-               friends in each stage pass all that reaches them to each other, stage after stage, and weights that follow \
-               pay make it more; it takes friends in every stage, in one stage it gains nothing";
-    match fault {
-        // 177 % at a tenth of the miners, falling with their number.
-        Fault::FavoursFriends => Some((2.0, why)),
-        _ => known(fault),
-    }
-}
-
-/// Claims that a cheat does not pay, or that it pays as little as is known.
-fn pays_not(out: &mut Outcome, text: String, gain: f64, known: Option<(f64, &str)>) {
-    let got = format!("return {:+.1} %", gain * 100.0);
-    match known {
-        Some((most, why)) => out.target(text, got, gain < PAYS, Miss::known(gain < most, why)),
-        None => out.claim(text, got, gain < PAYS),
-    }
+/// Claims that a cheat does not pay.
+fn pays_not(out: &mut Outcome, text: String, gain: f64) {
+    out.claim(text, format!("return {:+.1} %", gain * 100.0), gain < PAYS);
 }
 
 /// The row: every cheat alone.
@@ -219,11 +213,13 @@ pub fn run(scale: Scale) -> anyhow::Result<Outcome> {
     );
     let mut table = Table::new("Cheats of one miner (two where it takes two)", &COLUMNS);
     let mut accused = 0;
+    let mut honest = Honest::default();
+    let mut times = Times { seeds, epochs, honest: &mut honest };
     for fault in CHEATS {
-        let many = Many::run(fault, seeds, epochs, |seed, epochs| alone(fault, seed, epochs));
+        let many = Many::run(fault, &mut times, |seed, epochs| alone(fault, seed, epochs));
         accused += many.0.iter().map(Paired::falsely_accused).sum::<usize>();
         let gain = many.mean(Paired::gain);
-        pays_not(&mut out, format!("{fault:?} does not pay"), gain, known(fault));
+        pays_not(&mut out, format!("{fault:?} does not pay"), gain);
         table.rows.push(line(&many, format!("{fault:?}")));
     }
     out.tables.push(table);
@@ -282,13 +278,14 @@ pub fn sweep(scale: Scale) -> anyhow::Result<Outcome> {
     columns.extend(COLUMNS);
     let mut table = Table::new("Coalitions", &columns);
     let mut accused = 0;
+    let mut honest = Honest::default();
+    let mut times = Times { seeds, epochs, honest: &mut honest };
     for fault in faults {
         let mut most = f64::NEG_INFINITY;
         for everywhere in [false, true] {
             for share in scale.pick(&[0.2][..], &[0.1, 0.2, 0.3, 0.4]) {
-                let many = Many::run(*fault, seeds, epochs, |seed, epochs| {
-                    coalition(*share, everywhere, seed, epochs)
-                });
+                let many =
+                    Many::run(*fault, &mut times, |seed, epochs| coalition(*share, everywhere, seed, epochs));
                 accused += many.0.iter().map(Paired::falsely_accused).sum::<usize>();
                 let mut cells =
                     vec![percent(*share), if everywhere { "every stage" } else { "one stage" }.to_owned()];
@@ -298,7 +295,7 @@ pub fn sweep(scale: Scale) -> anyhow::Result<Outcome> {
             }
         }
         let text = format!("{fault:?} does not pay for 10 to 40 % of the miners");
-        pays_not(&mut out, text, most, known_in_numbers(*fault));
+        pays_not(&mut out, text, most);
     }
     out.tables.push(table);
     out.claim("No coalition of up to 40 % gets an honest miner accused", accused.to_string(), accused == 0);

@@ -1,12 +1,14 @@
 //! Merging toy vectors with the real rules: shards, entry sets, agreement, `merge_shard`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use iota_protocol::ids::{Epoch, Hash, RunId, Stage};
+use iota_protocol::duty;
+use iota_protocol::ids::{Epoch, Hash, Incarnation, RunId, Stage, Uid};
 use iota_protocol::merge::{entry_set, merge_shard, shard_hash, EntryShard};
 use iota_protocol::params::MergeParams;
 use iota_protocol::shard::Shards;
-use iota_protocol::work::{Bitmap, ShardStatus};
+use iota_protocol::view::{AgreementCell, AgreementView, CommitView, MergeView};
+use iota_protocol::work::{Bitmap, ShardStatus, WorkCommit};
 
 /// Values in one chunk: one block of codes.
 pub const CHUNK: usize = 32;
@@ -102,6 +104,36 @@ pub struct Merged {
     /// Owners who opened something for a shard that stands, shard by shard, and whether it is wrong: what a
     /// validator that recomputes the shard would find.
     pub standing: Vec<(Vec<usize>, bool)>,
+}
+
+impl Merged {
+    /// The part of its shards that each committer owed and did not deliver, by what a chain would show.
+    #[must_use]
+    pub fn undelivered(&self, uids: &[Uid], committers: &[Committer]) -> BTreeMap<Uid, u32> {
+        let commit = |(uid, committer): (&Uid, &Committer)| CommitView {
+            uid: *uid,
+            incarnation: Incarnation(0),
+            work: WorkCommit {
+                entry_root: Hash::ZERO,
+                log_root: Hash::ZERO,
+                receipts_root: Hash::ZERO,
+                samples: committer.samples,
+                started: 0,
+            },
+            attested: None,
+            blind: None,
+            opened: committer.owner != Owner::Silent,
+            root: None,
+        };
+        let commits = uids.iter().zip(committers).map(commit).collect();
+        let cell = |(shard, ((low, high), status)): (u16, &((usize, usize), ShardStatus))| {
+            Some(AgreementCell { shard, low: *uids.get(*low)?, high: *uids.get(*high)?, status: *status })
+        };
+        let members = uids.iter().map(|uid| (*uid, Incarnation(0))).collect();
+        let cells = (0u16..).zip(&self.statuses).filter_map(cell).collect();
+        let merge = MergeView { commits, ..MergeView::default() };
+        duty::undelivered(&merge, &AgreementView { members, cells })
+    }
 }
 
 /// Shards by outcome.

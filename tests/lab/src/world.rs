@@ -249,6 +249,8 @@ pub struct Story {
     pub missing_shards: usize,
     /// Passes that honest senders were not paid for, because they skipped beyond the limit.
     pub unpaid_skips: u32,
+    /// Samples of each miner that stood, and those of them that did not count because of how they came.
+    pub uncounted: BTreeMap<Uid, (u32, u32)>,
     /// Minted, and paid out with the treasury's part, in tokens; equal.
     pub minted: (f64, f64),
     /// Epochs without enough stake.
@@ -273,6 +275,19 @@ pub enum Sign {
 }
 
 impl Story {
+    /// Part of its share of its stage's samples that a miner lost, or won, by what does not count, over the run;
+    /// pay goes by shares, so that what all lack alike costs nobody anything. `fellows` are its stage.
+    #[must_use]
+    pub fn lost_by_count(&self, uid: Uid, fellows: &[Uid]) -> f64 {
+        let of = |uid: &Uid| self.uncounted.get(uid).copied().unwrap_or_default();
+        let all = fellows.iter().map(of).fold((0.0, 0.0), |(stood, counted), (more, not)| {
+            (stood + f64::from(more), counted + f64::from(more - not))
+        });
+        let (stood, not) = of(&uid);
+        let (before, after) = (f64::from(stood) / all.0, f64::from(stood - not) / all.1);
+        1.0 - after / before
+    }
+
     fn point(&mut self, uid: Uid, epoch: u32, sign: Sign) {
         self.pointed.entry(uid).or_insert((epoch, sign));
     }
@@ -340,10 +355,10 @@ impl World {
     fn epoch(&mut self, epoch: u32) {
         self.seed = derive(&self.seed, b"next", u64::from(epoch));
         let trained = self.train(epoch);
-        let named = self.merge(epoch, &trained);
+        let (named, undelivered) = self.merge(epoch, &trained);
         self.story.heldout.push(self.heldout());
         self.story.samples.push(trained.finished);
-        self.judge(epoch, &trained, &named);
+        self.judge(epoch, &trained, &named, &undelivered);
         self.reweigh();
     }
 
@@ -360,9 +375,9 @@ impl World {
         FLOOR + (0..self.setup.stages).map(|stage| self.stage_loss(stage)).sum::<f64>()
     }
 
-    /// Merges every stage; returns whom agreement names.
-    fn merge(&mut self, epoch: u32, trained: &samples::Trained) -> BTreeSet<Uid> {
-        let mut named = BTreeSet::new();
+    /// Merges every stage; returns whom agreement names, and what owners of shards owe.
+    fn merge(&mut self, epoch: u32, trained: &samples::Trained) -> (BTreeSet<Uid>, BTreeMap<Uid, u32>) {
+        let (mut named, mut undelivered) = (BTreeSet::new(), BTreeMap::new());
         let mut standing: Vec<(Vec<Uid>, bool)> = Vec::new();
         for stage in 0..self.setup.stages {
             let members = self.members(stage);
@@ -370,6 +385,7 @@ impl World {
             let committers = self.committers(stage, &present, trained);
             let place = Place { seed: self.seed, epoch: Epoch(epoch), stage: Stage(stage) };
             let Some(merged) = toymerge::merge(&place, &committers) else { continue };
+            undelivered.extend(merged.undelivered(&present, &committers));
             self.story.wrong_shards.0 += merged.counts.agreed_wrong + merged.counts.single_wrong;
             self.story.wrong_shards.1 += merged.counts.all;
             self.story.missing_shards += merged.counts.missing;
@@ -382,7 +398,7 @@ impl World {
             }
         }
         named.extend(self.recomputed(epoch, standing));
-        named
+        (named, undelivered)
     }
 
     /// Who is named because validators recomputed a shard that stood: every one that a single owner opened,

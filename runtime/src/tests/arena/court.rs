@@ -11,6 +11,7 @@ use iota_protocol::{
     clasp::{estimate, Config, MinerEffect},
     court::Accused,
     deterrence::{audits_needed, LEAST_AUDIT_PPM},
+    duty,
     equivocation::{Equivocation, SignedHeader},
     hash::{hash_of, Domain},
     ids::{Attempt, Epoch, Hash as Hash32, Incarnation, Sample, Stage, Uid},
@@ -126,12 +127,14 @@ impl World {
     fn honest_row(&self, scored: Epoch, effects: &[MinerEffect]) -> Vec<ScoreEntry> {
         let trained = &self.trained[&scored];
         let snapshot = snapshot(scored);
+        let undelivered = undelivered(scored, &trained.stages);
         let one = |effect: &MinerEffect| {
             let incarnation = trained.incarnations[&effect.uid];
             let committed =
                 snapshot.miners.iter().find(|own| (own.uid, own.incarnation) == (effect.uid, incarnation))?;
             let stands = trained.verified.get(&effect.uid).copied().unwrap_or(0);
-            let samples = stands.min(committed.samples);
+            let owes = undelivered.get(&effect.uid).copied().unwrap_or(0);
+            let samples = duty::after_merge(stands.min(committed.samples), owes);
             let MinerEffect { uid, stage, factor_ppm, .. } = *effect;
             Some(Scored { uid, incarnation, stage, samples, factor_ppm })
         };
@@ -303,4 +306,13 @@ impl World {
             self.post(validator, Call::submit_transcripts { run, epoch, salt: SALT, transcripts }, until);
         }
     }
+}
+
+/// What the owners of an epoch's shards owe, by what the chain shows.
+fn undelivered(epoch: Epoch, stages: &[Vec<Uid>]) -> BTreeMap<Uid, u32> {
+    let one = |stage: Stage| {
+        let merge = Iota::merge_view(RUN, epoch, stage)?;
+        Some(duty::undelivered(&merge, &Iota::agreement_view(RUN, epoch, stage)?))
+    };
+    (0u16..).zip(stages).filter_map(|(stage, _)| one(Stage(stage))).flatten().collect()
 }

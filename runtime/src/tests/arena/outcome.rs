@@ -69,15 +69,9 @@ impl Outcome {
         self.claims.push(json!({ "text": text, "got": got, "holds": holds, "known_miss": null }));
     }
 
-    /// Adds a target that is known to be missed by `miss` at most, with the reason.
-    pub fn target(&mut self, text: &str, got: f64, most: f64, known: Option<(f64, &str)>) {
-        let shown = format!("{:+.1} %", got * 100.0);
-        match known {
-            Some((miss, why)) if got >= most && got < miss => {
-                self.claims.push(json!({ "text": text, "got": shown, "holds": false, "known_miss": why }));
-            }
-            _ => self.claim(text, shown, got < most),
-        }
+    /// Adds a claim that a share is below another.
+    pub fn below(&mut self, text: &str, got: f64, most: f64) {
+        self.claim(text, format!("{:+.1} %", got * 100.0), got < most);
     }
 
     /// Writes it into the folder that `IOTA_ARENA_OUT` names, if it names one; then asserts its claims.

@@ -1,6 +1,6 @@
 //! The toy stages: who a sample goes to by the real preferences, what it loses, and what of it stands.
 //!
-//! Real are preferences, by the chain's seed and weights, and CLASP. A loss is a sum of a text, noise and what the
+//! Real are preferences, by the chain's seed and weights, what counts of the samples that came by them, and CLASP. A loss is a sum of a text, noise and what the
 //! miners on its way spoil; a pass stands unless one of its neighbours denies it. Receipts and what is read from
 //! them are the laboratory's (`tests/lab`).
 
@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use iota_protocol::{
     clasp::Observation,
     ids::{Hash, Incarnation, Sample, Stage, Uid},
-    pathway::preference,
     position::sample_of,
+    routes::{counted, Delivery, Orders, Routing},
     seed::Draw,
 };
 
@@ -57,8 +57,10 @@ pub struct Trained {
     pub stages: Vec<Vec<Uid>>,
     /// Incarnations of all of them.
     pub incarnations: BTreeMap<Uid, Incarnation>,
-    /// Samples of each that stand.
+    /// Samples of each that stand and count.
     pub verified: BTreeMap<Uid, u32>,
+    /// Samples that stand, by who sent them to whom.
+    deliveries: BTreeSet<Delivery>,
     /// Samples that each took.
     pub taken: BTreeMap<Uid, u32>,
     /// What CLASP is told.
@@ -87,6 +89,8 @@ impl Training<'_> {
             trained.stages.push(stage.iter().map(|(uid, _)| *uid).collect());
             trained.incarnations.extend(stage.iter().map(|(uid, own)| (*uid, own.incarnation)));
         }
+        let routing = self.routing();
+        let mut orders = Orders::new(&routing);
         let first = self.stages.first().cloned().unwrap_or_default();
         let n0 = u32::try_from(first.len()).unwrap();
         for round in 0..self.rounds {
@@ -94,13 +98,19 @@ impl Training<'_> {
             for (rank, (origin, runner)) in (0..n0).zip(&first) {
                 let sample = sample_of(round, rank, n0).unwrap();
                 if self.takes(None, *origin, runner, at, &trained) {
-                    if let Some((preferred, used)) = self.way(sample, *origin, at, &trained) {
+                    if let Some((preferred, used)) = self.way(sample, *origin, at, (&trained, &mut orders)) {
                         self.book(&mut trained, sample, preferred, &used, at);
                     }
                 }
             }
         }
+        trained.verified.extend(counted(&trained.deliveries, &mut orders));
         trained
+    }
+
+    fn routing(&self) -> Routing {
+        let weighted = |stage: &Vec<Used>| stage.iter().map(|(uid, own)| (*uid, own.weight)).collect();
+        Routing { seed: self.seed, stages: self.stages.iter().map(weighted).collect() }
     }
 
     /// First preferences and used miners of a sample; nothing if some stage had nobody for it.
@@ -109,7 +119,7 @@ impl Training<'_> {
         sample: Sample,
         origin: Uid,
         at: f64,
-        trained: &Trained,
+        (trained, orders): (&Trained, &mut Orders),
     ) -> Option<(Vec<Uid>, Vec<Used>)> {
         let runner = |stages: &[Vec<Used>], stage: usize, uid: Uid| {
             stages[stage].iter().find(|(own, _)| *own == uid).copied()
@@ -117,13 +127,11 @@ impl Training<'_> {
         let mut used = vec![runner(&self.stages, 0, origin)?];
         let mut preferred = vec![origin];
         for stage in 1..self.stages.len() {
-            let weights: Vec<(Uid, u32)> =
-                self.stages[stage].iter().map(|(uid, own)| (*uid, own.weight)).collect();
-            let order = preference(&self.seed, sample, Stage(u16::try_from(stage).unwrap()), &weights);
+            let order = orders.of(sample, Stage(u16::try_from(stage).unwrap()));
             preferred.push(*order.first()?);
             let sender = used.last()?.1.fault;
             let mut chosen = None;
-            for uid in order {
+            for uid in order.iter().copied() {
                 let target = runner(&self.stages, stage, uid)?;
                 if self.takes(Some(sender), uid, &target.1, at, trained) {
                     chosen = Some(target);
@@ -166,8 +174,13 @@ impl Training<'_> {
         let denied = self.denied(used);
         for (place, (uid, _)) in used.iter().enumerate() {
             *trained.taken.entry(*uid).or_default() += 1;
-            if !denied.contains(&place) {
-                *trained.verified.entry(*uid).or_default() += 1;
+            if denied.contains(&place) {
+                continue;
+            }
+            *trained.verified.entry(*uid).or_default() += 1;
+            if let Some((from, _)) = place.checked_sub(1).and_then(|before| used.get(before)) {
+                let stage = Stage(u16::try_from(place).unwrap());
+                trained.deliveries.insert(Delivery { stage, from: *from, sample, to: *uid });
             }
         }
         trained.finished += 1;

@@ -24,6 +24,7 @@ pub fn run(scale: Scale) -> anyhow::Result<Outcome> {
     let mut table = Table::new("What happened to honest miners", &columns);
     let mut total: BTreeMap<&str, usize> = BTreeMap::new();
     let mut least = f64::INFINITY;
+    let mut lost: Vec<f64> = Vec::new();
     let (mut samples, mut missing) = (0u32, 0usize);
     for seed in 0..seeds {
         let setup = Setup { trouble: 0.2, ..Setup::small(seed, epochs) };
@@ -36,6 +37,12 @@ pub fn run(scale: Scale) -> anyhow::Result<Outcome> {
         samples += story.samples.iter().sum::<u32>();
         *total.entry("unpaid").or_default() += story.unpaid_skips as usize;
         missing += story.missing_shards;
+        for (uid, (_, not)) in &story.uncounted {
+            *total.entry("uncounted").or_default() += *not as usize;
+            let stage = uid.0 / 5 * 5;
+            let fellows: Vec<Uid> = (stage..stage + 5).map(Uid).collect();
+            lost.push(story.lost_by_count(*uid, &fellows));
+        }
         let kept: Vec<f64> = story.ledgers.values().map(Ledger::kept).collect();
         let mean = kept.iter().sum::<f64>() / kept.len() as f64;
         let healthy = story.ledgers.iter().filter(|(uid, _)| !slow.contains(uid) && uid.0 != 12);
@@ -54,6 +61,7 @@ pub fn run(scale: Scale) -> anyhow::Result<Outcome> {
         count("unpaid"),
         samples as usize * 2,
     );
+    push("stops of samples that do not count for who took them", count("uncounted"), samples as usize * 2);
     push("samples that went all the way", samples as usize, epochs_run * 375);
     push("shards that nobody merged", missing, epochs_run * 30);
     out.tables.push(table);
@@ -70,6 +78,16 @@ pub fn run(scale: Scale) -> anyhow::Result<Outcome> {
         percent(cut),
         cut < 0.001,
         Miss::known(cut < 0.003, why),
+    );
+    let losses = lost.iter().map(|lost| lost.max(0.0)).sum::<f64>() / lost.len() as f64;
+    out.claim(
+        "What does not count of honest work moves less than 0.5 % of pay",
+        format!(
+            "{}, most for one miner in a run {}",
+            percent(losses),
+            percent(lost.iter().copied().fold(0.0, f64::max))
+        ),
+        losses < 0.005,
     );
     let why = "weights follow pay and pay follows weights: what a miner lost by chance or in trouble nothing gives back, \
                down to the floor of half the median; the share shrinks with samples and with quiet epochs";

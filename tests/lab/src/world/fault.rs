@@ -27,7 +27,8 @@ pub enum Fault {
     ScaledUpdate,
     /// Commits its update turned around.
     FlippedUpdate,
-    /// Commits the update of the epoch before.
+    /// Commits the update of the epoch before. It saves one pass over its weights, next to nothing: local steps
+    /// that it left out would show in their replay.
     StaleUpdate,
     /// Adds always the same direction to its update.
     DriftingUpdate,
@@ -53,6 +54,8 @@ pub enum Fault {
     ChangedCommit,
     /// Sends samples to fellow cheats only, as if others were unreachable.
     FavoursFriends,
+    /// Sends nothing to half of a stage, to others in each epoch, and what it keeps from them to fellow cheats.
+    StarvesSome,
     /// Sends nothing to the newest honest miner of the next stage.
     EclipsesNewcomer,
     /// Takes samples from fellow cheats only.
@@ -66,7 +69,7 @@ pub enum Fault {
 }
 
 /// All cheats of miners in the order of the table.
-pub const CHEATS: [Fault; 26] = [
+pub const CHEATS: [Fault; 27] = [
     Fault::ReplaysOldActivations,
     Fault::EchoesInput,
     Fault::ReturnsNoise,
@@ -90,6 +93,7 @@ pub const CHEATS: [Fault; 26] = [
     Fault::CollusiveShard,
     Fault::ChangedCommit,
     Fault::FavoursFriends,
+    Fault::StarvesSome,
     Fault::EclipsesNewcomer,
     Fault::RefusesStrangers,
     Fault::SlowLoris,
@@ -125,7 +129,7 @@ impl Fault {
             Self::ReplaysOldActivations | Self::EchoesInput | Self::ReturnsNoise => 0.95,
             // Backward is two thirds of the work of a pass.
             Self::SkipsBackward => 0.65,
-            Self::SkipsLocalSteps | Self::StaleUpdate => 0.05,
+            Self::SkipsLocalSteps => 0.05,
             Self::LowerPrecision | Self::TrainsFewerTokens => 0.5,
             Self::MissingShard => 0.03,
             _ => 0.0,
@@ -133,12 +137,16 @@ impl Fault {
     }
 
     /// Probability that the replay of one of its segments shows it: what the calibration gives at least;
-    /// all of them where hashes are compared exactly. Entries are not tied to the log by today's audits,
-    /// nor are merges.
+    /// all of them where hashes are compared exactly. One audit in four looks at the entry as well.
     #[must_use]
     pub fn shown_by_replay(self) -> f64 {
         match self {
             Self::ForgedReceipts | Self::WrongPositions => 1.0,
+            Self::ScaledUpdate
+            | Self::FlippedUpdate
+            | Self::StaleUpdate
+            | Self::DriftingUpdate
+            | Self::PoisonWithinGate => 0.25,
             other => shown_at_least(other).unwrap_or(0.0),
         }
     }

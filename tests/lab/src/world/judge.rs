@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use iota_protocol::clasp::{self, skip_tests, Config, MinerEffect, Observation, Offers};
+use iota_protocol::duty;
 use iota_protocol::emission::{settle, Terms, UNIT};
 use iota_protocol::evidence::{self, Pathways};
 use iota_protocol::ids::{AccountKey, Epoch, Hash, Incarnation, Uid};
+use iota_protocol::routes::Routing;
 use iota_protocol::score::{self, Scored};
 use iota_protocol::seed::audit_choices;
 use iota_protocol::view::{ScoreView, SnapshotEntry, SnapshotValidator, SnapshotView};
@@ -25,9 +27,18 @@ pub(super) type LastRows = Vec<ScoreEntry>;
 
 impl World {
     /// Scores an epoch and pays it; verdicts come from audits and from agreement.
-    pub(super) fn judge(&mut self, epoch: u32, trained: &Trained, named: &BTreeSet<Uid>) {
+    pub(super) fn judge(
+        &mut self,
+        epoch: u32,
+        trained: &Trained,
+        named: &BTreeSet<Uid>,
+        undelivered: &BTreeMap<Uid, u32>,
+    ) {
         let stages: Vec<Vec<Uid>> = (0..self.setup.stages).map(|stage| self.members(stage)).collect();
-        let found = evidence::read(&trained.fetched(self), &stages, self.setup.rounds);
+        let mut found = evidence::read(&trained.fetched(self), &self.routing(), self.setup.rounds);
+        for (uid, verified) in &mut found.verified {
+            *verified = duty::after_merge(*verified, undelivered.get(uid).copied().unwrap_or(0));
+        }
         let seen = observations(trained, &found);
         let effects = clasp::estimate(&stages, &seen, &Config::default());
         let caught = self.audits(epoch, &effects);
@@ -48,6 +59,12 @@ impl World {
         self.story.minted.1 += tokens(out);
         self.pay(epoch, &paid, &verdicts);
         self.rows = honest;
+    }
+
+    fn routing(&self) -> Routing {
+        let weighted =
+            |stage| self.members(stage).iter().map(|uid| (*uid, self.miners[uid].weight)).collect();
+        Routing { seed: self.seed, stages: (0..self.setup.stages).map(weighted).collect() }
     }
 
     fn pay(&mut self, epoch: u32, paid: &BTreeMap<Uid, f64>, verdicts: &BTreeSet<Uid>) {
@@ -97,6 +114,12 @@ impl World {
     ) {
         for (uid, excess) in &found.excess {
             self.story.unpaid_skips += if self.fault(*uid).is_none() { *excess } else { 0 };
+        }
+        for (uid, verified) in &found.verified {
+            let not = found.uncounted.get(uid).copied().unwrap_or(0);
+            let (stood, uncounted) = self.story.uncounted.entry(*uid).or_default();
+            *stood += verified + not + found.excess.get(uid).copied().unwrap_or(0);
+            *uncounted += not;
         }
         for uid in caught {
             self.story.point(*uid, epoch, Sign::Audit);

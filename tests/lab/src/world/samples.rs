@@ -220,7 +220,13 @@ impl Way<'_> {
     /// Why a sender does not take a target, if it does not.
     fn skip(&self, sender: Uid, target: Uid, trained: &Trained, noise: &mut Noise) -> Option<SkipCause> {
         let (from, to) = (self.world.fault(sender), self.world.fault(target));
-        if from == Some(Fault::FavoursFriends) && to != from && self.has_friends(target) {
+        if from == Some(Fault::FavoursFriends)
+            && to != from
+            && self.has_fellows(target, Fault::FavoursFriends)
+        {
+            return Some(SkipCause::Unreachable);
+        }
+        if from == Some(Fault::StarvesSome) && self.is_starved(target) {
             return Some(SkipCause::Unreachable);
         }
         if from == Some(Fault::EclipsesNewcomer) && self.is_newcomer(target) {
@@ -251,10 +257,36 @@ impl Way<'_> {
         newest.is_some_and(|(uid, _)| *uid == target)
     }
 
-    fn has_friends(&self, target: Uid) -> bool {
+    fn has_fellows(&self, target: Uid, fault: Fault) -> bool {
         let stage = self.world.miners.get(&target).map(|miner| miner.stage);
-        let friendly = |m: &super::Miner| Some(m.stage) == stage && m.fault == Some(Fault::FavoursFriends);
+        let friendly = |m: &super::Miner| Some(m.stage) == stage && m.fault == Some(fault);
         self.world.miners.values().any(friendly)
+    }
+
+    /// Whether a starving sender passes a target over for a fellow: half of the stage, others in each epoch; and
+    /// everybody but its fellows where one of the starved came first.
+    fn is_starved(&self, target: Uid) -> bool {
+        if self.world.fault(target) == Some(Fault::StarvesSome)
+            || !self.has_fellows(target, Fault::StarvesSome)
+        {
+            return false;
+        }
+        let Some(stage) = self.world.miners.get(&target).map(|miner| miner.stage) else { return false };
+        let strangers: Vec<Uid> = self
+            .world
+            .members(stage.0)
+            .into_iter()
+            .filter(|uid| self.world.fault(*uid) != Some(Fault::StarvesSome))
+            .collect();
+        let half = usize::from(self.world.setup.replicas) / 2;
+        let starved = |uid: Uid| {
+            let place = strangers.iter().position(|own| *own == uid);
+            place.is_some_and(|place| (place + self.epoch as usize * half) % strangers.len() < half)
+        };
+        let weights: Vec<(Uid, u32)> =
+            self.world.members(stage.0).iter().map(|uid| (*uid, self.world.miners[uid].weight)).collect();
+        let first = preference(&self.world.seed, self.sample, stage, &weights).first().copied();
+        first.is_some_and(starved)
     }
 
     fn is_away(&self, uid: Uid) -> bool {
