@@ -209,9 +209,9 @@ impl Auditor<'_> {
         }
         let (chosen, replayed) = (*from, std::mem::take(&mut exhibits.replayed));
         *from = last;
-        self.replay(subject, start, &log, last, exhibits).await?;
+        let more = self.replay(subject, start, &log, last, exhibits).await?;
         (*from, exhibits.replayed) = (chosen, replayed);
-        Ok(events)
+        Ok(events.saturating_add(more))
     }
 
     /// Whether seed and secret choose the last segment as well.
