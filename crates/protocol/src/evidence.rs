@@ -200,12 +200,34 @@ impl Pathways {
     }
 }
 
-/// Skips without a signature that a sender may always have: one in so many of its offers, and one more, so
-/// that a single lost message never counts (design.md, section 5).
+/// Skips without a signature that a sender may always have: one in so many offers, and one more, so that a
+/// single lost message never counts (design.md, section 5).
 const SKIPS_DIVISOR: u32 = 20;
 
-/// Skips of each sender, over all targets, that are not paid: those beyond twice the rate of the other senders
-/// to the target, less a twentieth of all its offers.
+/// What a sender skipped beyond the usual.
+#[derive(Clone, Copy, Default)]
+struct Beyond {
+    /// Offers to all targets that others have too.
+    offered: u32,
+    /// Skips beyond twice the rate of the others, over all targets.
+    usual: u32,
+    /// Skips beyond that and beyond what is free for each target.
+    free: u32,
+}
+
+impl Beyond {
+    fn excess(self) -> u32 {
+        self.free.max(self.usual.saturating_sub(free(self.offered)))
+    }
+}
+
+fn free(offered: u32) -> u32 {
+    offered.div_ceil(SKIPS_DIVISOR).saturating_add(1)
+}
+
+/// Skips of each sender, over all targets, that are not paid: those beyond a twentieth of its offers to the
+/// target and beyond twice the rate of the other senders to it, or, where that is more, all those beyond twice
+/// the rate of the others less a twentieth of all its offers: a few skips of each of many targets are many.
 ///
 /// The rate of the others is that of their lower median, so that neither a target that was away nor a
 /// minority that skips together counts against or for anybody. A target with one sender is left out.
@@ -216,19 +238,17 @@ pub fn excess_skips(offers: &BTreeMap<(Uid, Uid), (u32, u32)>) -> BTreeMap<Uid, 
     for ((sender, target), (offered, skipped)) in offers {
         targets.entry(*target).or_default().push((*sender, *offered, *skipped));
     }
-    // Offers to targets that others have too, and skips of them beyond the usual.
-    let mut sums: BTreeMap<Uid, (u32, u32)> = BTreeMap::new();
+    let mut sums: BTreeMap<Uid, Beyond> = BTreeMap::new();
     for senders in targets.values() {
         for (sender, offered, skipped) in senders {
             let Some(usual) = usual_skips(*sender, *offered, senders) else { continue };
-            let (all, beyond) = sums.entry(*sender).or_default();
-            *all = all.saturating_add(*offered);
-            *beyond = beyond.saturating_add(skipped.saturating_sub(usual));
+            let sum = sums.entry(*sender).or_default();
+            sum.offered = sum.offered.saturating_add(*offered);
+            sum.usual = sum.usual.saturating_add(skipped.saturating_sub(usual));
+            sum.free = sum.free.saturating_add(skipped.saturating_sub(usual.max(free(*offered))));
         }
     }
-    let free = |offered: u32| offered.div_ceil(SKIPS_DIVISOR).saturating_add(1);
-    let excess = sums.into_iter().map(|(uid, (offered, beyond))| (uid, beyond.saturating_sub(free(offered))));
-    excess.filter(|(_, beyond)| *beyond > 0).collect()
+    sums.into_iter().map(|(uid, sum)| (uid, sum.excess())).filter(|(_, excess)| *excess > 0).collect()
 }
 
 /// Skips of so many offers at twice the rate of the others' lower median; `None` where there are no others.
@@ -430,17 +450,16 @@ mod tests {
 
     #[test]
     fn worked_excess() {
-        // Of 100 offers 5 + 1 skips are free, and twice what the median of the others skipped: 2 of 100 for
-        // the first, so 40 - 4 - 6; 2 for the third, so 50 - 4 - 6.
+        // Of 100 offers 5 + 1 skips are free: 40 less 6, 50 less 6. The median of the others skipped 2 of 100.
         let seen = counts(&[(0, 9, 100, 40), (1, 9, 100, 2), (2, 9, 100, 50), (3, 9, 100, 1)]);
-        assert_eq!(excess_skips(&seen), [(Uid(0), 30), (Uid(2), 40)].into());
+        assert_eq!(excess_skips(&seen), [(Uid(0), 34), (Uid(2), 44)].into());
         // A target that was away for a third of the epoch: twice a third is free.
         let away = counts(&[(0, 9, 90, 40), (1, 9, 90, 30), (2, 9, 90, 25)]);
         assert_eq!(excess_skips(&away), BTreeMap::new());
         // Dead for all; a target of one sender; a single lost message of two.
         let rest = counts(&[(0, 8, 50, 50), (1, 8, 50, 50), (0, 7, 50, 50), (0, 6, 2, 1), (1, 6, 2, 0)]);
         assert_eq!(excess_skips(&rest), BTreeMap::new());
-        // Four skips of each of nine targets: no target has many, but 36 of 36 are. 36 - 2 - 1.
+        // All of four offers to each of nine targets: two of four are free, but not eighteen of 36. 36 - 2 - 1.
         let shuns = (10..19).flat_map(|target| [(0, target, 4, 4), (1, target, 4, 0)]);
         assert_eq!(excess_skips(&counts(&shuns.collect::<Vec<_>>())), [(Uid(0), 33)].into());
     }

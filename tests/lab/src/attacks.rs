@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use iota_protocol::ids::Uid;
 
 use crate::noise::Noise;
-use crate::outcome::{mean_and_error, percent, Outcome, Scale, Table};
+use crate::outcome::{mean_and_error, percent, Miss, Outcome, Scale, Table};
 use crate::plot::{lines, Axes, Line};
 use crate::world::fault::{Fault, CHEATS};
 use crate::world::{Ledger, Setup, Sign, Story, World, VEST_EPOCHS};
@@ -179,9 +179,22 @@ fn line(many: &Many, name: String) -> Vec<String> {
 /// Return at which a cheat counts as paying: a hundredth of an epoch's pay is the noise of rounded scores.
 const PAYS: f64 = 0.01;
 
-/// Claims that a cheat does not pay.
-fn pays_not(out: &mut Outcome, text: String, gain: f64) {
-    out.claim(text, format!("return {:+.1} %", gain * 100.0), gain < PAYS);
+/// A cheat in numbers that is known to pay: up to which return, and why.
+fn known(fault: Fault) -> Option<(f64, &'static str)> {
+    let why = "what a stage is kept from, in parts of less than half of it, is shared by all the others: four \
+               friends of ten gain a little more by it than their own skips cost them, three lose; who of two is in \
+               the right that pass no samples to each other, nobody can see";
+    // 4 % at two fifths of the miners.
+    (fault == Fault::StarvesSome).then_some((0.08, why))
+}
+
+/// Claims that a cheat does not pay, or that it pays as little as is known.
+fn pays_not(out: &mut Outcome, text: String, gain: f64, known: Option<(f64, &str)>) {
+    let got = format!("return {:+.1} %", gain * 100.0);
+    match known {
+        Some((most, why)) => out.target(text, got, gain < PAYS, Miss::known(gain < most, why)),
+        None => out.claim(text, got, gain < PAYS),
+    }
 }
 
 /// The row: every cheat alone.
@@ -219,7 +232,7 @@ pub fn run(scale: Scale) -> anyhow::Result<Outcome> {
         let many = Many::run(fault, &mut times, |seed, epochs| alone(fault, seed, epochs));
         accused += many.0.iter().map(Paired::falsely_accused).sum::<usize>();
         let gain = many.mean(Paired::gain);
-        pays_not(&mut out, format!("{fault:?} does not pay"), gain);
+        pays_not(&mut out, format!("{fault:?} does not pay"), gain, None);
         table.rows.push(line(&many, format!("{fault:?}")));
     }
     out.tables.push(table);
@@ -295,7 +308,7 @@ pub fn sweep(scale: Scale) -> anyhow::Result<Outcome> {
             }
         }
         let text = format!("{fault:?} does not pay for 10 to 40 % of the miners");
-        pays_not(&mut out, text, most);
+        pays_not(&mut out, text, most, known(*fault));
     }
     out.tables.push(table);
     out.claim("No coalition of up to 40 % gets an honest miner accused", accused.to_string(), accused == 0);
