@@ -6,21 +6,27 @@
 //! wire codec, which is not this file's business.
 //!
 //! * **Codes**: `b = d`, the stream crosses as it is.
-//! * **Bottleneck**: `z = E·x + x[..b]` leaves, `x = D·z + pad(z)` enters. The identity path of `b`
-//!   channels is never cut, which is what makes a bottleneck train.
+//! * **Bottleneck**: `z = sqrt(d/b) · n(E·x + x[..b])` leaves, `x = D·z + pad(z)` enters, where `n` divides
+//!   each token's values by their root mean square. The identity path of `b` channels is never cut, which
+//!   is what makes a bottleneck train; that all tokens leave equally large is what lets int4 train: the
+//!   codes of two tokens may share a scale, the smaller one's could all become zero, and the norms of the
+//!   next stage give a token of zeros a gradient some 300 times too large, each of them (measured:
+//!   gradients of 1e14 within 100 steps, docs/results/compression.md).
 //! * **Subspace**: the token embedding is `F[t] + U·e[t]` with `F` fixed, and every projection into the
 //!   stream is `U·A`, where the basis `U` `[d, b]` is shared by all stages. Then `x − F[t]` lies in the
 //!   span of `U` after any layer, so `z = Uᵀ(x − F[t])` and `x = F[t] + U·z` lose nothing; and as
 //!   whatever is trained before the cut moves `x` within the span only, neither does `Uᵀ·dx` as the
 //!   gradient. `U` and `F` follow from the run's seed. The form is that of Subspace Models (arXiv
 //!   2506.01260); unlike there the constraint is the shape of the weights, so that no step leaves it
-//!   and none has to be projected back, and the basis stays what it was at the start.
+//!   and none has to be projected back, and the basis stays what it was at the start. `F` is as large as a
+//!   stream of root mean square one: which token it is must not drown in what `b` channels add (measured
+//!   likewise).
 
 use iota_protocol::hash::{hash_of, Domain};
 use iota_protocol::params::{BoundaryTier, RunParams};
 use tch::{Device, TchError, Tensor};
 
-use crate::layout::INIT_STD;
+use crate::model::NORM_EPS;
 use crate::rng::Rng;
 
 /// The cut of one tier, as one stage sees it. All tensors that it is given are of the stage's device
@@ -87,6 +93,13 @@ struct Bottleneck {
     channels: i64,
 }
 
+impl Bottleneck {
+    /// Root mean square of what leaves: that of the identity path in a whole stream is then one.
+    fn size(&self) -> f64 {
+        (self.width as f64 / self.channels as f64).sqrt()
+    }
+}
+
 impl Boundary for Bottleneck {
     fn embed(&self, rows: Tensor, _: &Tensor, _: Linear<'_>) -> Result<Tensor, TchError> {
         Ok(rows)
@@ -94,7 +107,8 @@ impl Boundary for Bottleneck {
 
     fn send(&self, from: Crossing<'_>, linear: Linear<'_>) -> Result<Tensor, TchError> {
         let encoder = from.weight.ok_or_else(|| missing("encoder"))?;
-        linear(from.values, encoder)?.f_add(&from.values.f_narrow(-1, 0, self.channels)?)
+        let summed = linear(from.values, encoder)?.f_add(&from.values.f_narrow(-1, 0, self.channels)?)?;
+        summed.f_rms_norm([self.channels], None::<Tensor>, NORM_EPS)?.f_mul_scalar(self.size())
     }
 
     fn receive(&self, from: Crossing<'_>, linear: Linear<'_>) -> Result<Tensor, TchError> {
@@ -127,7 +141,7 @@ impl Subspace {
         let turned = basis.f_transpose(0, 1)?.f_contiguous()?;
         let mut rng = seeded(run.seed, "fixed embedding");
         let vocab = run.model.vocab as usize;
-        let values: Vec<f32> = (0..vocab * d).map(|_| (rng.normal() * INIT_STD) as f32).collect();
+        let values: Vec<f32> = (0..vocab * d).map(|_| rng.normal() as f32).collect();
         let fixed = Tensor::f_from_slice(&values)?.f_view_([vocab as i64, d as i64])?.f_to_device(device)?;
         Ok(Self { basis, turned, fixed })
     }
@@ -211,19 +225,36 @@ mod tests {
 
     #[test]
     fn hand_worked_bottleneck() {
-        // d = 3, b = 1, encoder [2 0 1], decoder [4 5 6]: x = (1, 2, 3) leaves as 2·1 + 3 + 1 = 6
-        // and enters as 6·(4, 5, 6) + (6, 0, 0).
+        // d = 3, b = 2, encoder [2 0 1; 0 1 0]: x = (1, 2, 3) gives (2·1 + 3 + 1, 2 + 2) = (6, 4), whose mean
+        // square is 26. Decoder rows (4 1), (5 0), (0 2): z = (1, -2) enters as (4 - 2 + 1, 5 - 2, -4).
         let linear = |x: &Tensor, w: &Tensor| x.f_linear::<Tensor>(w, None);
-        let cut = Bottleneck { width: 3, channels: 1 };
+        let cut = Bottleneck { width: 3, channels: 2 };
         let row = |values: &[f32]| Tensor::from_slice(values).view_([1, 1, values.len() as i64]);
-        let encoder = Tensor::from_slice(&[2.0f32, 0.0, 1.0]).view_([1, 3]);
-        let decoder = Tensor::from_slice(&[4.0f32, 5.0, 6.0]).view_([3, 1]);
+        let encoder = Tensor::from_slice(&[2.0f32, 0.0, 1.0, 0.0, 1.0, 0.0]).view_([2, 3]);
+        let decoder = Tensor::from_slice(&[4.0f32, 1.0, 5.0, 0.0, 0.0, 2.0]).view_([3, 2]);
         let x = row(&[1.0, 2.0, 3.0]);
         let out = Crossing { values: &x, weight: Some(&encoder), tokens_bt: None };
         let z = cut.send(out, &linear).unwrap();
-        assert_eq!(z, row(&[6.0]));
+        // sqrt(3/2) · (6, 4) / sqrt(26).
+        assert!(z.allclose(&row(&[1.441_153_4, 0.960_768_9]), 1e-5, 1e-5, false), "{z}");
+        let z = row(&[1.0, -2.0]);
         let back = Crossing { values: &z, weight: Some(&decoder), tokens_bt: None };
-        assert_eq!(cut.receive(back, &linear).unwrap(), row(&[30.0, 30.0, 36.0]));
+        assert_eq!(cut.receive(back, &linear).unwrap(), row(&[3.0, 3.0, -4.0]));
         assert!(cut.send(Crossing { weight: None, ..out }, &linear).is_err());
+    }
+
+    #[test]
+    fn a_small_token_beside_a_large_one_survives_int4() {
+        // Two tokens of 16 channels share a scale; the second is a thousand times smaller.
+        let linear = |x: &Tensor, w: &Tensor| x.f_linear::<Tensor>(w, None);
+        let cut = Bottleneck { width: 64, channels: 16 };
+        let encoder = Tensor::zeros([16, 64], (tch::Kind::Float, Device::Cpu));
+        let wave: Vec<f32> =
+            (0..128u8).map(|i| (f32::from(i) * 0.7).sin() * if i < 64 { 1.0 } else { 1e-3 } + 1e-4).collect();
+        let x = Tensor::from_slice(&wave).view_([1, 2, 64]);
+        let z = cut.send(Crossing { values: &x, weight: Some(&encoder), tokens_bt: None }, &linear).unwrap();
+        let values: Vec<f32> = Vec::try_from(z.flatten(0, -1)).unwrap();
+        let crossed = crate::codec::round_trip(iota_protocol::params::WireCodec::Int4, &values).unwrap();
+        assert!(crossed[16..].iter().filter(|value| **value != 0.0).count() > 8, "{crossed:?}");
     }
 }

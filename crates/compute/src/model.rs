@@ -14,7 +14,7 @@ use crate::host;
 use crate::layout::{LayerIndex, Roles, StageLayout, TensorSpec};
 
 /// Added to the mean square in RMSNorm (Llama).
-const NORM_EPS: f64 = 1e-5;
+pub(crate) const NORM_EPS: f64 = 1e-5;
 
 /// What a stage reads.
 pub(crate) enum ModelInput<'a> {

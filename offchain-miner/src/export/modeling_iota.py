@@ -52,7 +52,7 @@ def crossed(values, wire):
 
 
 class Boundary(nn.Module):
-    """Leaves in `bottleneck` channels and comes back, beside an identity path of as many channels."""
+    """Leaves in `bottleneck` channels, each token equally large, and comes back, beside an identity path."""
 
     def __init__(self, config):
         super().__init__()
@@ -65,7 +65,8 @@ class Boundary(nn.Module):
         b, d = self.config.bottleneck, self.config.hidden_size
         if b == d:
             return crossed(x, self.config.wire)
-        z = crossed(self.encoder(x) + x[..., :b], self.config.wire)
+        z = F.rms_norm(self.encoder(x) + x[..., :b], (b,), eps=1e-5) * (d / b) ** 0.5
+        z = crossed(z, self.config.wire)
         return self.decoder(z) + F.pad(z, (0, d - b))
 
 

@@ -31,7 +31,7 @@ const fn row(name: &'static str, what: &'static str, narrower: u32, wire: WireCo
 }
 
 /// All rows, in the order in which they are measured.
-pub const ROWS: [Row; 9] = [
+pub const ROWS: [Row; 10] = [
     row(BASELINE, "the whole stream as bf16", 1, WireCodec::Bf16, 1),
     row("bottleneck-16x", "bottleneck d/8, int8", 8, WireCodec::Int8, 16),
     row("subspace-16x", "shared subspace d/8, int8", 8, WireCodec::SubspaceInt8, 16),
@@ -39,11 +39,21 @@ pub const ROWS: [Row; 9] = [
     row("subspace-64x", "shared subspace d/16, int4", 16, WireCodec::SubspaceInt4, 64),
     row("bottleneck-128x", "bottleneck d/32, int4", 32, WireCodec::Int4, 128),
     row("subspace-128x", "shared subspace d/32, int4", 32, WireCodec::SubspaceInt4, 128),
+    row("bottleneck-32x", "bottleneck d/16, int8", 16, WireCodec::Int8, 32),
     row("int8-2x", "the whole stream as int8", 1, WireCodec::Int8, 2),
     row("int4-4x", "the whole stream as int4", 1, WireCodec::Int4, 4),
 ];
 
 impl Row {
+    /// Seeds of this row, when those at 1x and 64x have so many: the spread there stands for the others.
+    pub fn seeds(&self, most: u64) -> u64 {
+        if matches!(self.nominal, 1 | 64) {
+            most
+        } else {
+            most.min(1)
+        }
+    }
+
     /// Parameters of this row's run at a width of the stream.
     ///
     /// # Errors

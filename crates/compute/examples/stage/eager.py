@@ -81,7 +81,8 @@ class Stage:
         x = F.linear(self.leaf, p[c["decoder"]]) + torch.constant_pad_nd(self.leaf, (0, d - b))
         for name in c["layers"]:
             x = self.layer(x, name)
-        self.out = F.linear(x, p[c["encoder"]]) + x.narrow(-1, 0, b)
+        z = F.linear(x, p[c["encoder"]]) + x.narrow(-1, 0, b)
+        self.out = F.rms_norm(z, [b], None, 1e-5) * (d / b) ** 0.5
 
     def backward(self):
         self.out.backward(self.g)
