@@ -12,6 +12,7 @@ pub mod members;
 pub mod nat;
 pub mod network;
 pub mod options;
+pub mod outcome;
 pub mod process;
 pub mod progress;
 pub mod relay;

@@ -2,5 +2,6 @@
 
 mod act;
 pub mod plan;
+pub mod trial;
 
 pub use act::{Log, Storm};

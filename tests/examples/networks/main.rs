@@ -4,11 +4,10 @@
 //!
 //! Needs `IOTA_BIN_CHAIN` and `IOTA_BIN_WORK`; `scripts/bench upgrade|rollback|storm` builds them and calls
 //! this. They take minutes to a quarter of an hour and time the machine, so they are measurements rather
-//! than tests; the rules beneath them are tested in `pallet-iota`, `tests/faults.rs` and `tests/court.rs`.
+//! than tests; the rules beneath them are tested in `pallet-iota`, `tests/faults.rs`, `tests/court.rs` and, for two minutes
+//! of storm, `tests/storm.rs`.
 
-mod outcome;
 mod rollback;
-mod storm;
 mod upgrade;
 
 use std::path::PathBuf;
@@ -16,7 +15,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
-use outcome::{load, Frame};
+use iota_tests::outcome::{load, Frame};
+use iota_tests::storm::trial::{self, Trial};
 
 #[derive(Parser)]
 #[command(name = "scripts/bench", about = "Whole networks that something happens to")]
@@ -38,7 +38,40 @@ enum Network {
     /// Validators vote that all stages return to an earlier epoch's states.
     Rollback,
     /// A seeded Poisson schedule of faults behind home connections; needs root.
-    Storm(storm::Args),
+    Storm(StormArgs),
+}
+
+#[derive(clap::Args)]
+struct StormArgs {
+    /// Miners of each of the four stages.
+    #[arg(long, default_value_t = 2)]
+    replicas: u16,
+    /// Epochs of storm, of 82 seconds each; two before it and one after it have no faults.
+    #[arg(long, default_value_t = 7)]
+    epochs: u32,
+    /// Seed of the schedule.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Faults expected in an hour; at least 120 are asked for.
+    #[arg(long, default_value_t = 180.0)]
+    per_hour: f64,
+}
+
+impl StormArgs {
+    fn trial(&self) -> Trial {
+        Trial {
+            preset: "tiny",
+            stages: 4,
+            replicas: self.replicas,
+            train_blocks: 48,
+            calm: 2,
+            epochs: self.epochs,
+            seed: self.seed,
+            per_hour: self.per_hour,
+            least_per_hour: 120.0,
+            timed: true,
+        }
+    }
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -50,7 +83,7 @@ fn main() -> anyhow::Result<ExitCode> {
         match &args.network {
             Network::Upgrade(own) => upgrade::run(own).await,
             Network::Rollback => rollback::run().await,
-            Network::Storm(own) => storm::run(own).await,
+            Network::Storm(own) => trial::run(&own.trial()).await,
         }
     })?;
     let command: Vec<String> = std::env::args().skip(1).collect();

@@ -13,7 +13,7 @@ use iota_tests::options::Options;
 use iota_tests::run::{follow, summarise};
 use iota_worker::identity::coldkey_signer;
 
-use crate::outcome::Outcome;
+use iota_tests::outcome::Outcome;
 
 /// The epoch in which validators vote.
 const VOTED: u32 = 2;

@@ -22,7 +22,7 @@ use iota_tests::options::Options;
 use iota_tests::run::{follow, summarise};
 use iota_worker::identity::coldkey_signer;
 
-use crate::outcome::Outcome;
+use iota_tests::outcome::Outcome;
 
 /// Epochs that train; one more settles.
 const EPOCHS: u32 = 10;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use iota_tests::summary::{EpochLine, Summary};
+use crate::summary::{EpochLine, Summary};
 
 /// Head of the table of epochs.
 const EPOCHS: &str = "
