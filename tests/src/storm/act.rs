@@ -78,7 +78,8 @@ impl Storm {
     pub async fn act(&mut self, devnet: &mut Devnet, records: &Records) -> anyhow::Result<Vec<String>> {
         let epoch = records.clock.as_ref().filter(|_| !records.epochs.is_empty()).map_or(0, |c| c.epoch.0);
         let over = epoch >= devnet.params.epochs;
-        if self.began.is_none() && epoch >= self.calm_epochs {
+        // Before the run begins nobody trains: a network that is still starting is not the storm's.
+        if self.began.is_none() && !records.epochs.is_empty() && epoch >= self.calm_epochs {
             self.began = Some(Instant::now());
         }
         self.undo(devnet, over)?;
