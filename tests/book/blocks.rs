@@ -5,7 +5,9 @@
 //! `sh,later`: the same, once an epoch has been paid and the reader's validator has reported. `sh,start`: run in the
 //! background until the test is over. `sh,settings`: a program that runs until it is stopped is run with
 //! `--print-config` instead. `sh,devnet`: the network that the tutorials need; the test starts it in its own process,
-//! smaller and on free ports. `sh` alone: only parsed, and the page's source says right above it why.
+//! smaller and on free ports. `sh,refused`: run like `sh,run`, and every command of it has to fail, because it is
+//! too early or there is nothing to do it for; the page's source says right above it with what words. `sh` alone: only
+//! parsed, and the page's source says right above it why.
 
 use std::path::PathBuf;
 
@@ -14,6 +16,7 @@ use std::path::PathBuf;
 pub enum Kind {
     Parse,
     Run,
+    Refused,
     Later,
     Settings,
     Start,
@@ -52,11 +55,14 @@ fn kind(info: &str) -> Option<Kind> {
     Some(match words.next() {
         None => Kind::Parse,
         Some("run") => Kind::Run,
+        Some("refused") => Kind::Refused,
         Some("later") => Kind::Later,
         Some("settings") => Kind::Settings,
         Some("start") => Kind::Start,
         Some("devnet") => Kind::Devnet,
-        Some(other) => panic!("a block marked {other:?}; known are run, later, start, settings and devnet"),
+        Some(other) => {
+            panic!("a block marked {other:?}; known are run, refused, later, start, settings and devnet")
+        }
     })
 }
 
@@ -98,6 +104,18 @@ pub fn all() -> Vec<Block> {
 /// In front of a reason why a block is not run, which the rendered book does not show.
 const REASON: &str = "<!-- not run: ";
 
+/// In front of the words with which the commands of a block are refused.
+const REFUSED: &str = "<!-- refused: ";
+
+/// The words with which a block's commands are refused.
+pub fn refusal(block: &Block) -> String {
+    let text = std::fs::read_to_string(docs().join(&block.chapter)).unwrap();
+    let before: Vec<&str> = text.lines().take(block.line - 1).collect();
+    let above = before.iter().rev().find(|line| !line.trim().is_empty());
+    let words = above.and_then(|line| line.strip_prefix(REFUSED)?.strip_suffix(" -->"));
+    words.unwrap_or_else(|| panic!("docs/{}:{}: no {REFUSED}", block.chapter, block.line)).to_owned()
+}
+
 /// Lines of a chapter that open a block which is only parsed, and have no reason above them.
 fn without_reason(text: &str) -> Vec<usize> {
     let lines: Vec<&str> = text.lines().collect();
@@ -118,6 +136,8 @@ fn a_block_that_is_not_run_says_why() {
         let text = std::fs::read_to_string(docs().join(&chapter)).unwrap();
         assert_eq!(without_reason(&text), [0; 0], "docs/{chapter}: lines of blocks without a reason");
         let blocks = of_chapter(&chapter);
+        let refused = blocks.iter().filter(|block| block.kind == Kind::Refused);
+        refused.for_each(|block| assert!(refusal(block).len() > 8, "docs/{chapter}:{}", block.line));
         parsed += blocks.iter().filter(|block| block.kind == Kind::Parse).count();
         run += blocks.iter().filter(|block| block.kind != Kind::Parse).count();
     }

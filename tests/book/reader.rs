@@ -7,7 +7,7 @@ use std::time::Duration;
 use iota_tests::network::Devnet;
 use iota_tests::process::free_port;
 
-use crate::blocks::{of_chapter, Block, Kind};
+use crate::blocks::{of_chapter, refusal, Block, Kind};
 use crate::shell::Shell;
 use crate::upload;
 
@@ -118,6 +118,10 @@ impl Reader {
         for block in &of_chapter(chapter) {
             match block.kind {
                 Kind::Run => said.push(shell.run(block, limit)),
+                Kind::Refused => {
+                    let (words, text) = (refusal(block), shell.run(&refused(block), limit));
+                    assert!(text.contains(&words), "docs/{}:{}: {text}", block.chapter, block.line);
+                }
                 Kind::Settings => said.push(shell.run(&settings(block), limit)),
                 Kind::Start => shell.start_aside(block),
                 Kind::Later | Kind::Parse | Kind::Devnet => {}
@@ -142,6 +146,13 @@ fn settings(block: &Block) -> Block {
     let lines = block.text.replace("\\\n", " ");
     let text = lines.lines().map(|line| format!("{line} --print-config\n")).collect();
     Block { text, ..block.clone() }
+}
+
+/// Every command of a block fails, or the block does.
+fn refused(block: &Block) -> Block {
+    let lines = block.text.replace("\\\n", " ");
+    let each = |line: &str| format!("if {line}; then echo 'it was not refused'; false; fi\n");
+    Block { text: lines.lines().map(each).collect(), ..block.clone() }
 }
 
 /// Where libtorch and the browser's driver lie, although the reader has a home of its own.
