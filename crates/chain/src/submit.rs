@@ -59,6 +59,19 @@ impl SubmitError {
     }
 }
 
+/// What a node said, with what to do about it where nodes say the same for several reasons: 1010 is a transaction
+/// that is not valid as it stands.
+fn advised(reason: String) -> String {
+    if reason.contains("(1010)") {
+        format!(
+            "{reason}; a call is free only where it would succeed, else its key pays for it: see `status` for \
+             what this key may do now, and that it holds a little where the call costs something"
+        )
+    } else {
+        reason
+    }
+}
+
 /// Where a call was included.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Included {
@@ -152,7 +165,7 @@ impl Submitter {
         wait: &Wait,
     ) -> Result<Included, SubmitError> {
         let name = call.name();
-        let not_accepted = |reason: String| SubmitError::NotAccepted { call: name, reason };
+        let not_accepted = |reason: String| SubmitError::NotAccepted { call: name, reason: advised(reason) };
         let account = AccountId32(self.signer.public.0);
         // The pool's view of the nonce: the finalized one would collide with our own pending call.
         let nonce = connection
@@ -245,6 +258,12 @@ mod tests {
         assert!(SubmitError::Dispatch { call, reason: "WrongPhase".into() }.is_final());
         assert!(!SubmitError::NotAccepted { call, reason: "pool is full".into() }.is_final());
         assert!(!SubmitError::Unknown { call }.is_final());
+    }
+
+    #[test]
+    fn what_a_node_calls_invalid_is_explained() {
+        assert!(advised("Invalid Transaction (1010)".into()).contains("free only where it would succeed"));
+        assert_eq!(advised("pool is full".into()), "pool is full");
     }
 
     #[test]
