@@ -7,7 +7,7 @@
 //! `--print-config` instead. `sh,devnet`: the network that the tutorials need; the test starts it in its own process,
 //! smaller and on free ports. `sh,refused`: run like `sh,run`, and every command of it has to fail, because it is
 //! too early or there is nothing to do it for; the page's source says right above it with what words. `sh` alone: only
-//! parsed, and the page's source says right above it why.
+//! parsed, and the page's source says right above it why. `sh,node`: a node, run for some seconds on free ports.
 
 use std::path::PathBuf;
 
@@ -21,6 +21,7 @@ pub enum Kind {
     Settings,
     Start,
     Devnet,
+    Node,
 }
 
 /// A block of commands.
@@ -60,8 +61,11 @@ fn kind(info: &str) -> Option<Kind> {
         Some("settings") => Kind::Settings,
         Some("start") => Kind::Start,
         Some("devnet") => Kind::Devnet,
+        Some("node") => Kind::Node,
         Some(other) => {
-            panic!("a block marked {other:?}; known are run, refused, later, start, settings and devnet")
+            panic!(
+                "a block marked {other:?}; known are run, refused, later, start, settings, devnet and node"
+            )
         }
     })
 }

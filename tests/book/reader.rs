@@ -122,6 +122,7 @@ impl Reader {
                     let (words, text) = (refusal(block), shell.run(&refused(block), limit));
                     assert!(text.contains(&words), "docs/{}:{}: {text}", block.chapter, block.line);
                 }
+                Kind::Node => said.push(shell.run(&node(block), limit)),
                 Kind::Settings => said.push(shell.run(&settings(block), limit)),
                 Kind::Start => shell.start_aside(block),
                 Kind::Later | Kind::Parse | Kind::Devnet => {}
@@ -145,6 +146,16 @@ impl Reader {
 fn settings(block: &Block) -> Block {
     let lines = block.text.replace("\\\n", " ");
     let text = lines.lines().map(|line| format!("{line} --print-config\n")).collect();
+    Block { text, ..block.clone() }
+}
+
+/// A node that is asked to end after some seconds, which it does with 0; in the reader's home, on ports that are free.
+fn node(block: &Block) -> Block {
+    let ports = [free_port().unwrap(), free_port().unwrap(), free_port().unwrap()];
+    let [p2p, rpc, metrics] = ports.map(|port| port.to_string());
+    let own = format!("--port {p2p} --rpc-port {rpc} --prometheus-port {metrics}");
+    let line = block.text.replace("\\\n", " ").trim().to_owned();
+    let text = format!("(cd ~; timeout --preserve-status 8 {line} {own})\n");
     Block { text, ..block.clone() }
 }
 
