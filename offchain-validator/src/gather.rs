@@ -9,16 +9,18 @@ use iota_protocol::duty;
 use iota_protocol::evidence::MinerReceipts;
 use iota_protocol::ids::{Epoch, Stage, Uid};
 use iota_protocol::params::RunParams;
-use iota_protocol::view::CommitView;
+use iota_protocol::view::{CommitView, MemberView};
 use iota_worker::fetch::{self, FetchError};
 use iota_worker::session::Session;
 use tokio::time::Instant;
 
 use crate::witness::Witness;
 
-/// How long receipts are asked for before a miner counts as unreachable: accusing nobody, paying
-/// nothing this epoch.
-const PATIENCE: Duration = Duration::from_secs(6);
+/// Least time for which receipts are asked for before a miner counts as unreachable: accusing nobody, paying
+/// nothing this epoch. A fetch that goes well takes under a second.
+const LEAST_PATIENCE: Duration = Duration::from_secs(6);
+/// Longest: a home router has started again after it, and audits wait for everybody's receipts.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(300);
 
 /// A miner's commit in its stage.
 #[derive(Clone, Debug)]
@@ -57,15 +59,16 @@ pub async fn evidence(
 ) -> anyhow::Result<Evidence> {
     let mut evidence = Evidence::default();
     evidence.read_merges(session, params, epoch).await?;
+    let deadline = Instant::now() + patience(blocks_left(session), session.chain.block_time());
     let mut asked = tokio::task::JoinSet::new();
     for committed in &evidence.commits {
-        let Some(member) = latest(session, witness, committed.commit.uid) else { continue };
-        let (network, run, committed) = (network.clone(), session.run, committed.clone());
+        let Some(then) = witness.member(committed.commit.uid).cloned() else { continue };
+        let (network, session, committed) = (network.clone(), session.clone(), committed.clone());
         asked.spawn(async move {
             let root = committed.commit.work.receipts_root;
-            let deadline = Instant::now() + PATIENCE;
-            let receipts =
-                fetch::until(deadline, || fetch::receipts(&network, &member, run, epoch, root)).await;
+            let ask =
+                async || fetch::receipts(&network, &newest(&session, &then), session.run, epoch, root).await;
+            let receipts = fetch::until(deadline, ask).await;
             (committed, receipts)
         });
     }
@@ -77,6 +80,17 @@ pub async fn evidence(
     evidence.invalid.sort_unstable();
     evidence.unreachable.sort_unstable();
     Ok(evidence)
+}
+
+/// Blocks in which the row can still be sent.
+fn blocks_left(session: &Session) -> u32 {
+    session.peek().map_or(0, |view| view.schedule.score_commit().end.saturating_sub(view.head.number))
+}
+
+/// Half of the time that is left until the row is due, within bounds: a line that was down for that long costs
+/// its miner nothing, and the other half is for the audits.
+fn patience(blocks_left: u32, block_time: Duration) -> Duration {
+    (block_time.saturating_mul(blocks_left) / 2).clamp(LEAST_PATIENCE, LONGEST_PATIENCE)
 }
 
 impl Evidence {
@@ -129,8 +143,26 @@ impl Evidence {
 
 /// A member with its newest endpoint, if it is still the same incarnation.
 #[must_use]
-pub fn latest(session: &Session, witness: &Witness, uid: Uid) -> Option<iota_protocol::view::MemberView> {
-    let then = witness.member(uid)?;
-    let now = session.peek().and_then(|view| view.member(uid).cloned());
-    Some(now.filter(|member| member.incarnation == then.incarnation).unwrap_or_else(|| then.clone()))
+pub fn latest(session: &Session, witness: &Witness, uid: Uid) -> Option<MemberView> {
+    Some(newest(session, witness.member(uid)?))
+}
+
+fn newest(session: &Session, then: &MemberView) -> MemberView {
+    let now = session.peek().and_then(|view| view.member(then.uid).cloned());
+    now.filter(|member| member.incarnation == then.incarnation).unwrap_or_else(|| then.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn receipts_are_asked_for_until_half_of_the_window_is_over() {
+        let second = Duration::from_secs(1);
+        assert_eq!(patience(28, second), Duration::from_secs(14));
+        assert_eq!(patience(60, Duration::from_secs(6)), Duration::from_secs(180));
+        assert_eq!(patience(300, Duration::from_secs(6)), LONGEST_PATIENCE);
+        assert_eq!(patience(3, second), LEAST_PATIENCE, "a row that is late is no reason to ask nobody");
+        assert_eq!(patience(u32::MAX, Duration::MAX), LONGEST_PATIENCE);
+    }
 }

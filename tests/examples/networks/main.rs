@@ -68,6 +68,7 @@ impl StormArgs {
             epochs: self.epochs,
             seed: self.seed,
             per_hour: self.per_hour,
+            longest: std::time::Duration::MAX,
             least_per_hour: 120.0,
             timed: true,
         }

@@ -68,9 +68,9 @@ pub struct Planned {
     pub dice: u64,
 }
 
-/// A Poisson process of so many faults an hour, for so long. Kinds are dealt like cards, a round at a time,
-/// so that all of them come.
-pub fn storm(seed: u64, per_hour: f64, length: Duration) -> Vec<Planned> {
+/// A Poisson process of so many faults an hour, for so long, none of which lasts beyond `longest`. Kinds are
+/// dealt like cards, a round at a time, so that all of them come.
+pub fn storm(seed: u64, per_hour: f64, length: Duration, longest: Duration) -> Vec<Planned> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut planned = Vec::new();
     let mut deck: Vec<Kind> = Vec::new();
@@ -87,19 +87,20 @@ pub fn storm(seed: u64, per_hour: f64, length: Duration) -> Vec<Planned> {
         }
         let Some(kind) = deck.pop() else { return planned };
         let (least, most) = kind.lasts();
-        let lasts = Duration::from_millis(rng.random_range(least * 1_000..=most * 1_000));
+        let lasts = Duration::from_millis(rng.random_range(least * 1_000..=most * 1_000)).min(longest);
         planned.push(Planned { at: Duration::from_secs_f64(at), kind, lasts, dice: rng.random() });
     }
 }
 
 #[test]
 fn a_storm_is_its_seed_and_comes_as_often_as_it_says() {
-    let of = |seed| storm(seed, 200.0, Duration::from_secs(36_000));
+    let of = |seed| storm(seed, 200.0, Duration::from_secs(36_000), Duration::from_secs(12));
     let all = of(5);
     assert_eq!(format!("{all:?}"), format!("{:?}", of(5)));
     assert_ne!(format!("{all:?}"), format!("{:?}", of(6)));
     // 2,000 expected, with a standard deviation of 45.
     assert!((1_800..2_200).contains(&all.len()), "{}", all.len());
+    assert!(all.iter().all(|own| own.lasts <= Duration::from_secs(12)));
     assert!(all.windows(2).all(|pair| pair[0].at <= pair[1].at));
     for (kind, count) in ROUND {
         let seen = all.iter().filter(|own| own.kind == kind).count();

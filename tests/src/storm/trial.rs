@@ -49,6 +49,8 @@ pub struct Trial {
     pub seed: u64,
     /// Faults expected in an hour.
     pub per_hour: f64,
+    /// Longest time that a fault lasts.
+    pub longest: Duration,
     /// Faults an hour that have to come.
     pub least_per_hour: f64,
     /// Whether the machine is the storm's own, so that tokens tell something.
@@ -69,6 +71,9 @@ impl Trial {
             epochs: 2,
             seed: 1,
             per_hour: 240.0,
+            // Validators wait for a miner's receipts for half of the window in which their rows are due, which
+            // is seven of these seconds: who is away for longer has lost its epoch, as the rules say.
+            longest: Duration::from_secs(4),
             least_per_hour: 120.0,
             timed: false,
         }
@@ -115,7 +120,7 @@ pub async fn run(trial: &Trial) -> anyhow::Result<Outcome> {
     let miners = usize::from(trial.miners());
     let mut devnet = Devnet::start(trial.options()?).await?;
     eprintln!("logs are in {}", devnet.dir.display());
-    let planned = plan::storm(trial.seed, trial.per_hour, trial.length());
+    let planned = plan::storm(trial.seed, trial.per_hour, trial.length(), trial.longest);
     let mut storm = Storm::new(planned, link, trial.calm);
     let mut before = BTreeMap::new();
     let records = follow(&mut devnet, async |devnet, records| {
