@@ -7,11 +7,10 @@ use std::time::Duration;
 use anyhow::Context;
 use futures::stream::{self, StreamExt};
 use iota_chain::{Call, Submitter};
-use iota_compute::entry::decode_merged;
 use iota_compute::outer::OuterState;
+use iota_compute::outer_step::OuterStep;
 use iota_protocol::ids::{Hash, Stage, Uid};
 use iota_protocol::merge::{check_chunks, chunk_len, merge_shard, shard_hash, EntryShard};
-use iota_protocol::params::MergeParams;
 use iota_protocol::phase::Phase;
 use iota_protocol::shard::Shards;
 use iota_protocol::view::{CommitView, MemberView, MergeView};
@@ -130,9 +129,8 @@ pub async fn outer_step(
     seed: &Hash,
     deadline: Instant,
 ) -> anyhow::Result<Option<(OuterState, Wholeness)>> {
-    let mut outer = start.clone();
     if view.commits.is_empty() {
-        return Ok(Some((outer, Wholeness::default())));
+        return Ok(Some((start.clone(), Wholeness::default())));
     }
     let chunks = entry_chunks(&ctx.params, start);
     let count = u32::try_from(chunks).context("entry has more chunks than fit into u32")?;
@@ -141,17 +139,18 @@ pub async fn outer_step(
     let merge = Merge { ctx, view, shards, chunks, deadline };
     let pieces = stream::iter(0..merge.shards.count()).map(|shard| merge.shard(shard)).buffered(AT_ONCE);
     let mut pieces = std::pin::pin!(pieces.enumerate());
+    let mut step = OuterStep::new(start, &ctx.params.merge);
     while let Some((shard, piece)) = pieces.next().await {
         match piece? {
-            Piece::Untouched => {}
-            Piece::Merged(range, bytes) => apply_merged(&mut outer, range, &bytes, &ctx.params.merge)?,
+            Piece::Untouched(place) => step.keep(place)?,
+            Piece::Merged(place, bytes) => step.merged(place, &bytes)?,
             Piece::NotHad => {
                 tracing::warn!(epoch = %ctx.epoch, shard, "shard could not be had; the canonical state will be fetched instead");
                 return Ok(None);
             }
         }
     }
-    Ok(Some((outer, merge.wholeness())))
+    Ok(Some((step.done()?, merge.wholeness())))
 }
 
 /// Training tokens after this epoch, as the chain will record them at `Close`.
@@ -173,28 +172,10 @@ pub fn in_turn((low, high): (usize, usize), asker: usize) -> [usize; 2] {
     }
 }
 
-/// Applies a merged shard chunk by chunk: its values are never there all at once.
-fn apply_merged(
-    outer: &mut OuterState,
-    place: Range<usize>,
-    bytes: &[u8],
-    merge: &MergeParams,
-) -> anyhow::Result<()> {
-    let (mut values, mut first) = (Vec::new(), place.start);
-    for chunk in bytes.chunks(chunk_len(merge)) {
-        values.clear();
-        decode_merged(chunk, merge, &mut values)?;
-        let end = first.saturating_add(values.len());
-        outer.apply(first..end, &values, merge)?;
-        first = end;
-    }
-    Ok(())
-}
-
 /// What one shard does to the state.
 enum Piece {
-    /// Nobody opened it; its range stays as it was.
-    Untouched,
+    /// Nobody opened it; its values stay as they were.
+    Untouched(Range<usize>),
     /// Its canonical bytes, and where their values lie.
     Merged(Range<usize>, Arc<Vec<u8>>),
     /// Its bytes could not be had.
@@ -230,13 +211,14 @@ impl Merge<'_> {
 
     async fn shard(&self, shard: u16) -> anyhow::Result<Piece> {
         let range = self.shards.chunks(shard);
+        let place = self.values_range(&range)?;
         let bytes = match self.status(shard) {
-            ShardStatus::Missing => return Ok(Piece::Untouched),
+            ShardStatus::Missing => return Ok(Piece::Untouched(place)),
             ShardStatus::Agreed(hash) | ShardStatus::Single(hash) => self.agreed(shard, hash).await,
             ShardStatus::Differs(..) => self.recompute(&range).await?.map(Arc::new),
         };
         let Some(bytes) = bytes else { return Ok(Piece::NotHad) };
-        let (place, merge) = (self.values_range(&range)?, &self.ctx.params.merge);
+        let merge = &self.ctx.params.merge;
         let checked = check_chunks(merge, &bytes);
         if checked.is_err() || bytes.len() != range.len().saturating_mul(chunk_len(merge)) {
             // The same bytes on every replica, so the same decision everywhere.
@@ -245,7 +227,7 @@ impl Merge<'_> {
                 ?checked,
                 "the hash on chain stands for bytes that are no shard; its range stays as it was"
             );
-            return Ok(Piece::Untouched);
+            return Ok(Piece::Untouched(place));
         }
         Ok(Piece::Merged(place, bytes))
     }
@@ -344,6 +326,7 @@ impl Merge<'_> {
 mod tests {
     use codec::Encode;
     use iota_protocol::ids::{Epoch, RunId};
+    use iota_protocol::params::MergeParams;
     use iota_protocol::wire::{FetchReply, FetchRequest, STEP_STATE_PART};
 
     use super::*;

@@ -8,6 +8,7 @@
 
 pub use iota_protocol::merge::{chunk_len, EXPONENT_STEPS};
 use iota_protocol::params::MergeParams;
+use iota_protocol::wide;
 
 use crate::scale::{exponent_for, max_magnitude, power_of_two, quantize, quantize_into, CodeRange, BLOCK};
 
@@ -95,18 +96,27 @@ pub fn encode_chunks(start: &[f32], local: &[f32], merge: &MergeParams) -> Resul
     let mut bytes = vec![0; start.len() / chunk * chunk_len(merge)];
     let values = start.chunks_exact(chunk).zip(local.chunks_exact(chunk));
     for (index, (out, (start, local))) in bytes.chunks_exact_mut(chunk_len(merge)).zip(values).enumerate() {
-        let (exponents, codes) = out.split_at_mut(chunk / BLOCK);
-        let blocks = start.as_chunks::<BLOCK>().0.iter().zip(local.as_chunks::<BLOCK>().0);
-        let places = exponents.iter_mut().zip(codes.as_chunks_mut::<BLOCK>().0);
-        for (block, ((exponent, codes), (start, local))) in places.zip(blocks).enumerate() {
-            *exponent = encode_block(start, local, merge, codes)
-                .ok_or(EntryError::NotFinite { index: index * chunk + block * BLOCK })?;
-        }
+        encode_chunk(start, local, merge, out)
+            .map_err(|block| EntryError::NotFinite { index: index * chunk + block * BLOCK })?;
     }
     Ok(bytes)
 }
 
+wide! {
+    /// Canonical bytes of one chunk. The error is the block with a value that is not finite.
+    fn encode_chunk(start: &[f32], local: &[f32], merge: &MergeParams, out: &mut [u8]) -> Result<(), usize> {
+        let (exponents, codes) = out.split_at_mut(start.len() / BLOCK);
+        let blocks = start.as_chunks::<BLOCK>().0.iter().zip(local.as_chunks::<BLOCK>().0);
+        let places = exponents.iter_mut().zip(codes.as_chunks_mut::<BLOCK>().0);
+        for (block, ((exponent, codes), (start, local))) in places.zip(blocks).enumerate() {
+            *exponent = encode_block(start, local, merge, codes).ok_or(block)?;
+        }
+        Ok(())
+    }
+}
+
 /// Codes of one block of `start − local`, and the step of their exponent; `None` if a value is not finite.
+#[inline(always)]
 fn encode_block(
     start: &[f32; BLOCK],
     local: &[f32; BLOCK],
@@ -194,7 +204,7 @@ impl Entry {
 }
 
 /// Exponents and codes of one chunk, checked.
-fn split_chunk<'a>(
+pub(crate) fn split_chunk<'a>(
     index: usize,
     bytes: &'a [u8],
     merge: &MergeParams,
@@ -208,7 +218,9 @@ fn split_chunk<'a>(
     if let Some(position) = exponents.iter().position(|e| *e >= EXPONENT_STEPS) {
         return Err(refuse(position));
     }
-    if let Some(position) = codes.iter().position(|code| *code == 0x80) {
+    // Looking for one byte takes a fraction of the time of looking for its place.
+    if codes.contains(&0x80) {
+        let position = codes.iter().position(|code| *code == 0x80).unwrap_or(0);
         return Err(refuse(exponents.len() + position));
     }
     Ok((exponents, codes))

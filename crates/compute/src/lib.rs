@@ -22,6 +22,7 @@ mod manifest;
 mod model;
 mod optimizer;
 pub mod outer;
+pub mod outer_step;
 mod overlap;
 mod pass_times;
 pub mod plan;
@@ -37,7 +38,6 @@ mod stage_io;
 pub mod state;
 pub mod tolerance;
 mod versions;
-mod wide;
 
 pub use pass_times::PassTimes;
 pub use runtime::init_runtime;

@@ -5,13 +5,13 @@
 //! operations ([`crate::device_optimizer`]).
 
 use iota_protocol::params::{RunParams, TrainParams, PPM};
+use iota_protocol::wide;
 use tch::{TchError, Tensor};
 
 use crate::host;
 use crate::layout::{StageLayout, TensorSpec};
 use crate::scale::max_magnitude;
 use crate::state::MasterRoots;
-use crate::wide::wide;
 
 /// Added to the root of the second moment (Adam's default).
 pub(crate) const ADAM_EPS: f32 = 1e-8;

@@ -144,7 +144,7 @@ impl OuterState {
 }
 
 /// Outer momentum of the merge after `merges` merges: rises from start to end in equal steps.
-fn outer_momentum(merges: u32, merge: &MergeParams) -> f32 {
+pub(crate) fn outer_momentum(merges: u32, merge: &MergeParams) -> f32 {
     let (from, to) = (f64::from(merge.momentum_start_ppm), f64::from(merge.momentum_end_ppm));
     let ramp = u32::from(merge.momentum_ramp);
     let share = if merges >= ramp { 1.0 } else { f64::from(merges) / f64::from(ramp) };

@@ -82,6 +82,7 @@ pub(crate) fn quantize(block: &[f32], e: i32, range: CodeRange, mut emit: impl F
 /// What [`quantize`] gives, into the bytes of the codes: without a branch or a call, so that the compiler
 /// does several values at once. Keeping a value within the range first is the same as keeping its rounded
 /// value, because the range ends in integers.
+#[inline(always)]
 pub(crate) fn quantize_into(block: &[f32; BLOCK], e: i32, range: CodeRange, codes: &mut [u8; BLOCK]) {
     let inverse = power_of_two(-e);
     let top = f32::from(range.top());

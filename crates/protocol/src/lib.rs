@@ -59,5 +59,6 @@ pub mod shard;
 pub mod verdict;
 pub mod vesting;
 pub mod view;
+pub mod wide;
 pub mod wire;
 pub mod work;

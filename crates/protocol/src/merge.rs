@@ -15,6 +15,7 @@ use crate::fixed::isqrt_u128;
 use crate::hash::{hash_parts, Domain};
 use crate::ids::{Epoch, Hash, RunId, Stage};
 use crate::params::{MergeParams, CODE_BLOCK, MAX_GROUP};
+use crate::wide;
 use crate::work::Bitmap;
 
 use self::rows::Rows;
@@ -172,16 +173,20 @@ impl Layout {
             exponents.iter().copied().zip(codes.as_chunks::<BLOCK>().0)
         })
     }
+}
 
-    fn norm(&self, bytes: &[u8]) -> u128 {
-        let squares = self.blocks(bytes).fold(0u128, |sum, (step, codes)| {
+wide! {
+    /// Norm of an entry over the shard.
+    fn norm(layout: &Layout, bytes: &[u8]) -> u128 {
+        let mut squares = 0u128;
+        for (step, codes) in layout.blocks(bytes) {
             // At most 32 times 127 squared: in the machine's own word the compiler does several at a time.
             let block = codes.iter().fold(0u32, |sum, code| {
                 let code = i32::from(code.cast_signed());
                 sum.wrapping_add(code.wrapping_mul(code).unsigned_abs())
             });
-            sum.saturating_add(u128::from(block).wrapping_shl(u32::from(step).wrapping_mul(2)))
-        });
+            squares = squares.saturating_add(u128::from(block).wrapping_shl(u32::from(step).wrapping_mul(2)));
+        }
         isqrt_u128(squares)
     }
 }
@@ -242,7 +247,7 @@ struct Rule<'l> {
 
 impl<'l> Rule<'l> {
     fn new(layout: &'l Layout, entries: &[EntryShard<'_>]) -> Self {
-        let norms: Vec<u128> = entries.iter().map(|entry| layout.norm(entry.bytes)).collect();
+        let norms: Vec<u128> = entries.iter().map(|entry| norm(layout, entry.bytes)).collect();
         let cap = lower_median(norms.clone()).saturating_mul(2);
         let most = lower_median(entries.iter().map(|entry| entry.samples).collect()).saturating_mul(2);
         let parts = entries.iter().zip(norms).map(|(entry, norm)| {
@@ -259,24 +264,28 @@ impl<'l> Rule<'l> {
 
     fn merge(&self, entries: &[EntryShard<'_>], len: usize) -> Vec<u8> {
         match Rows::new(&self.parts, self.trim) {
-            Some(rows) => self.merge_in(Columns::Rows(Box::new(rows)), entries, len),
-            None => self.merge_in(self.wide(), entries, len),
+            Some(rows) => merge_blocks(self, &mut Columns::Rows(Box::new(rows)), entries, len),
+            None => merge_blocks(self, &mut self.unbounded(), entries, len),
         }
     }
 
     /// Columns without a limit on weights and their number.
-    fn wide(&self) -> Columns {
+    fn unbounded(&self) -> Columns {
         let columns = vec![(0i64, 0u32); self.parts.len().saturating_mul(BLOCK)];
         Columns::Wide { columns, height: self.parts.len(), trim: self.trim }
     }
+}
 
-    fn merge_in(&self, mut columns: Columns, entries: &[EntryShard<'_>], len: usize) -> Vec<u8> {
-        let mut sources: Vec<_> = entries.iter().map(|entry| self.layout.blocks(entry.bytes)).collect();
+wide! {
+    /// Merges block after block.
+    fn merge_blocks(rule: &Rule<'_>, columns: &mut Columns, entries: &[EntryShard<'_>], len: usize) -> Vec<u8> {
+        let layout = rule.layout;
+        let mut sources: Vec<_> = entries.iter().map(|entry| layout.blocks(entry.bytes)).collect();
         let mut out = Vec::with_capacity(len);
-        let mut codes = Vec::with_capacity(self.layout.chunk_len);
-        for _ in 0..len.checked_div(self.layout.chunk_len).unwrap_or(0) {
-            for _ in 0..self.layout.blocks {
-                for (position, (source, part)) in sources.iter_mut().zip(&self.parts).enumerate() {
+        let mut codes = Vec::with_capacity(layout.chunk_len);
+        for _ in 0..len.checked_div(layout.chunk_len).unwrap_or(0) {
+            for _ in 0..layout.blocks {
+                for (position, (source, part)) in sources.iter_mut().zip(&rule.parts).enumerate() {
                     if let Some((step, codes)) = source.next() {
                         columns.fill(position, part, step, codes);
                     }
@@ -299,6 +308,7 @@ enum Columns {
 
 impl Columns {
     /// Sets the block of the entry at `position`.
+    #[inline(always)]
     fn fill(&mut self, position: usize, part: &Part, step: u8, codes: &[u8; BLOCK]) {
         match self {
             Self::Rows(rows) => rows.fill(position, part, step, codes),
@@ -313,6 +323,7 @@ impl Columns {
     }
 
     /// The merged values. They lie between those of the entries, which 27 bits and a sign hold.
+    #[inline(always)]
     fn average(&mut self) -> [i32; BLOCK] {
         let (columns, height, trim) = match self {
             Self::Rows(rows) => return rows.average(),
@@ -344,6 +355,7 @@ fn average(items: &[(i64, u32)]) -> i64 {
 }
 
 /// Half away from zero of `magnitude / 2^step`.
+#[inline(always)]
 fn shift_round(magnitude: u32, step: u32) -> u32 {
     let half = 1u32.wrapping_shl(step) / 2;
     magnitude.saturating_add(half).wrapping_shr(step)
@@ -351,6 +363,7 @@ fn shift_round(magnitude: u32, step: u32) -> u32 {
 
 /// Appends the codes of a block and returns its exponent step: the smallest at which the largest
 /// value still rounds to at most 127.
+#[inline(always)]
 fn encode_block(values: &[i32; BLOCK], codes: &mut Vec<u8>) -> u8 {
     let largest = values.iter().fold(0, |largest, value| value.unsigned_abs().max(largest));
     let last = EXPONENT_STEPS.saturating_sub(1);

@@ -5,12 +5,12 @@
 //! x86-64 machine; the last, shorter block is padded with zeros. Nothing here allocates.
 
 use iota_protocol::params::WireCodec;
+use iota_protocol::wide;
 
 use super::CodecError;
 use crate::scale::{
     code_bits, exponent_for, max_magnitude, power_of_two, CodeRange, BLOCK, EXPONENT_MAX, EXPONENT_MIN,
 };
-use crate::wide::wide;
 
 /// Bytes of the codes of one block of int4.
 const HALF: usize = BLOCK / 2;

@@ -4,7 +4,7 @@
 //! comparison of two rows into a few vector instructions. A number is `value · 32 + rank`, where the rank
 //! says which of the distinct weights its entry has: numbers sort as `(value, weight)` does, and both come
 //! out again. Values are below 2^26 (127 times 2^19, and clipping only shrinks), so that five bits are left;
-//! more than 32 entries, or weights of 2^31 and more, take the slow way in the file above.
+//! more than 32 entries, or weights of 2^27 and more, take the slow way in the file above.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -15,8 +15,8 @@ use super::{Part, BLOCK};
 const RANK_BITS: u32 = 5;
 /// Most entries: their weights have at most so many ranks, and sums of their values fit 32 bits.
 const MOST: usize = 1 << RANK_BITS;
-/// Below this, 32 products of a weight and a value fit 63 bits.
-const HEAVY: u32 = 1 << 31;
+/// Below this, 32 weights fit 32 bits and 32 products of a weight and a value 63.
+const HEAVY: u32 = 1 << 27;
 
 type Row = [i32; BLOCK];
 
@@ -26,7 +26,7 @@ pub(super) struct Rows {
     /// Rank of each entry's weight.
     ranks: Vec<i32>,
     /// Weights by rank, in rising order; none weighs what stands past the last.
-    weights: [i64; MOST],
+    weights: [i32; MOST],
     /// Whether all weights are one.
     equal: bool,
     /// Pairs of rows that are put in order, one after the other, to sort all.
@@ -41,11 +41,12 @@ impl Rows {
         if parts.len() > MOST || parts.iter().any(|part| part.weight >= HEAVY) {
             return None;
         }
-        let mut rising: Vec<i64> = parts.iter().map(|part| i64::from(part.weight)).collect();
+        let weight_of = |part: &Part| i32::try_from(part.weight).unwrap_or(i32::MAX);
+        let mut rising: Vec<i32> = parts.iter().map(weight_of).collect();
         rising.sort_unstable();
         rising.dedup();
         let rank = |part: &Part| {
-            let place = rising.iter().position(|weight| *weight == i64::from(part.weight));
+            let place = rising.iter().position(|weight| *weight == weight_of(part));
             i32::try_from(place.unwrap_or(0)).unwrap_or(0)
         };
         let ranks = parts.iter().map(rank).collect();
@@ -57,22 +58,27 @@ impl Rows {
     }
 
     /// Sets the block of the entry at `position`.
+    #[inline(always)]
     pub(super) fn fill(&mut self, position: usize, part: &Part, step: u8, codes: &[u8; BLOCK]) {
-        let (Some(row), Some(rank)) = (self.keys.get_mut(position), self.ranks.get(position)) else { return };
+        // Read once: through its reference it would be read again for every number.
+        let rank = self.ranks.get(position).copied();
+        let (Some(row), Some(rank)) = (self.keys.get_mut(position), rank) else { return };
         if part.clip.is_some() {
             for (key, code) in row.iter_mut().zip(codes) {
                 let value = i32::try_from(part.value(step, *code)).unwrap_or(0);
-                *key = value.wrapping_shl(RANK_BITS).wrapping_add(*rank);
+                *key = value.wrapping_shl(RANK_BITS).wrapping_add(rank);
             }
             return;
         }
-        let shift = u32::from(step).wrapping_add(RANK_BITS);
+        // A product, where a shift would do: compilers do several of these at once.
+        let unit = 1i32.wrapping_shl(u32::from(step).wrapping_add(RANK_BITS));
         for (key, code) in row.iter_mut().zip(codes) {
-            *key = i32::from(code.cast_signed()).wrapping_shl(shift).wrapping_add(*rank);
+            *key = i32::from(code.cast_signed()).wrapping_mul(unit).wrapping_add(rank);
         }
     }
 
     /// The trimmed weighted mean of each coordinate, as the rule above states it.
+    #[inline(always)]
     pub(super) fn average(&mut self) -> Row {
         for pair in &self.network {
             if let Ok([low, high]) = self.keys.get_disjoint_mut(*pair) {
@@ -84,7 +90,7 @@ impl Rows {
         if self.equal {
             equal_mean(kept)
         } else if self.trim == 0 {
-            untrimmed_mean(kept, &self.ranks, &self.weights)
+            untrimmed_mean(kept, &self.ranks, &self.weights, &mut self.divisors)
         } else {
             trimmed_mean(kept, &self.weights, &mut self.divisors)
         }
@@ -92,46 +98,70 @@ impl Rows {
 }
 
 /// Puts the smaller number of each coordinate into the first row.
+#[inline(always)]
 fn order(low: &mut Row, high: &mut Row) {
     for (low, high) in low.iter_mut().zip(high) {
         (*low, *high) = ((*low).min(*high), (*low).max(*high));
     }
 }
 
-/// A positive number to divide by: a multiplication takes a fraction of a division's time, and here the same few
-/// numbers divide millions.
+/// A positive number below 2^32 to divide by: a multiplication takes a fraction of a division's time, and here the
+/// same few numbers divide millions. Only 32-bit factors, which vector registers multiply.
 #[derive(Clone, Copy)]
 struct Divisor {
     by: u64,
-    /// `floor((2^64 - 1) / by)`.
+    /// `floor((2^(31 + bits) - 1) / by)`, where `by` has so many bits: from 2^31 up to below 2^32.
     reciprocal: u64,
+    /// What a number is shifted by before the multiplication, so that 32 bits hold it.
+    before: u64,
+    /// And the product after it.
+    after: u64,
 }
 
 impl Divisor {
     fn new(by: u64) -> Self {
-        Self { by, reciprocal: u64::MAX.checked_div(by).unwrap_or(0) }
+        let by = by.clamp(1, u64::from(u32::MAX));
+        let bits = u64::from(u64::BITS.saturating_sub(by.leading_zeros()));
+        let power = 1u64.wrapping_shl(31).wrapping_shl(u32::try_from(bits).unwrap_or(0));
+        let before = bits.saturating_sub(6);
+        let after = bits.saturating_add(31).saturating_sub(before);
+        Self { by, reciprocal: power.wrapping_sub(1).checked_div(by).unwrap_or(0), before, after }
     }
 
-    /// `floor(number / by)`. With `r` the reciprocal, `number / by - number * r / 2^64 < 1`, because `r` is more
-    /// than `2^64 / by - 1`: the high half of the product is the quotient or one less, and the rest says which.
+    /// `floor(number / by)` for numbers below `2^26 * by`. What is shifted out is at most a 32nd of `by`; the
+    /// reciprocal is less than 2 below `2^(31 + bits) / by`, which costs at most a 16th of the quotient's last
+    /// place: the product is the quotient or one less, and the rest says which.
+    #[inline(always)]
     fn quotient(self, number: u64) -> u64 {
-        let product = u128::from(number).wrapping_mul(u128::from(self.reciprocal));
-        let estimate = u64::try_from(product.wrapping_shr(64)).unwrap_or(0);
-        let rest = number.wrapping_sub(estimate.wrapping_mul(self.by));
+        let upper = shr(number, self.before) & LOW;
+        let estimate = shr(upper.wrapping_mul(self.reciprocal & LOW), self.after) & LOW;
+        let rest = number.wrapping_sub(estimate.wrapping_mul(self.by & LOW));
         estimate.wrapping_add(u64::from(rest >= self.by))
     }
 
-    /// The quotient rounded half away from zero, with its sign; quotients here are below 2^26.
+    /// The quotient rounded half away from zero, with its sign.
+    #[inline(always)]
     fn rounded(self, sum: i64) -> i32 {
         // With half of the divisor added, rounding down rounds half up, for odd divisors too.
         let magnitude = self.quotient(sum.unsigned_abs().wrapping_add(self.by / 2));
-        let magnitude = i32::try_from(magnitude).unwrap_or(i32::MAX);
+        let [a, b, c, d, ..] = magnitude.to_le_bytes();
+        let magnitude = i32::from_le_bytes([a, b, c, d]);
         if sum < 0 {
             magnitude.wrapping_neg()
         } else {
             magnitude
         }
     }
+}
+
+/// The lower half of a word: a product of two such halves is one instruction for four of them.
+const LOW: u64 = 0xffff_ffff;
+
+/// A shift to the right by less than 64.
+#[inline(always)]
+fn shr(number: u64, by: u64) -> u64 {
+    let [by, ..] = by.to_le_bytes();
+    number.wrapping_shr(u32::from(by))
 }
 
 /// Divisors met lately, found by their number: the sums of the weights that trimming leaves are few.
@@ -147,6 +177,7 @@ impl Divisors {
         Self([Divisor::new(1); Self::SLOTS])
     }
 
+    #[inline(always)]
     fn of(&mut self, by: u64) -> Divisor {
         let slot = usize::try_from(by.wrapping_mul(Self::SPREAD).wrapping_shr(56)).unwrap_or(0);
         let Some(found) = self.0.get_mut(slot) else { return Divisor::new(by) };
@@ -159,6 +190,7 @@ impl Divisors {
 
 /// With at most 32 rows of values up to 2^26, `sum * ceil(2^36 / count)` fits 64 bits and its upper part is the
 /// quotient: what rounding up adds is less than `32 / 2^36` of a sum of at most 2^31.
+#[inline(always)]
 fn equal_mean(kept: &[Row]) -> Row {
     let mut sums = [0i32; BLOCK];
     for row in kept {
@@ -181,40 +213,56 @@ fn equal_mean(kept: &[Row]) -> Row {
 }
 
 /// Rows are still in the order of the entries: one weight for each.
-fn untrimmed_mean(kept: &[Row], ranks: &[i32], weights: &[i64; MOST]) -> Row {
+#[inline(always)]
+fn untrimmed_mean(kept: &[Row], ranks: &[i32], weights: &[i32; MOST], divisors: &mut Divisors) -> Row {
     let (mut sums, mut total) = ([0i64; BLOCK], 0i64);
     for (row, rank) in kept.iter().zip(ranks) {
-        let weight = weight_of(weights, *rank);
+        let weight = i64::from(weight_of(weights, *rank));
         total = total.wrapping_add(weight);
         for (sum, key) in sums.iter_mut().zip(row) {
             *sum = sum.wrapping_add(weight.wrapping_mul(i64::from(key.wrapping_shr(RANK_BITS))));
         }
     }
     // Weights differ, so that one at least is not 0.
-    let total = Divisor::new(total.unsigned_abs().max(1));
+    let total = divisors.of(total.unsigned_abs());
     sums.map(|sum| total.rounded(sum))
 }
 
-fn trimmed_mean(kept: &[Row], weights: &[i64; MOST], divisors: &mut Divisors) -> Row {
+#[inline(always)]
+fn trimmed_mean(kept: &[Row], weights: &[i32; MOST], divisors: &mut Divisors) -> Row {
     let (mut sums, mut totals) = ([0i64; BLOCK], [0i64; BLOCK]);
     for row in kept {
         for ((sum, total), key) in sums.iter_mut().zip(&mut totals).zip(row) {
-            let weight = weight_of(weights, *key);
+            let weight = i64::from(weight_of(weights, *key));
             *sum = sum.wrapping_add(weight.wrapping_mul(i64::from(key.wrapping_shr(RANK_BITS))));
             *total = total.wrapping_add(weight);
         }
     }
-    // Coordinates of which nobody with samples is left.
-    let equal = if totals.contains(&0) { equal_mean(kept) } else { [0; BLOCK] };
+    // Side by side, so that the divisions are done several at once.
+    let (mut by, mut reciprocal, mut before, mut after) = ([0; BLOCK], [0; BLOCK], [0; BLOCK], [0; BLOCK]);
+    let places = by.iter_mut().zip(&mut reciprocal).zip(before.iter_mut().zip(&mut after));
+    for (((by, reciprocal), (before, after)), total) in places.zip(totals) {
+        let found = divisors.of(total.unsigned_abs());
+        (*by, *reciprocal, *before, *after) = (found.by, found.reciprocal, found.before, found.after);
+    }
     let mut means = [0; BLOCK];
-    for (((mean, equal), sum), total) in means.iter_mut().zip(equal).zip(sums).zip(totals) {
-        *mean = if total == 0 { equal } else { divisors.of(total.unsigned_abs()).rounded(sum) };
+    let divisions = by.iter().zip(&reciprocal).zip(before.iter().zip(&after));
+    for ((mean, ((by, reciprocal), (before, after))), sum) in means.iter_mut().zip(divisions).zip(sums) {
+        let (by, reciprocal, before, after) = (*by, *reciprocal, *before, *after);
+        *mean = Divisor { by, reciprocal, before, after }.rounded(sum);
+    }
+    if totals.contains(&0) {
+        // Coordinates of which nobody with samples is left.
+        for ((mean, equal), total) in means.iter_mut().zip(equal_mean(kept)).zip(totals) {
+            *mean = if total == 0 { equal } else { *mean };
+        }
     }
     means
 }
 
 /// The weight whose rank a number carries in its lowest bits.
-fn weight_of(weights: &[i64; MOST], key: i32) -> i64 {
+#[inline(always)]
+fn weight_of(weights: &[i32; MOST], key: i32) -> i32 {
     let rank = usize::try_from(key & 0x1f).unwrap_or(0);
     weights.get(rank).copied().unwrap_or(0)
 }
@@ -288,11 +336,13 @@ mod tests {
         assert_eq!(rows.average(), [127 << 19; BLOCK]);
     }
 
-    /// 2^64 - 1 over 3 is exact, and 10 over 3 has a rest; halves go away from zero on both sides.
+    /// 3 has two bits: the reciprocal is floor((2^33 - 1) / 3), and 10 times it, shifted by 33, is 3.33, so 3 with
+    /// a rest of 1. Halves go away from zero on both sides.
     #[test]
     fn quotients_by_hand() {
-        assert_eq!(Divisor::new(3).quotient(u64::MAX), u64::MAX / 3);
-        assert_eq!(Divisor::new(3).quotient(10), 3);
+        let three = Divisor::new(3);
+        assert_eq!((three.reciprocal, three.before, three.after), (2_863_311_530, 0, 33));
+        assert_eq!([9, 10, 11, 12].map(|number| three.quotient(number)), [3, 3, 3, 4]);
         let rounded = |sum: i64, by: u64| Divisor::new(by).rounded(sum);
         assert_eq!([rounded(3, 2), rounded(-3, 2), rounded(4, 3), rounded(-5, 3)], [2, -2, 1, -2]);
     }
@@ -307,9 +357,18 @@ mod tests {
         }
 
         #[test]
-        fn a_product_with_the_reciprocal_is_the_quotient(number: u64, by in 1u64.., shift in 0u32..64) {
-            let by = (by >> shift).max(1);
-            for number in [number, number / by * by, (number / by * by).saturating_sub(1)] {
+        fn a_product_with_the_reciprocal_is_the_quotient(part: u64, by: u32, shift in 0u32..32) {
+            let by = u64::from(by >> shift).max(1);
+            let number = part % (by << 26);
+            for number in [number, number / by * by, (number / by * by).saturating_sub(1), (by << 26) - 1] {
+                proptest::prop_assert_eq!(Divisor::new(by).quotient(number), number / by, "{} / {}", number, by);
+            }
+        }
+
+        #[test]
+        fn powers_of_two_and_their_neighbours_divide_too(part: u64, bits in 0u32..32) {
+            for by in [(1u64 << bits) - 1, 1 << bits, (1 << bits) + 1].map(|by| by.max(1)) {
+                let number = part % (by << 26);
                 proptest::prop_assert_eq!(Divisor::new(by).quotient(number), number / by, "{} / {}", number, by);
             }
         }
@@ -318,7 +377,7 @@ mod tests {
         fn divisors_are_what_was_asked_for(numbers in proptest::collection::vec(1u64..100_000, 1..600)) {
             let mut divisors = Divisors::new();
             for by in numbers.iter().chain(&numbers) {
-                proptest::prop_assert_eq!(divisors.of(*by).quotient(1 << 40), (1 << 40) / by);
+                proptest::prop_assert_eq!(divisors.of(*by).quotient(by << 20), 1 << 20);
             }
         }
     }

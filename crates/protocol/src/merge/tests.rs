@@ -257,7 +257,7 @@ proptest! {
         let layout = Layout::new(&params).unwrap();
         let rule = Rule::new(&layout, &shards);
         let len = entries[0].1.len();
-        prop_assert_eq!(rule.merge(&shards, len), rule.merge_in(rule.wide(), &shards, len));
+        prop_assert_eq!(rule.merge(&shards, len), merge_blocks(&rule, &mut rule.unbounded(), &shards, len));
     }
 
     #[test]

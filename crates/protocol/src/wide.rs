@@ -4,7 +4,22 @@
 //! Both forms are the same Rust code, and the compiler never contracts or reorders float operations, so
 //! that they give the same bits.
 
-/// Defines a function in both forms.
+/// Whether the machine has 256-bit registers for integers. Without the standard library nobody is asked.
+#[must_use]
+#[inline]
+pub fn has_avx2() -> bool {
+    #[cfg(all(feature = "std", target_arch = "x86_64"))]
+    {
+        std::is_x86_feature_detected!("avx2")
+    }
+    #[cfg(not(all(feature = "std", target_arch = "x86_64")))]
+    {
+        false
+    }
+}
+
+/// Defines a function in both forms. What it calls has both as well where it is inlined into it.
+#[macro_export]
 macro_rules! wide {
     ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
         $(#[$doc])*
@@ -17,7 +32,7 @@ macro_rules! wide {
                 fn avx2($($arg: $ty),*) $(-> $ret)? {
                     body($($arg),*)
                 }
-                if is_x86_feature_detected!("avx2") {
+                if $crate::wide::has_avx2() {
                     // SAFETY: the machine has the feature, which was just asked.
                     return unsafe { avx2($($arg),*) };
                 }
@@ -26,4 +41,3 @@ macro_rules! wide {
         }
     };
 }
-pub(crate) use wide;
