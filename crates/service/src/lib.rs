@@ -21,6 +21,7 @@
 pub mod backoff;
 pub mod config;
 pub mod ending;
+pub mod heap;
 pub mod journal;
 pub mod keys;
 pub mod metrics;
