@@ -60,7 +60,7 @@ time by the network's rule (clipped, trimmed, averaged), computed in fp32 so tha
 Codes share a power of two among 32 values, in the updates and in the result. Error feedback adds what a code left \
 out of an update to the next one. The network has int8 without feedback. {seeds} seeds, {windows} held-out windows; \
 the byte-bigram entropy is {bigram:.3} nats.\n\n\
-* Command: `scripts/bench merge-codecs`\n* Date: {date}; beside it: {beside}\n\n\
+* Command: `scripts/bench merge-codecs --preset {preset} --replicas {replicas} --merges {merges} --samples {samples} --seeds {seeds}`\n* Date: {date}; beside it: {beside}\n\n\
 | moments after a merge | code | bytes a value | held-out loss at the end | against fp32 |\n\
 | --- | --- | --- | --- | --- |\n"
     );
