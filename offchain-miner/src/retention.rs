@@ -4,7 +4,6 @@
 use std::time::{Duration, SystemTime};
 
 use iota_protocol::ids::Epoch;
-use iota_service::heap;
 use iota_service::retention::{days, Moment, Rule};
 
 use crate::store::Store;
@@ -45,7 +44,6 @@ impl Tidy {
         }
         self.looked = Some((epoch, now));
         store.forget(Moment { epoch: epoch.0, now, keep: self.keep });
-        heap::give_back();
     }
 
     /// The run is over: nobody can ask for anything, and nothing is signed any more.

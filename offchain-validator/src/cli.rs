@@ -171,6 +171,7 @@ struct ReportArgs {
 
 /// Parses flags and runs the command; says what failed and what to do about it.
 pub fn main() -> ! {
+    iota_service::heap::share();
     let cli = Cli::parse();
     let format = log_format(cli.json_log);
     ending::at_once(ended(start(cli, format), format))

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use iota_protocol::ids::Epoch;
-use iota_service::heap;
 use iota_service::retention::{days, sweep, Moment, Rule};
 
 use crate::config::ValidatorConfig;
@@ -60,7 +59,6 @@ impl Tidy {
         let at = Moment { epoch: epoch.0, now, keep: self.keep };
         sweep(&self.dir, &WORKING, at);
         sweep(&self.dir, &PUBLISHED, at);
-        heap::give_back();
     }
 
     /// The run is over: nothing is scored or judged any more. Reports stay, and nobody deletes them from then on.

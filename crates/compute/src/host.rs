@@ -56,25 +56,6 @@ pub(crate) fn bytes(values: &[f32]) -> Cow<'_, [u8]> {
     }
 }
 
-/// An empty vector with room for many values, in pages of 2 MiB where the system has them: it hands out a small
-/// page in some two microseconds, which for a gigabyte is half a second.
-pub(crate) fn with_room(values: usize) -> Vec<f32> {
-    let mut vector = Vec::with_capacity(values);
-    #[cfg(target_os = "linux")]
-    {
-        const PAGE: usize = 4096;
-        let room = vector.spare_capacity_mut();
-        let skipped = room.as_ptr().cast::<u8>().align_offset(PAGE);
-        let len = size_of_val(room).saturating_sub(skipped) / PAGE * PAGE;
-        // SAFETY: the range is whole pages of memory that the vector owns. The call changes how it is backed, not
-        // what is in it, and a refusal changes nothing.
-        unsafe {
-            libc::madvise(room.as_mut_ptr().cast::<u8>().add(skipped).cast(), len, libc::MADV_HUGEPAGE)
-        };
-    }
-    vector
-}
-
 fn check(tensor: &Tensor) -> Result<(), TchError> {
     let (kind, device) = (tensor.f_kind()?, tensor.device());
     if kind == Kind::Float && device == Device::Cpu && tensor.is_contiguous() {
@@ -102,19 +83,6 @@ mod tests {
         assert!(values(&turned).is_err());
         assert_eq!(values(&local(&turned).unwrap()).unwrap(), [1.0, 3.0, 2.0, 4.0]);
         assert!(values(&Tensor::from_slice(&[1i64])).is_err());
-    }
-
-    #[test]
-    fn room_is_what_was_asked_for() {
-        for values in [0usize, 1, 5_000, 1 << 20] {
-            let mut vector = with_room(values);
-            assert!(vector.is_empty() && vector.capacity() >= values);
-            vector.extend((0..values).map(|at| at as f32));
-            assert_eq!(
-                vector.iter().map(|value| f64::from(*value)).sum::<f64>(),
-                (values * values.saturating_sub(1) / 2) as f64
-            );
-        }
     }
 
     #[test]

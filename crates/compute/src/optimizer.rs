@@ -8,10 +8,11 @@ use iota_protocol::params::{RunParams, TrainParams, PPM};
 use iota_protocol::wide;
 use tch::{TchError, Tensor};
 
+use crate::flat::{self, CHUNK_VALUES};
 use crate::host;
 use crate::layout::{StageLayout, TensorSpec};
 use crate::scale::max_magnitude;
-use crate::state::MasterRoots;
+use crate::state::{chunk_hash, MasterRoots};
 
 /// Added to the root of the second moment (Adam's default).
 pub(crate) const ADAM_EPS: f32 = 1e-8;
@@ -137,13 +138,15 @@ pub(crate) struct HostOptimizer {
     /// One tensor for each of the layout, or none after a step: the first sample's gradients are taken
     /// as they come out of autograd.
     sum: Vec<Tensor>,
+    /// Hashes of what the last step left.
+    roots: Option<MasterRoots>,
 }
 
 impl HostOptimizer {
     pub(crate) fn new(layout: &StageLayout, masters: Masters) -> Result<Self, TchError> {
         let Masters { weights, first, second } = masters;
         let weights = Tensor::f_from_slice(&weights)?;
-        Ok(Self { weights, first, second, specs: layout.tensors().to_vec(), sum: Vec::new() })
+        Ok(Self { weights, first, second, specs: layout.tensors().to_vec(), sum: Vec::new(), roots: None })
     }
 }
 
@@ -172,13 +175,9 @@ impl Optimizer for HostOptimizer {
         if older == Older::InUse {
             self.weights = Tensor::f_from_slice(host::values(&self.weights)?)?;
         }
-        let weights = host::values_mut(&mut self.weights)?;
-        for (spec, sum) in self.specs.iter().zip(sums) {
-            let range = spec.range();
-            let keep = if spec.decay { plan.keep } else { 1.0 };
-            let (first, second) = (&mut self.first[range.clone()], &mut self.second[range.clone()]);
-            adam(&mut weights[range], first, second, sum, plan, factor, keep);
-        }
+        let parts: Vec<(&TensorSpec, &[f32])> = self.specs.iter().zip(sums).collect();
+        let buffers = [host::values_mut(&mut self.weights)?, &mut self.first, &mut self.second];
+        self.roots = Some(step_and_hash(buffers, &parts, plan, factor));
         self.sum.clear();
         Ok(norm)
     }
@@ -193,7 +192,10 @@ impl Optimizer for HostOptimizer {
     }
 
     fn roots(&self) -> Result<MasterRoots, TchError> {
-        Ok(MasterRoots::of(host::values(&self.weights)?, &self.first, &self.second))
+        match self.roots {
+            Some(roots) => Ok(roots),
+            None => Ok(MasterRoots::of(host::values(&self.weights)?, &self.first, &self.second)),
+        }
     }
 
     fn gradient_sum(&self) -> Result<Vec<f32>, TchError> {
@@ -203,6 +205,42 @@ impl Optimizer for HostOptimizer {
         }
         Ok(flat)
     }
+}
+
+/// Steps weights, first and second moments, and hashes them, chunk by chunk: what is hashed is still in the
+/// processor's cache. `parts` are the tensors in the order of the layout with their summed gradients.
+fn step_and_hash(
+    buffers: [&mut [f32]; 3],
+    parts: &[(&TensorSpec, &[f32])],
+    plan: &StepPlan,
+    factor: f32,
+) -> MasterRoots {
+    let [weights, first, second] = buffers;
+    let (len, mut at, mut parts) = (weights.len(), 0, parts);
+    let mut hashes = [(); 3].map(|()| Vec::with_capacity(flat::chunk_count(len)));
+    let chunks = weights.chunks_mut(CHUNK_VALUES).zip(first.chunks_mut(CHUNK_VALUES));
+    for ((index, (weights, first)), second) in (0u32..).zip(chunks).zip(second.chunks_mut(CHUNK_VALUES)) {
+        let end = at + weights.len();
+        while let [(spec, sum), rest @ ..] = parts {
+            let range = spec.range();
+            let (from, to) = (range.start.max(at), range.end.min(end));
+            if from < to {
+                let (here, sum) = (from - at..to - at, &sum[from - range.start..to - range.start]);
+                let keep = if spec.decay { plan.keep } else { 1.0 };
+                let (first, second) = (&mut first[here.clone()], &mut second[here.clone()]);
+                adam(&mut weights[here], first, second, sum, plan, factor, keep);
+            }
+            if range.end > end {
+                break;
+            }
+            parts = rest;
+        }
+        for (hashes, values) in hashes.iter_mut().zip([&*weights, first, second]) {
+            hashes.push(chunk_hash(index, values));
+        }
+        at = end;
+    }
+    MasterRoots::of_chunks(len, &hashes)
 }
 
 wide! {
@@ -266,6 +304,34 @@ mod tests {
 
     fn copies(grads: &[Tensor]) -> Vec<Tensor> {
         grads.iter().map(Tensor::shallow_clone).collect()
+    }
+
+    /// Tensors that end within a chunk, begin in it, or fill several: as one after the other, and hashed as whole
+    /// buffers are.
+    #[test]
+    fn chunk_by_chunk_is_tensor_by_tensor() {
+        let mut run = nano(3);
+        // Wide enough for several chunks.
+        run.model.d_ff *= 8;
+        let layout = StageLayout::new(&run, Stage(1)).unwrap();
+        let len = layout.padded_len();
+        assert!(flat::chunk_count(len) > 2 && layout.tensors().len() > 3, "{len}");
+        let values =
+            |scale: f32| (0..len).map(|at| (at as f32 * 0.7).sin().abs() * scale).collect::<Vec<f32>>();
+        let (mut weights, mut first, mut second) = (layout.init(&run), values(1e-3), values(1e-6));
+        let gradients: Vec<Vec<f32>> =
+            layout.tensors().iter().map(|spec| values(0.1)[spec.range()].to_vec()).collect();
+        let parts: Vec<(&TensorSpec, &[f32])> =
+            layout.tensors().iter().zip(&gradients).map(|(spec, sum)| (spec, sum.as_slice())).collect();
+        let (mut other, plan) = ((weights.clone(), first.clone(), second.clone()), plan(&run, 3, 2));
+        for (spec, sum) in &parts {
+            let (range, keep) = (spec.range(), if spec.decay { plan.keep } else { 1.0 });
+            let (first, second) = (&mut other.1[range.clone()], &mut other.2[range.clone()]);
+            adam(&mut other.0[range], first, second, sum, &plan, 0.5, keep);
+        }
+        let roots = step_and_hash([&mut weights, &mut first, &mut second], &parts, &plan, 0.5);
+        assert_eq!((&weights, &first, &second), (&other.0, &other.1, &other.2));
+        assert_eq!(roots, MasterRoots::of(&weights, &first, &second));
     }
 
     #[test]

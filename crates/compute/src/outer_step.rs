@@ -7,7 +7,6 @@ use iota_protocol::params::MergeParams;
 use iota_protocol::wide;
 
 use crate::entry::{split_chunk, EntryError};
-use crate::host;
 use crate::outer::{outer_momentum, ppm, OuterError, OuterState};
 use crate::scale::{power_of_two, BLOCK};
 
@@ -37,7 +36,7 @@ impl<'a> OuterStep<'a> {
     /// Nothing is done yet.
     #[must_use]
     pub fn new(start: &'a OuterState, merge: &'a MergeParams) -> Self {
-        let empty = || host::with_room(start.weights.len());
+        let empty = || Vec::with_capacity(start.weights.len());
         let (mu, lr) = (outer_momentum(start.merges, merge), ppm(merge.outer_lr_ppm));
         Self { start, merge, mu, lr, weights: empty(), momentum: empty() }
     }

@@ -8,6 +8,7 @@ use iota_protocol::hash::{hash_of, Domain};
 use iota_protocol::ids::{Attempt, Hash, Sample, Version};
 
 use crate::flat;
+use crate::host;
 use crate::layout::StageLayout;
 use crate::outer::OuterState;
 
@@ -138,7 +139,17 @@ pub fn state_root(state: &StepState) -> Hash {
 
 /// Hash of one buffer.
 pub(crate) fn buffer_root(values: &[f32]) -> Hash {
-    hash_of(Domain::State, &(b"buffer", values.len() as u64, flat::chunk_hashes(Domain::State, &[values])))
+    root_of_chunks(values.len(), &flat::chunk_hashes(Domain::State, &[values]))
+}
+
+/// Hash of a buffer of `len` values whose chunks have these hashes.
+fn root_of_chunks(len: usize, chunks: &[Hash]) -> Hash {
+    hash_of(Domain::State, &(b"buffer", len as u64, chunks))
+}
+
+/// Hash of chunk `index` of a buffer.
+pub(crate) fn chunk_hash(index: u32, values: &[f32]) -> Hash {
+    flat::chunk_hash(Domain::State, index, &host::bytes(values))
 }
 
 /// Hashes of masters and moments.
@@ -152,6 +163,12 @@ pub(crate) struct MasterRoots {
 impl MasterRoots {
     pub(crate) fn of(weights: &[f32], first: &[f32], second: &[f32]) -> Self {
         Self { weights: buffer_root(weights), first: buffer_root(first), second: buffer_root(second) }
+    }
+
+    /// From the chunks of three buffers of `len` values: weights, first and second moments.
+    pub(crate) fn of_chunks(len: usize, chunks: &[Vec<Hash>; 3]) -> Self {
+        let [weights, first, second] = chunks.each_ref().map(|chunks| root_of_chunks(len, chunks));
+        Self { weights, first, second }
     }
 
     pub(crate) fn state_root(&self, version: Version, adam_steps: u32, previous: Hash) -> Hash {

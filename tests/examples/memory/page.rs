@@ -58,6 +58,11 @@ pub fn render(setting: &Setting, all: &[Series]) -> Result<String, Box<dyn Error
             growing.push(name.as_str());
         }
     }
+    writeln!(text, "\nPeaks of the epochs in turn (MB):\n")?;
+    for series in all {
+        let peaks: Vec<String> = series.peaks().iter().map(|peak| format!("{peak:.0}")).collect();
+        writeln!(text, "* {}: {}", series.name, peaks.join(", "))?;
+    }
     if growing.is_empty() {
         writeln!(text, "\nAll are flat.")?;
     } else {
