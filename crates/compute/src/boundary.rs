@@ -61,7 +61,7 @@ pub(crate) fn of_run(run: &RunParams, device: Device) -> Result<Box<dyn Boundary
     let (d, b) = (i64::from(run.model.d_model), i64::from(run.model.bottleneck));
     Ok(match run.tier() {
         BoundaryTier::Codes => Box::new(Whole),
-        BoundaryTier::Bottleneck => Box::new(Bottleneck { width: d, channels: b }),
+        BoundaryTier::Bottleneck => Box::new(Bottleneck::new(d, b)),
         BoundaryTier::Subspace => Box::new(Subspace::new(run, device)?),
     })
 }
@@ -91,12 +91,14 @@ impl Boundary for Whole {
 struct Bottleneck {
     width: i64,
     channels: i64,
+    /// Root mean square of what leaves: that of the identity path in a whole stream is then one. A tensor, as
+    /// the binding's product with a number is two operators and PyTorch's is one.
+    size: Tensor,
 }
 
 impl Bottleneck {
-    /// Root mean square of what leaves: that of the identity path in a whole stream is then one.
-    fn size(&self) -> f64 {
-        (self.width as f64 / self.channels as f64).sqrt()
+    fn new(width: i64, channels: i64) -> Self {
+        Self { width, channels, size: Tensor::from((width as f64 / channels as f64).sqrt()) }
     }
 }
 
@@ -108,7 +110,7 @@ impl Boundary for Bottleneck {
     fn send(&self, from: Crossing<'_>, linear: Linear<'_>) -> Result<Tensor, TchError> {
         let encoder = from.weight.ok_or_else(|| missing("encoder"))?;
         let summed = linear(from.values, encoder)?.f_add(&from.values.f_narrow(-1, 0, self.channels)?)?;
-        summed.f_rms_norm([self.channels], None::<Tensor>, NORM_EPS)?.f_mul_scalar(self.size())
+        summed.f_rms_norm([self.channels], None::<Tensor>, NORM_EPS)?.f_mul(&self.size)
     }
 
     fn receive(&self, from: Crossing<'_>, linear: Linear<'_>) -> Result<Tensor, TchError> {
@@ -228,7 +230,7 @@ mod tests {
         // d = 3, b = 2, encoder [2 0 1; 0 1 0]: x = (1, 2, 3) gives (2·1 + 3 + 1, 2 + 2) = (6, 4), whose mean
         // square is 26. Decoder rows (4 1), (5 0), (0 2): z = (1, -2) enters as (4 - 2 + 1, 5 - 2, -4).
         let linear = |x: &Tensor, w: &Tensor| x.f_linear::<Tensor>(w, None);
-        let cut = Bottleneck { width: 3, channels: 2 };
+        let cut = Bottleneck::new(3, 2);
         let row = |values: &[f32]| Tensor::from_slice(values).view_([1, 1, values.len() as i64]);
         let encoder = Tensor::from_slice(&[2.0f32, 0.0, 1.0, 0.0, 1.0, 0.0]).view_([2, 3]);
         let decoder = Tensor::from_slice(&[4.0f32, 1.0, 5.0, 0.0, 0.0, 2.0]).view_([3, 2]);
@@ -247,7 +249,7 @@ mod tests {
     fn a_small_token_beside_a_large_one_survives_int4() {
         // Two tokens of 16 channels share a scale; the second is a thousand times smaller.
         let linear = |x: &Tensor, w: &Tensor| x.f_linear::<Tensor>(w, None);
-        let cut = Bottleneck { width: 64, channels: 16 };
+        let cut = Bottleneck::new(64, 16);
         let encoder = Tensor::zeros([16, 64], (tch::Kind::Float, Device::Cpu));
         let wave: Vec<f32> =
             (0..128u8).map(|i| (f32::from(i) * 0.7).sin() * if i < 64 { 1.0 } else { 1e-3 } + 1e-4).collect();

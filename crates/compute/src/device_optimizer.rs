@@ -6,7 +6,7 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use crate::layout::{StageLayout, TensorSpec};
 use crate::model::to_vec;
-use crate::optimizer::{Masters, Older, Optimizer, StepPlan, ADAM_EPS};
+use crate::optimizer::{Masters, Older, Optimizer, StepPlan, ADAM_EPS, MAX_GRADIENT};
 use crate::state::MasterRoots;
 
 /// The optimizer on a device.
@@ -48,14 +48,18 @@ impl DeviceOptimizer {
 
 impl Optimizer for DeviceOptimizer {
     fn accumulate(&mut self, grads: Vec<Tensor>) -> Result<bool, TchError> {
-        let flat: Result<Vec<Tensor>, TchError> =
-            self.specs.iter().zip(&grads).map(|(spec, grad)| grad.f_reshape([spec.len as i64])).collect();
-        let sum = self.sum.f_add(&Tensor::f_cat(&flat?, 0)?)?;
-        let finite = sum.f_isfinite()?.f_all()?.f_int64_value(&[])? == 1;
-        if finite {
-            self.sum = sum;
+        let largest: Result<Vec<Tensor>, TchError> =
+            grads.iter().map(|grad| grad.f_abs()?.f_max()?.f_to_kind(Kind::Float)).collect();
+        // A NaN is the largest of any values, and not below anything: one question to the device.
+        let largest = Tensor::f_stack(&largest?, 0)?.f_max()?.f_double_value(&[])?;
+        let fits = largest <= f64::from(MAX_GRADIENT);
+        if fits {
+            for (spec, grad) in self.specs.iter().zip(&grads) {
+                let mut sum = self.sum.f_narrow(0, spec.offset as i64, spec.len as i64)?;
+                let _ = sum.f_add_(&grad.f_reshape([spec.len as i64])?)?;
+            }
         }
-        Ok(finite)
+        Ok(fits)
     }
 
     fn step(&mut self, plan: &StepPlan, _: Older) -> Result<f64, TchError> {
@@ -114,14 +118,24 @@ mod tests {
         let mut rng = Rng::new(5);
         for step in 1..=5 {
             let mut draw = |len: usize| (0..len).map(|_| rng.normal() as f32 * 0.1).collect::<Vec<_>>();
-            let grads: Vec<Tensor> = layout
-                .tensors()
-                .iter()
-                .map(|s| Tensor::from_slice(&draw(s.len)).view_(&s.shape[..]))
-                .collect();
-            let copies = grads.iter().map(Tensor::shallow_clone).collect();
-            assert!(host.accumulate(copies).unwrap() && device.accumulate(grads).unwrap());
-            let plan = StepPlan::new(&run, 0.5, 0.003, step, 1);
+            for _ in 0..2 {
+                let grads: Vec<Tensor> = layout
+                    .tensors()
+                    .iter()
+                    .map(|s| Tensor::from_slice(&draw(s.len)).view_(&s.shape[..]))
+                    .collect();
+                let copies = grads.iter().map(Tensor::copy).collect();
+                assert!(host.accumulate(copies).unwrap() && device.accumulate(grads).unwrap());
+            }
+            for wrong in [f32::NAN, f32::NEG_INFINITY, 2.0 * MAX_GRADIENT] {
+                let grads =
+                    || layout.tensors().iter().map(|s| Tensor::from_slice(&vec![wrong; s.len])).collect();
+                assert!(
+                    !host.accumulate(grads()).unwrap() && !device.accumulate(grads()).unwrap(),
+                    "{wrong}"
+                );
+            }
+            let plan = StepPlan::new(&run, 0.5, 0.003, step, 2);
             let (a, b) =
                 (host.step(&plan, Older::Unused).unwrap(), device.step(&plan, Older::Unused).unwrap());
             assert!((a - b).abs() < 1e-9 * a, "{a} {b}");

@@ -9,11 +9,11 @@ use tch::{Device, TchError, Tensor};
 
 use crate::codec::{round_trip, CodecError};
 use crate::layout::{LayoutError, StageLayout};
-use crate::loss::cross_entropy;
+use crate::loss::{cross_entropy, CHUNK_LOGITS};
 use crate::model::{to_vec, token_tensor, ModelInput, StageModel};
 use crate::runtime::adopt_thread;
 
-/// Windows that are evaluated at a time; bounds the memory of logits.
+/// Most windows that are evaluated at a time.
 const BATCH: usize = 64;
 
 /// Why a model could not be evaluated.
@@ -146,7 +146,7 @@ pub fn heldout_loss(
     check_windows(windows, seq_len + 1)?;
     let pipeline = Pipeline::load(run, stages, crate::init_runtime(1))?;
     let mut sum = 0.0;
-    for batch in windows.chunks(BATCH) {
+    for batch in windows.chunks(batch(run)) {
         let inputs: Vec<u32> = batch.iter().flat_map(|window| &window[..seq_len]).copied().collect();
         let targets: Vec<u32> = batch.iter().flat_map(|window| &window[1..]).copied().collect();
         let logits = pipeline.logits(&inputs, seq_len)?;
@@ -154,6 +154,12 @@ pub fn heldout_loss(
         sum += mean * batch.len() as f64;
     }
     Ok((sum / windows.len() as f64) as f32)
+}
+
+/// Windows whose logits fit into one chunk of them.
+fn batch(run: &RunParams) -> usize {
+    let logits = i64::from(run.model.seq_len) * i64::from(run.model.vocab);
+    usize::try_from(CHUNK_LOGITS / logits.max(1)).unwrap_or(BATCH).clamp(1, BATCH)
 }
 
 /// Logits `[T, V]` of one window of up to `seq_len` tokens, row after row.
@@ -180,10 +186,16 @@ fn check_windows(windows: &[Vec<u32>], expected: usize) -> Result<(), EvaluateEr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::presets::tests::nano;
+    use crate::presets::tests::{nano, preset};
 
     fn initial(run: &RunParams) -> Vec<Vec<f32>> {
         (0..run.n_stages()).map(|stage| StageLayout::new(run, Stage(stage)).unwrap().init(run)).collect()
+    }
+
+    #[test]
+    fn fewer_windows_of_a_large_vocabulary_are_evaluated_at_a_time() {
+        // 32 · 256 logits a window, and 1,024 · 128,256: 2^27 hold one of those.
+        assert_eq!((batch(&nano(3)), batch(&preset("1.5b", 3))), (64, 1));
     }
 
     #[test]

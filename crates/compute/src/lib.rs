@@ -15,6 +15,7 @@ pub mod entry;
 pub mod evaluate;
 pub mod flat;
 pub mod generate;
+mod gradients;
 mod host;
 pub mod layout;
 mod loss;

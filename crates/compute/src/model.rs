@@ -12,6 +12,7 @@ use tch::{Device, Kind, TchError, Tensor};
 use crate::boundary::{self, Boundary, Crossing};
 use crate::host;
 use crate::layout::{LayerIndex, Roles, StageLayout, TensorSpec};
+use crate::loss::{self, LastPass};
 
 /// Added to the mean square in RMSNorm (Llama).
 pub(crate) const NORM_EPS: f64 = 1e-5;
@@ -72,6 +73,15 @@ impl StageModel {
 
     /// Boundary values `[B, T, b]`, or logits `[B, T, V]` from the last stage.
     pub(crate) fn forward(&self, leaves: &[Tensor], input: ModelInput<'_>) -> Result<Tensor, TchError> {
+        let out = self.headless(leaves, input)?;
+        match self.roles.head {
+            Some(head) => self.linear(&out, &leaves[head]),
+            None => Ok(out),
+        }
+    }
+
+    /// Boundary values `[B, T, b]`, or the normed stream `[B, T, d]` that the last stage's head reads.
+    pub(crate) fn headless(&self, leaves: &[Tensor], input: ModelInput<'_>) -> Result<Tensor, TchError> {
         let (mut x_btd, tokens_bt) = match input {
             ModelInput::Tokens(tokens_bt) => (self.embed(leaves, tokens_bt)?, Some(tokens_bt)),
             ModelInput::Boundary(z_btb, tokens_bt) => (self.receive(leaves, z_btb, tokens_bt)?, tokens_bt),
@@ -79,13 +89,30 @@ impl StageModel {
         for layer in &self.roles.layers {
             x_btd = self.layer(leaves, *layer, &x_btd)?;
         }
-        match (self.roles.norm, self.roles.head) {
-            (Some(norm), Some(head)) => self.linear(&self.norm(&x_btd, &leaves[norm])?, &leaves[head]),
-            _ => {
+        match self.roles.norm {
+            Some(norm) => self.norm(&x_btd, &leaves[norm]),
+            None => {
                 let weight = self.roles.encoder.map(|encoder| &leaves[encoder]);
                 self.boundary.send(Crossing { values: &x_btd, weight, tokens_bt }, &self.product())
             }
         }
+    }
+
+    /// Loss and gradients of the last stage's head over its normed stream `[B, T, d]`.
+    pub(crate) fn last_pass(
+        &self,
+        leaves: &[Tensor],
+        stream_btd: &Tensor,
+        targets: &[u32],
+    ) -> Result<LastPass, TchError> {
+        let missing = || TchError::Shape("a stage without a head was given targets".into());
+        let head = self.roles.head.ok_or_else(missing)?;
+        loss::of_stream(stream_btd, &leaves[head], targets, self.matmul_kind)
+    }
+
+    /// Place of the head among the leaves; none but at the last stage.
+    pub(crate) fn head(&self) -> Option<usize> {
+        self.roles.head
     }
 
     fn embed(&self, leaves: &[Tensor], tokens_bt: &Tensor) -> Result<Tensor, TchError> {

@@ -21,6 +21,10 @@ const CLIP_EPS: f64 = 1e-6;
 /// Lanes of the norm's sum: a fixed order that still fills vector registers.
 const NORM_LANES: usize = 8;
 
+/// Largest value of one sample's gradient. No sum of an epoch's samples (2^20 at most) overflows then, so
+/// that sums can be formed in place; a gradient beyond 10^32 is of no use anyway.
+pub(crate) const MAX_GRADIENT: f32 = f32::MAX / 1_048_576.0;
+
 /// Masters and moments of a stage, padded length each.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(crate) struct Masters {
@@ -58,8 +62,9 @@ pub(crate) enum Older {
 
 /// Sums gradients and steps the masters; owns both.
 pub(crate) trait Optimizer: Send {
-    /// Adds one sample's gradients, in the order of the layout. `false`: the sum would not be
-    /// finite, and nothing was added.
+    /// Adds one sample's gradients, in the order of the layout. Nothing else may hold their memory: it can
+    /// become that of the sum. `false`: one of them is not finite or larger than [`MAX_GRADIENT`], and
+    /// nothing was added.
     fn accumulate(&mut self, grads: Vec<Tensor>) -> Result<bool, TchError>;
     /// Steps with the mean of the sum, clears it, returns the norm of the mean gradient before the
     /// clip.
@@ -152,18 +157,20 @@ impl HostOptimizer {
 
 impl Optimizer for HostOptimizer {
     fn accumulate(&mut self, grads: Vec<Tensor>) -> Result<bool, TchError> {
-        let new: Result<Vec<Tensor>, TchError> = if self.sum.is_empty() {
-            grads.iter().map(host::local).collect()
-        } else {
-            self.sum.iter().zip(&grads).map(|(sum, grad)| sum.f_add(grad)).collect()
-        };
-        let new = new?;
-        for sum in &new {
-            if max_magnitude(host::values(sum)?).is_none() {
-                return Ok(false);
+        let grads: Vec<Tensor> = grads.iter().map(host::local).collect::<Result<_, _>>()?;
+        for grad in &grads {
+            match max_magnitude(host::values(grad)?).map(f32::from_bits) {
+                Some(largest) if largest <= MAX_GRADIENT => {}
+                _ => return Ok(false),
             }
         }
-        self.sum = new;
+        if self.sum.is_empty() {
+            self.sum = grads;
+            return Ok(true);
+        }
+        for (sum, grad) in self.sum.iter_mut().zip(&grads) {
+            let _ = sum.f_add_(grad)?;
+        }
         Ok(true)
     }
 
@@ -303,7 +310,7 @@ mod tests {
     }
 
     fn copies(grads: &[Tensor]) -> Vec<Tensor> {
-        grads.iter().map(Tensor::shallow_clone).collect()
+        grads.iter().map(Tensor::copy).collect()
     }
 
     /// Tensors that end within a chunk, begin in it, or fill several: as one after the other, and hashed as whole
@@ -401,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sum_that_is_not_finite_changes_nothing() {
+    fn a_gradient_that_is_too_large_changes_nothing() {
         let run = nano(3);
         let layout = StageLayout::new(&run, Stage(1)).unwrap();
         let zeros = vec![0.0; layout.padded_len()];
@@ -410,9 +417,9 @@ mod tests {
         let grads = |g: f32| -> Vec<Tensor> {
             layout.tensors().iter().map(|spec| Tensor::from_slice(&vec![g; spec.len])).collect()
         };
-        assert!(optimizer.accumulate(grads(2e38)).unwrap());
+        assert!(optimizer.accumulate(grads(MAX_GRADIENT)).unwrap());
         let before = optimizer.gradient_sum().unwrap();
-        assert!(!optimizer.accumulate(grads(2e38)).unwrap(), "the sum overflows");
+        assert!(!optimizer.accumulate(grads(2.0 * MAX_GRADIENT)).unwrap(), "a million of them overflow");
         assert!(!optimizer.accumulate(grads(f32::NAN)).unwrap());
         assert_eq!(optimizer.gradient_sum().unwrap(), before);
         let norm = optimizer.step(&plan(&run, 1, 1), Older::Unused).unwrap();

@@ -9,6 +9,7 @@ use iota_protocol::params::{DataParams, ModelParams, RunParams};
 use iota_protocol::receipt::Direction;
 use iota_protocol::wire::{message_len, HOP_OVERHEAD};
 
+use crate::loss;
 use crate::presets::{self, PresetError};
 
 /// Bytes that a trainer keeps for each parameter: fp32 masters, two moments, summed gradients.
@@ -17,8 +18,8 @@ const BYTES_PER_PARAMETER: u64 = 4 + 2 * 4 + 4;
 const BYTES_PER_OLDER_PARAMETER: u64 = 4;
 /// Bytes of one kept value; boundaries, norms and saved products are fp32.
 const BYTES_PER_VALUE: u64 = 4;
-/// Values per token and logit at the last stage: the logits, their logarithms, their gradient.
-const VALUES_PER_LOGIT: u64 = 3;
+/// Logits and their logarithms, of one chunk of tokens at a time.
+const VALUES_PER_LOGIT: u64 = 2;
 /// Floating-point operations of training for each multiply-add of a forward pass: two each for the pass
 /// itself, for the inputs' gradients and for the weights' gradients.
 const TRAINING_FLOPS: f64 = 6.0;
@@ -93,7 +94,7 @@ pub struct StagePlan {
     pub parameters: u64,
     /// Bytes of weights, moments and gradients.
     pub state_bytes: u64,
-    /// Bytes of what forward passes keep for their backward passes, at most.
+    /// Bytes of what passes take beside it, at most.
     pub activation_bytes: u64,
     /// Seconds that a sample computes, both passes.
     pub compute: f64,
@@ -188,21 +189,31 @@ fn parameters(wish: &Wish<'_>, stages: u16, in_flight: u8) -> Result<RunParams, 
     Ok(run)
 }
 
-/// Bytes of a stage's state, and of what its forward passes keep with so many samples in flight.
+/// Bytes of a stage's state, and of what its passes take beside it at most, with so many samples in flight.
+///
+/// Passes take most at one of three moments: where the head has one chunk of logits, where the backward
+/// pass of the last layer begins, and where a backward pass ends, with a gradient for every parameter.
 ///
 /// # Complexity
 /// Constant.
 #[must_use]
 pub fn memory(run: &RunParams, stage: Stage, in_flight: u8) -> (u64, u64) {
     let (layers, parameters) = run.stage(stage).map_or((0, 0), |stage| (stage.layers, stage.parameters));
+    let model = &run.model;
+    let [tokens, vocab, d] = [run.tokens_per_sample(), model.vocab, model.d_model].map(u64::from);
     let last = stage == run.last_stage();
-    let kept = u64::from(layers) * values_per_token(&run.model);
-    let logits = if last { VALUES_PER_LOGIT * u64::from(run.model.vocab) } else { 0 };
     // The last stage runs its backward pass at once, so that it never keeps more than one sample.
-    let samples = if last { 1 } else { u64::from(in_flight) };
+    let samples = if last { 1 } else { u64::from(in_flight.max(1)) };
     let older = if samples > 1 { BYTES_PER_OLDER_PARAMETER } else { 0 };
-    let activations = samples * u64::from(run.tokens_per_sample()) * (kept + logits) * BYTES_PER_VALUE;
-    (parameters * (BYTES_PER_PARAMETER + older), activations)
+    let kept = tokens * u64::from(layers) * values_per_token(model);
+    let (head, chunk) = match last {
+        true => (vocab * d, VALUES_PER_LOGIT * (tokens * vocab).min(loss::CHUNK_LOGITS.unsigned_abs())),
+        false => (0, 0),
+    };
+    let others = (samples - 1) * kept;
+    let begun = others + kept + head + chunk.max(tokens * values_of_backward(model));
+    let ended = others + parameters;
+    (parameters * (BYTES_PER_PARAMETER + older), BYTES_PER_VALUE * begun.max(ended))
 }
 
 fn stage_plan(run: &RunParams, stage: Stage, wish: &Wish<'_>) -> StagePlan {
@@ -232,6 +243,12 @@ fn values_per_token(model: &ModelParams) -> u64 {
     let [d, d_ff] = [model.d_model, model.d_ff].map(u64::from);
     let kv = u64::from(model.n_kv_heads) * u64::from(model.head_dim());
     10 * d + 3 * kv + 4 * d_ff
+}
+
+/// Values per token that a layer's backward pass makes before it gives any back: the gradients of the hidden
+/// layer's product, of its activation, of both halves and of the two together, and of the stream twice.
+fn values_of_backward(model: &ModelParams) -> u64 {
+    5 * u64::from(model.d_ff) + 2 * u64::from(model.d_model)
 }
 
 fn whole(run: RunParams, stages: Vec<StagePlan>, wish: &Wish<'_>) -> Plan {
@@ -288,14 +305,31 @@ mod tests {
         let middle = &plan.stages[1];
         assert_eq!((middle.layers, middle.parameters, plan.tokens_per_sample), (2, 399_872, 512));
         assert_eq!(middle.state_bytes, 20 * 399_872);
-        // Two samples of 512 tokens, two layers of 10·128 + 3·128 + 4·344 values.
-        assert_eq!(middle.activation_bytes, 2 * 512 * 2 * 3_040 * 4);
+        // Two samples of 512 tokens, two layers of 10·128 + 3·128 + 4·344 values, and a layer's backward
+        // pass with 5·344 + 2·128.
+        assert_eq!(middle.activation_bytes, (2 * 512 * 2 * 3_040 + 512 * 1_976) * 4);
         // 512 tokens of 16 channels as int8, a scale for 32 of them: 8,448 bytes each way.
         assert_eq!(middle.sent_bytes, 2 * (8_448 + HOP_OVERHEAD as u64));
         // Multiply-adds of a token: two layers of 128·384 + 128² + 3·128·344 weights and 128·128 of
         // attention, and 128·16 of encoder and of decoder.
         let products = 2.0 * (49_152.0 + 16_384.0 + 132_096.0 + 16_384.0) + 2.0 * 2_048.0;
         assert!((middle.compute - products * 6.0 * 512.0 / 20e12).abs() < 1e-12);
+    }
+
+    #[test]
+    fn hand_worked_memory_where_the_head_is_and_where_parameters_outweigh_passes() {
+        let run = parameters(&Wish { stages: Some(6), ..wish("1.5b") }, 6, 4).unwrap();
+        // 4,096 tokens of one layer with 10·2048 + 3·512 + 4·8192 values, the gradient of the head, and a
+        // chunk of 2^27 logits twice: more than a layer's backward pass.
+        let parameters = run.stages[5].parameters;
+        let passes = (4_096 * 54_784 + 128_256 * 2_048 + 2 * (1 << 27)) * 4;
+        assert_eq!(memory(&run, Stage(5), 1), (16 * parameters, passes));
+        assert_eq!(memory(&run, Stage(5), 4), memory(&run, Stage(5), 1), "its backward pass runs at once");
+        let mut short = run;
+        short.train.windows_per_sample = 1;
+        short.model.seq_len = 1;
+        let parameters = short.stages[1].parameters;
+        assert_eq!(memory(&short, Stage(1), 1), (16 * parameters, 4 * parameters));
     }
 
     #[test]

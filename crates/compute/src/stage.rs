@@ -16,9 +16,10 @@ use tch::{Device, Tensor};
 
 use crate::codec;
 use crate::device_optimizer::DeviceOptimizer;
+use crate::gradients::gradients;
 use crate::host;
 use crate::layout::StageLayout;
-use crate::loss::{self, LastPass};
+use crate::loss::LastPass;
 use crate::model::StageModel;
 use crate::optimizer::{clip_norm, learning_rate, HostOptimizer, Masters, Older, Optimizer, StepPlan};
 use crate::outer::OuterState;
@@ -41,6 +42,7 @@ struct Graph {
     version: Version,
     /// Boundary values with gradient; none at the first stage.
     input: Option<Tensor>,
+    /// Boundary values, or what the last stage's head reads.
     output: Tensor,
 }
 
@@ -166,7 +168,7 @@ impl StageTrainer {
         let mut sample = self.reader.read(key, input)?;
         self.times.hash += hashed - begun;
         self.times.codec += hashed.elapsed();
-        let output = self.model.forward(self.leaves(key, version)?, sample.model_input())?;
+        let output = self.model.headless(self.leaves(key, version)?, sample.model_input())?;
         let ids = std::mem::take(&mut sample.ids);
         let graph = Graph { version, input: sample.into_leaf(), output };
         let pass = Pass { key, input_hash, ids, graph };
@@ -191,7 +193,7 @@ impl StageTrainer {
         self.times.codec += begun.elapsed();
         let graph = self.graphs.remove(&key).ok_or(StageError::Unknown { key, stage: self.stage })?;
         let version = graph.version;
-        let result = self.run_backward(key, graph, &g);
+        let result = self.run_backward(key, graph, &g, None);
         match result {
             Ok(upstream) => {
                 let output = upstream.as_ref().map_or(Hash::ZERO, |codes| self.hash(codes));
@@ -403,45 +405,41 @@ impl StageTrainer {
     fn finish_last(&mut self, pass: Pass, targets: &[u32]) -> Result<ForwardOut, StageError> {
         let Pass { key, input_hash, graph, .. } = pass;
         self.reader.check_tokens(key, targets)?;
-        let LastPass { loss, mean, logits_hash } = loss::of_logits(&graph.output, targets)?;
+        let version = graph.version;
+        let LastPass { loss, stream_grad, head_grad, logits_hash } =
+            self.model.last_pass(self.leaves(key, version)?, &graph.output, targets)?;
         if !loss.is_finite() {
             return Err(StageError::NotFinite { key, stage: self.stage, what: "loss" });
         }
-        let version = graph.version;
-        let grad = self.descend(key, &mean, version, graph.input.as_ref())?;
+        let grad = self.run_backward(key, graph, &stream_grad, Some(head_grad))?;
         self.log_forward(key, version, input_hash, Hash::ZERO);
         let output = grad.as_ref().map_or(Hash::ZERO, |codes| self.hash(codes));
         self.log_backward(key, version, Hash::ZERO, output);
         Ok(ForwardOut::Loss { loss, version, grad: grad.unwrap_or_default(), logits_hash })
     }
 
-    /// Backward pass with an output gradient: the binding starts from ones, and `y·g` with ones as its
-    /// gradient has exactly `g` as the gradient of `y`.
+    /// Backward pass from the gradient `g` of the output: sums the parameters' gradients, the head's as it is
+    /// given, and returns the input's as codes.
     fn run_backward(
         &mut self,
         key: SampleKey,
         graph: Graph,
         g: &Tensor,
+        head_grad: Option<Tensor>,
     ) -> Result<Option<Vec<u8>>, StageError> {
-        let root = graph.output.f_mul(g)?;
         let Graph { version, input, output } = graph;
+        let head = self.model.head();
+        let leaves = self.leaves(key, version)?.iter().enumerate();
+        let mut wanted: Vec<&Tensor> =
+            leaves.filter(|(place, _)| Some(*place) != head).map(|(_, leaf)| leaf).collect();
+        wanted.extend(&input);
+        let mut grads = gradients(&output, g, &wanted)?;
         drop(output);
-        self.descend(key, &root, version, input.as_ref())
-    }
-
-    /// Differentiates the sum of `root`, sums the parameters' gradients, returns the input's as codes.
-    fn descend(
-        &mut self,
-        key: SampleKey,
-        root: &Tensor,
-        version: Version,
-        input: Option<&Tensor>,
-    ) -> Result<Option<Vec<u8>>, StageError> {
-        let mut wanted: Vec<&Tensor> = self.leaves(key, version)?.iter().collect();
-        wanted.extend(input);
-        let mut grads = Tensor::f_run_backward(&[root], &wanted, false, false)?;
         let input_grad = input.and_then(|_| grads.pop());
         let codes = input_grad.map(|grad| self.encode(key, &grad)).transpose()?;
+        if let (Some(place), Some(grad)) = (head, head_grad) {
+            grads.insert(place, grad);
+        }
         if !self.optimizer.accumulate(grads)? {
             return Err(StageError::NotFinite { key, stage: self.stage, what: "gradient" });
         }

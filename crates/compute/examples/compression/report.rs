@@ -70,9 +70,11 @@ const READING: &str = "\
   same windows in the same order. Losses are nats per byte on held-out text, the mean of the last four evaluations, four
   samples apart. A gap is taken seed by seed, as a share of the baseline's loss.
 * The shared subspace trains fewer parameters: its output projections and its embedding have b channels of the stream,
-  which is the constraint itself. Its basis stays as it was drawn; updates of the basis were not tried.
+  which is the constraint itself. Its basis stays as it was drawn; trials.md has what turning it gives.
 * Measured bytes are those of whole messages as miners encode them, both directions, acknowledgements included, framing
   and encryption of the transport not. At this size headers weigh: a sample has 512 tokens.
+* Every window is read once at most: a pass over a part of the text. A pass over all of it would be 9,700 samples and forty
+  minutes of a processor for each of the rows, where ninety minutes are meant for all.
 * Times are computed, not run over a link: a sample takes as long as its slowest stage computes or as one direction of
   one boundary transmits, whichever is longer, with enough samples in flight to hide the latency, which is paid once
   each way. That weights move between the passes of a sample then costs loss of its own (gaps.md) and is left out.
@@ -98,8 +100,8 @@ and in the table above; what was tried beside them was done by hand and taken ou
   64x at 2.7188.
 * d/16 without any of these: int8 codes 2.2513, fp32 codes 2.1812. Most of what int4 had cost was the above, not its coarse
   codes.
-* Not tried: Muon, warm-up of the encoder, other places of the identity channels, a wider first boundary, updates of the
-  subspace's basis.
+* Muon, warm-up of the encoder, other places of the identity channels, a wider first boundary and updates of the subspace's
+  basis, and the first three of these once more, with their command: [trials.md](trials.md).
 ";
 
 fn head(options: &Options, data: &Dataset) -> String {

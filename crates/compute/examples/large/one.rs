@@ -29,8 +29,9 @@ pub struct Measured {
     pub samples: u32,
     /// Multiply-adds of a forward pass for one token, as the layout counts them.
     pub products: u64,
-    /// Most memory beyond what the program held before, in bytes.
-    pub peak: u64,
+    /// Most memory beyond what the program held before, in bytes: in forward passes, in backward passes, in
+    /// local steps. The last stage runs both passes as one, which counts as forward.
+    pub peaks: [u64; 3],
     /// Bytes that the plan predicts with one sample at a time: state and passes.
     pub predicted: [u64; 2],
     /// Seconds of each sample, both passes.
@@ -71,7 +72,7 @@ pub fn run(
     let mut trainer = StageTrainer::new(&params, Stage(stage), &state, device)?;
     drop(state);
     // Making the initial state is not part of training; its memory is free again.
-    fs::write("/proc/self/clear_refs", "5")?;
+    forget_peak()?;
     let (state, passes) = plan::memory(&params, Stage(stage), 1);
     let mut measured = Measured {
         stage,
@@ -80,7 +81,7 @@ pub fn run(
         tokens: params.tokens_per_sample(),
         samples: u32::from(params.train.samples_per_step),
         products: iota_compute::presets::stage_flops(&params, Stage(stage)),
-        peak: 0,
+        peaks: [0; 3],
         predicted: [state, passes],
         passes: Vec::new(),
         optimizer: Vec::new(),
@@ -91,10 +92,10 @@ pub fn run(
     for _ in 0..=steps {
         step(&mut trainer, &params, &fed, &mut sample, &mut measured)?;
     }
+    measured.peaks = measured.peaks.map(|peak| peak.saturating_sub(before));
     // The first step warmed up.
     measured.passes.drain(..measured.samples as usize);
     measured.optimizer.remove(0);
-    measured.peak = memory("VmHWM")?.saturating_sub(before);
     Ok(measured)
 }
 
@@ -112,10 +113,13 @@ fn step(
         let last = Stage(measured.stage) == params.last_stage();
         let input =
             if measured.stage == 0 { StageInput::Tokens(&fed.tokens) } else { StageInput::Codes(&fed.codes) };
-        match trainer.forward(key, input, last.then_some(&fed.tokens))? {
+        let out = trainer.forward(key, input, last.then_some(&fed.tokens))?;
+        measured.saw_peak(0)?;
+        match out {
             ForwardOut::Loss { loss, .. } => measured.losses.push(loss.into()),
             ForwardOut::Codes { .. } => drop(trainer.backward(key, &fed.gradient)?),
         }
+        measured.saw_peak(1)?;
         measured.passes.push(begun.elapsed().as_secs_f64());
         eprintln!("  sample {sample}: {:.1} s", begun.elapsed().as_secs_f64());
         *sample += 1;
@@ -123,8 +127,22 @@ fn step(
     let begun = Instant::now();
     let out = trainer.step_if_due(0)?.ok_or("no step was due")?;
     measured.optimizer.push(begun.elapsed().as_secs_f64());
+    measured.saw_peak(2)?;
     measured.norms.push(out.grad_norm);
     Ok(())
+}
+
+impl Measured {
+    /// Most memory of all, in bytes.
+    pub fn peak(&self) -> u64 {
+        self.peaks.into_iter().max().unwrap_or(0)
+    }
+
+    /// Takes down the peak of a phase that has just ended.
+    fn saw_peak(&mut self, phase: usize) -> Result<(), Box<dyn Error>> {
+        self.peaks[phase] = self.peaks[phase].max(memory("VmHWM")?);
+        forget_peak()
+    }
 }
 
 /// Tokens, and codes of noise: activations near one, gradients a thousandth.
@@ -151,6 +169,11 @@ fn numbers(seed: u64) -> impl Iterator<Item = f32> {
         Some(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407))
     };
     std::iter::successors(Some(seed), next).skip(1).map(|state| (state >> 40) as f32 / (1u64 << 24) as f32)
+}
+
+/// Lets the system count the peak anew.
+fn forget_peak() -> Result<(), Box<dyn Error>> {
+    Ok(fs::write("/proc/self/clear_refs", "5")?)
 }
 
 /// A field of this process's status, in bytes.

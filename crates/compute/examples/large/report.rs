@@ -39,7 +39,7 @@ impl Measured {
     }
 
     fn predicted_ratio(&self) -> f64 {
-        self.predicted.iter().sum::<u64>() as f64 / self.peak as f64
+        self.predicted.iter().sum::<u64>() as f64 / self.peak() as f64
     }
 
     fn row(&self) -> String {
@@ -56,7 +56,7 @@ impl Measured {
             median(&self.optimizer),
             f64::from(self.tokens) / sample,
             self.rate() / 1e9,
-            gigabytes(self.peak),
+            gigabytes(self.peak()),
             state,
             passes,
             self.predicted_ratio(),
@@ -108,6 +108,9 @@ pub fn render(setting: &Setting, all: &[Measured]) -> Result<String, Box<dyn Err
 fn verdict(measured: &Measured) -> String {
     let ratio = measured.predicted_ratio();
     let word = if (ratio - 1.0).abs() <= MEMORY { "reached" } else { "**missed**" };
+    let [forward, backward, step] = measured.peaks.map(gigabytes);
+    // The last stage's forward call runs both passes.
+    let whole = if measured.losses.is_empty() { "" } else { " (it runs both passes in one call)" };
     let list =
         |values: &[f64]| values.iter().map(|value| format!("{value:.3}")).collect::<Vec<_>>().join(", ");
     let losses = if measured.losses.is_empty() {
@@ -116,7 +119,8 @@ fn verdict(measured: &Measured) -> String {
         format!(" Losses of the samples, the same tokens each time: {}.", list(&measured.losses))
     };
     format!(
-        "* Stage {}: memory predicted within 10 %: {word}. Norms of the mean gradient at its steps: {}.{losses}",
+        "* Stage {}: memory predicted within 10 %: {word}; most in forward passes {forward:.2}, in backward passes \
+         {backward:.2}, in steps {step:.2} GB{whole}. Norms of the mean gradient at its steps: {}.{losses}",
         measured.stage,
         list(&measured.norms),
     )

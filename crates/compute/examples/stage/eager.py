@@ -20,8 +20,11 @@ def status(field):
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
 
 
-def tensor(path, shape):
-    return torch.from_numpy(np.fromfile(path, dtype=np.float32)).view(shape)
+def received(values, shape):
+    """What has come in, written into a new tensor's memory, as our side decodes it."""
+    flat = torch.zeros(values.size)
+    flat.numpy()[:] = values
+    return flat.view(shape)
 
 
 class Stage:
@@ -50,8 +53,8 @@ class Stage:
         rate = config["rope_base"] ** (-torch.arange(half, dtype=torch.float64) / half)
         angle = torch.arange(config["seq_len"], dtype=torch.float64)[:, None, None] * rate
         self.cos, self.sin = angle.cos().float(), angle.sin().float()
-        self.z = tensor(config["input"], config["boundary_shape"])
-        self.g = tensor(config["gradient"], config["boundary_shape"])
+        self.z = np.fromfile(config["input"], dtype=np.float32)
+        self.g = np.fromfile(config["gradient"], dtype=np.float32)
         self.steps = 0
 
     def rotate(self, x):
@@ -77,7 +80,8 @@ class Stage:
     def forward(self):
         c, p = self.c, self.p
         d, b = c["d_model"], c["bottleneck"]
-        self.leaf = self.z.detach().requires_grad_()
+        self.leaf = received(self.z, c["boundary_shape"])
+        self.leaf.requires_grad = True
         x = F.linear(self.leaf, p[c["decoder"]]) + torch.constant_pad_nd(self.leaf, (0, d - b))
         for name in c["layers"]:
             x = self.layer(x, name)
@@ -85,7 +89,10 @@ class Stage:
         self.out = F.rms_norm(z, [b], None, 1e-5) * (d / b) ** 0.5
 
     def backward(self):
-        self.out.backward(self.g)
+        g = received(self.g, self.c["boundary_shape"])
+        leaves = [*self.p.values(), self.leaf]
+        for leaf, grad in zip(leaves, torch.autograd.grad(self.out, leaves, g)):
+            leaf.grad = grad
 
     def step(self):
         t = self.c["train"]
