@@ -77,7 +77,7 @@ fn facts(plan: &Plan) -> Value {
         .map(|stage| {
             json!({
                 "layers": stage.layers, "parameters": stage.parameters, "state_bytes": stage.state_bytes,
-                "activation_bytes": stage.activation_bytes, "memory_bytes": stage.memory(),
+                "pass_bytes": stage.pass_bytes, "memory_bytes": stage.memory(),
                 "compute_seconds": stage.compute, "sent_bytes_per_sample": stage.sent_bytes,
                 "sending_seconds": stage.sending,
             })
@@ -108,7 +108,7 @@ fn describe(plan: &Plan) -> String {
     let _ = writeln!(
         text,
         "{} parameters in {} stages of {} miners each, {} miners in all; {} tokens a sample, {} samples in flight\n\n\
-         stage  layers   parameters  state GB  activations GB  total GB  compute ms  sent MB/sample  sending ms",
+         stage  layers   parameters  state GB  passes GB  total GB  compute ms  sent MB/sample  sending ms",
         plan.run.total_parameters(),
         plan.stages.len(),
         plan.replicas,
@@ -119,11 +119,11 @@ fn describe(plan: &Plan) -> String {
     for (number, stage) in plan.stages.iter().enumerate() {
         let _ = writeln!(
             text,
-            "{number:>5}  {:>6} {:>12}  {:>8.2}  {:>14.2}  {:>8.2}  {:>10.1}  {:>14.3}  {:>10.1}",
+            "{number:>5}  {:>6} {:>12}  {:>8.2}  {:>9.2}  {:>8.2}  {:>10.1}  {:>14.3}  {:>10.1}",
             stage.layers,
             stage.parameters,
             gb(stage.state_bytes),
-            gb(stage.activation_bytes),
+            gb(stage.pass_bytes),
             gb(stage.memory()),
             1e3 * stage.compute,
             stage.sent_bytes as f64 / 1e6,

@@ -115,8 +115,8 @@ impl Boundary for Bottleneck {
 
     fn receive(&self, from: Crossing<'_>, linear: Linear<'_>) -> Result<Tensor, TchError> {
         let decoder = from.weight.ok_or_else(|| missing("decoder"))?;
-        let identity = from.values.f_constant_pad_nd([0, self.width - self.channels])?;
-        linear(from.values, decoder)?.f_add(&identity)
+        let decoded = linear(from.values, decoder)?;
+        decoded.f_add(&from.values.f_constant_pad_nd([0, self.width - self.channels])?)
     }
 
     fn widen(&self, projected: Tensor, _: Linear<'_>) -> Result<Tensor, TchError> {

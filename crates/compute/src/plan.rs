@@ -95,7 +95,7 @@ pub struct StagePlan {
     /// Bytes of weights, moments and gradients.
     pub state_bytes: u64,
     /// Bytes of what passes take beside it, at most.
-    pub activation_bytes: u64,
+    pub pass_bytes: u64,
     /// Seconds that a sample computes, both passes.
     pub compute: f64,
     /// Bytes sent for a sample, both directions, headers included.
@@ -142,7 +142,7 @@ impl StagePlan {
     /// Bytes of memory in all.
     #[must_use]
     pub fn memory(&self) -> u64 {
-        self.state_bytes + self.activation_bytes
+        self.state_bytes + self.pass_bytes
     }
 }
 
@@ -220,7 +220,7 @@ fn stage_plan(run: &RunParams, stage: Stage, wish: &Wish<'_>) -> StagePlan {
     let params = &run.stages[usize::from(stage.0)];
     let tokens = u64::from(run.tokens_per_sample());
     let (first, last) = (stage.0 == 0, stage == run.last_stage());
-    let (state_bytes, activation_bytes) = memory(run, stage, run.train.in_flight);
+    let (state_bytes, pass_bytes) = memory(run, stage, run.train.in_flight);
     let message = |direction| (message_len(run, direction) + HOP_OVERHEAD) as u64;
     let up = if last { 0 } else { message(Direction::Forward) };
     let down = if first { 0 } else { message(Direction::Backward) };
@@ -228,7 +228,7 @@ fn stage_plan(run: &RunParams, stage: Stage, wish: &Wish<'_>) -> StagePlan {
         layers: params.layers,
         parameters: params.parameters,
         state_bytes,
-        activation_bytes,
+        pass_bytes,
         compute: presets::stage_flops(run, stage) as f64 * TRAINING_FLOPS * tokens as f64
             / wish.machine.flops,
         sent_bytes: up + down,
@@ -307,7 +307,7 @@ mod tests {
         assert_eq!(middle.state_bytes, 20 * 399_872);
         // Two samples of 512 tokens, two layers of 10·128 + 3·128 + 4·344 values, and a layer's backward
         // pass with 5·344 + 2·128.
-        assert_eq!(middle.activation_bytes, (2 * 512 * 2 * 3_040 + 512 * 1_976) * 4);
+        assert_eq!(middle.pass_bytes, (2 * 512 * 2 * 3_040 + 512 * 1_976) * 4);
         // 512 tokens of 16 channels as int8, a scale for 32 of them: 8,448 bytes each way.
         assert_eq!(middle.sent_bytes, 2 * (8_448 + HOP_OVERHEAD as u64));
         // Multiply-adds of a token: two layers of 128·384 + 128² + 3·128·344 weights and 128·128 of

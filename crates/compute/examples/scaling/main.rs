@@ -96,7 +96,7 @@ fn write(options: &Options) -> Result<(), Box<dyn Error>> {
     let mut text = format!(
         "# What the large presets would need and give\n\nPredictions from shapes and from the machines described; nothing here was \
          trained.\n\n* Command: `scripts/bench scaling`; for other machines `iota-miner plan`\n* Date: {}\n\n\
-         | preset | machines | stages x replicas | in flight | largest stage, GB | of it kept by passes | sent for a sample, MB | \
+         | preset | machines | stages x replicas | in flight | largest stage, GB | of it for passes | sent for a sample, MB | \
          tokens/s | limit | 10^9 tokens, dollars | a merge, s |\n\
          | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: |\n",
         options.date
@@ -147,7 +147,7 @@ fn line(case: &Case, plan: &Plan) -> String {
         plan.replicas,
         plan.run.train.in_flight,
         heavy.memory() as f64 / 1e9,
-        heavy.activation_bytes as f64 / 1e9,
+        heavy.pass_bytes as f64 / 1e9,
         sent / 1e6,
         plan.tokens_per_second,
         plan.merge_seconds,
@@ -180,7 +180,9 @@ parameter and token; 9,000 would be 36 %. Its 48 machines cost 60 dollars an hou
   attention at its mean causal context. Layers are spread so that the heaviest stage is lightest by that count; the
   count is not a measurement of each layer's time.
 * Memory is what this project's trainer keeps: 16 bytes for each parameter, 4 more while samples are in flight beside
-  each other, and all that a forward pass keeps in fp32. **It does not recompute activations in the backward pass**,
+  each other, all that forward passes keep in fp32, and the most that one pass takes beside it (a layer's gradients, or a
+  gradient for every parameter; at the last stage the head's gradient and one chunk of logits). For the stages of `1.5b`
+  that were run it was held against what they took (large.md). **It does not recompute activations in the backward pass**,
   which is why the large presets need far more memory for passes than Orion, whose 16 stages it could not hold in 80 GB;
   the lines of Orion's layout leave memory out.
 * A sample takes as long as the slowest stage computes or sends, or its whole way up and back over the samples in

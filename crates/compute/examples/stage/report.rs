@@ -63,7 +63,7 @@ pub fn render(setting: &Setting, compared: &[Compared]) -> String {
          same weights, inputs and gradients, PyTorch {} with `scaled_dot_product_attention` and fused AdamW.\n\
          A ratio is PyTorch's time over ours, pair by pair: above 1 we are faster. Given is the median with its 95 %\n\
          interval (order statistics). Ours is all that a miner's trainer does in a step: it also decodes, encodes and\n\
-         hashes what crosses, and hashes masters and moments; PyTorch is handed tensors and does none of it.\n\n\
+         hashes what crosses, and hashes masters and moments; PyTorch is handed decoded values and does none of it.\n\n\
          * Command: `scripts/bench stage --pairs {} --shapes {}`\n\
          * Machine: {}, {} cores, CPU only; load average {} when the measurement began\n\
          * Date: {}\n\n",
@@ -94,13 +94,13 @@ const READING: &str = "\
   left out: ours is our own code over flat buffers, PyTorch's is one fused operator and a clip.
 * The optimizer's column holds what PyTorch does not do: the root over masters and moments, 12 hashed bytes for each
   parameter at each step. It weighs the more, the more parameters a stage has for each token of a sample and step.
-* Counts differ where the binding starts a backward pass from ones instead of a gradient (`ones_like` and two `mul`),
-  where our side decodes into zeroed tensors, and where PyTorch detaches gradients into leaves.
+* Equal counts are the target. Both sides write what comes in into the memory of new tensors and start autograd from
+  the gradient that came in; PyTorch takes the gradients as `torch.autograd.grad` gives them.
 * On the host nothing is copied between Rust and libtorch: codes are decoded into a tensor's memory and encoded out
   of it, and the optimizer works on the tensors' memory.
 * Memory is the most that each side took beyond what its program and libraries held before, as the system counts it.
   Predicted is what `iota-miner plan` would say for one sample at a time: the trainer's state and what a forward pass
-  keeps, without what operators need in passing and without what the allocator holds back.
+  keeps, and what a layer's backward pass takes beside it; not what the allocator holds back.
 * GPU: not measured, no GPU was at hand. bf16 with tensor cores, pinned staging and overlap have no numbers yet.
 ";
 
@@ -183,9 +183,9 @@ fn differing((ours, eager): &(Counts, Counts)) -> String {
     });
     let each: Vec<String> = each.collect();
     if each.is_empty() {
-        "none".into()
+        "none: reached".into()
     } else {
-        each.join(", ")
+        format!("{}: **missed**", each.join(", "))
     }
 }
 
