@@ -212,7 +212,7 @@ fn largest_need(params: &RunParams) -> u64 {
     let of = |stage| {
         let need = crate::memory::need(params, Stage(stage));
         let open = u64::from(params.train.in_flight);
-        need.stage.saturating_add(need.sample.saturating_mul(open))
+        need.stage.saturating_add(need.pass).saturating_add(need.sample.saturating_mul(open))
     };
     (0..params.n_stages()).map(of).max().unwrap_or_default()
 }

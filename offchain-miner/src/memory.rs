@@ -43,6 +43,8 @@ const QUESTION: u64 = 64 << 10;
 pub struct Need {
     /// Without any sample.
     pub stage: u64,
+    /// What one pass takes beside the samples that are open: passes run one after another.
+    pub pass: u64,
     /// For each open sample.
     pub sample: u64,
 }
@@ -51,13 +53,14 @@ pub struct Need {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
     "stage {stage} needs {needed} bytes of memory by what it keeps ({parameters} parameters at {PER_PARAMETER} bytes, \
-     {BASE} for libtorch and the program, {network} for the network, {sample} for one sample), max_memory allows {allowed}; \
-     raise it, or work for a run with smaller stages"
+     {BASE} for libtorch and the program, {network} for the network, {pass} for a pass, {sample} for one \
+     sample), max_memory allows {allowed}; raise it, or work for a run with smaller stages"
 )]
 pub struct TooSmall {
     stage: Stage,
     parameters: u64,
     network: u64,
+    pass: u64,
     sample: u64,
     needed: u64,
     allowed: u64,
@@ -67,8 +70,8 @@ pub struct TooSmall {
 #[must_use]
 pub fn need(params: &RunParams, stage: Stage) -> Need {
     let parameters = params.stage(stage).map_or(0, |stage| stage.parameters);
-    let (_, sample) = plan::memory(params, stage, 1);
-    Need { stage: BASE.saturating_add(parameters.saturating_mul(PER_PARAMETER)), sample }
+    let plan::Memory { samples, pass, .. } = plan::memory(params, stage, 1);
+    Need { stage: BASE.saturating_add(parameters.saturating_mul(PER_PARAMETER)), pass, sample: samples }
 }
 
 /// What the network may hold: requests that wait, answers that go out, answers that come.
@@ -104,12 +107,12 @@ pub fn most_open(limit: Option<ByteSize>, params: &RunParams, stage: Stage) -> R
         return Ok(MOST_OPEN);
     };
     let need = need(params, stage);
-    let fixed = need.stage.saturating_add(network);
+    let fixed = need.stage.saturating_add(need.pass).saturating_add(network);
     let needed = fixed.saturating_add(need.sample);
     let Some(free) = allowed.0.checked_sub(needed) else {
         let parameters = params.stage(stage).map_or(0, |stage| stage.parameters);
-        let allowed = allowed.0;
-        return Err(TooSmall { stage, parameters, network, sample: need.sample, needed, allowed });
+        let (Need { pass, sample, .. }, allowed) = (need, allowed.0);
+        return Err(TooSmall { stage, parameters, network, pass, sample, needed, allowed });
     };
     let more = free.checked_div(need.sample).unwrap_or(u64::MAX);
     Ok(usize::try_from(more.saturating_add(1)).unwrap_or(usize::MAX).min(MOST_OPEN))
@@ -159,11 +162,13 @@ mod tests {
 
     #[test]
     fn hand_worked_middle_stage_of_tiny() {
-        // 399,872 parameters; one sample of 512 tokens, two layers of 3,040 values of 4 bytes.
+        // 399,872 parameters; one sample of 512 tokens, two layers of 3,040 values of 4 bytes; a layer's
+        // backward pass with 5·344 + 2·128 values of each token.
         let need = need(&tiny(), Stage(1));
-        assert_eq!(need, Need { stage: BASE + 60 * 399_872, sample: 512 * 2 * 3_040 * 4 });
+        let (pass, sample) = (512 * 1_976 * 4, 512 * 2 * 3_040 * 4);
+        assert_eq!(need, Need { stage: BASE + 60 * 399_872, pass, sample });
         // The network gets three sixteenths: 34 MiB of 544 for requests, 34 for answers, and four fetches of 8.
-        let free = (544 << 20) - need.stage - ((34 + 34 + 4 * 8) << 20) - need.sample;
+        let free = (544 << 20) - need.stage - pass - ((34 + 34 + 4 * 8) << 20) - need.sample;
         let open = 1 + (free / need.sample) as usize;
         assert!((1..MOST_OPEN).contains(&open), "{open}");
         assert_eq!(at(544 << 20), Ok(open));
@@ -176,7 +181,7 @@ mod tests {
         let least = need(&tiny(), Stage(1));
         let error = at(100 << 20).unwrap_err();
         let text = error.to_string();
-        assert_eq!(error.needed, least.stage + least.sample + error.network);
+        assert_eq!(error.needed, least.stage + least.pass + least.sample + error.network);
         assert!(text.contains(&error.needed.to_string()) && text.contains("allows 104857600"), "{text}");
         assert!(text.contains("stage 1") && text.contains("raise it"), "{text}");
     }
@@ -202,7 +207,7 @@ mod tests {
             let Ok(open) = most_open(Some(limit), &params, Stage(1)) else { continue };
             let need = need(&params, Stage(1));
             let network = bytes(network(Some(limit), &params).unwrap());
-            let sum = need.stage + network + open as u64 * need.sample;
+            let sum = need.stage + need.pass + network + open as u64 * need.sample;
             assert!(sum <= limit.0, "{mib} MiB");
             assert!(open == MOST_OPEN || sum + need.sample > limit.0, "{mib} MiB: room for one more");
             assert!(open >= before && open <= MOST_OPEN);

@@ -189,15 +189,35 @@ fn parameters(wish: &Wish<'_>, stages: u16, in_flight: u8) -> Result<RunParams, 
     Ok(run)
 }
 
-/// Bytes of a stage's state, and of what its passes take beside it at most, with so many samples in flight.
+/// Bytes that a stage takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Memory {
+    /// Weights, moments and summed gradients.
+    pub state: u64,
+    /// What the forward passes of all samples in flight keep for their backward passes.
+    pub samples: u64,
+    /// The most that one pass takes beside that.
+    pub pass: u64,
+}
+
+impl Memory {
+    /// Everything beside the state.
+    #[must_use]
+    pub fn passes(self) -> u64 {
+        self.samples + self.pass
+    }
+}
+
+/// Memory of a stage with so many samples in flight.
 ///
-/// Passes take most at one of three moments: where the head has one chunk of logits, where the backward
-/// pass of the last layer begins, and where a backward pass ends, with a gradient for every parameter.
+/// A pass takes most at one of three moments: where the head has one chunk of logits, where the backward
+/// pass of the last layer begins, and where a backward pass ends, with a gradient for every parameter and
+/// nothing left of its sample.
 ///
 /// # Complexity
 /// Constant.
 #[must_use]
-pub fn memory(run: &RunParams, stage: Stage, in_flight: u8) -> (u64, u64) {
+pub fn memory(run: &RunParams, stage: Stage, in_flight: u8) -> Memory {
     let (layers, parameters) = run.stage(stage).map_or((0, 0), |stage| (stage.layers, stage.parameters));
     let model = &run.model;
     let [tokens, vocab, d] = [run.tokens_per_sample(), model.vocab, model.d_model].map(u64::from);
@@ -210,25 +230,28 @@ pub fn memory(run: &RunParams, stage: Stage, in_flight: u8) -> (u64, u64) {
         true => (vocab * d, VALUES_PER_LOGIT * (tokens * vocab).min(loss::CHUNK_LOGITS.unsigned_abs())),
         false => (0, 0),
     };
-    let others = (samples - 1) * kept;
-    let begun = others + kept + head + chunk.max(tokens * values_of_backward(model));
-    let ended = others + parameters;
-    (parameters * (BYTES_PER_PARAMETER + older), BYTES_PER_VALUE * begun.max(ended))
+    let begun = head + chunk.max(tokens * values_of_backward(model));
+    let ended = parameters.saturating_sub(kept);
+    Memory {
+        state: parameters * (BYTES_PER_PARAMETER + older),
+        samples: samples * kept * BYTES_PER_VALUE,
+        pass: begun.max(ended) * BYTES_PER_VALUE,
+    }
 }
 
 fn stage_plan(run: &RunParams, stage: Stage, wish: &Wish<'_>) -> StagePlan {
     let params = &run.stages[usize::from(stage.0)];
     let tokens = u64::from(run.tokens_per_sample());
     let (first, last) = (stage.0 == 0, stage == run.last_stage());
-    let (state_bytes, pass_bytes) = memory(run, stage, run.train.in_flight);
+    let memory = memory(run, stage, run.train.in_flight);
     let message = |direction| (message_len(run, direction) + HOP_OVERHEAD) as u64;
     let up = if last { 0 } else { message(Direction::Forward) };
     let down = if first { 0 } else { message(Direction::Backward) };
     StagePlan {
         layers: params.layers,
         parameters: params.parameters,
-        state_bytes,
-        pass_bytes,
+        state_bytes: memory.state,
+        pass_bytes: memory.passes(),
         compute: presets::stage_flops(run, stage) as f64 * TRAINING_FLOPS * tokens as f64
             / wish.machine.flops,
         sent_bytes: up + down,
@@ -321,15 +344,18 @@ mod tests {
         let run = parameters(&Wish { stages: Some(6), ..wish("1.5b") }, 6, 4).unwrap();
         // 4,096 tokens of one layer with 10·2048 + 3·512 + 4·8192 values, the gradient of the head, and a
         // chunk of 2^27 logits twice: more than a layer's backward pass.
-        let parameters = run.stages[5].parameters;
-        let passes = (4_096 * 54_784 + 128_256 * 2_048 + 2 * (1 << 27)) * 4;
-        assert_eq!(memory(&run, Stage(5), 1), (16 * parameters, passes));
-        assert_eq!(memory(&run, Stage(5), 4), memory(&run, Stage(5), 1), "its backward pass runs at once");
+        let state = 16 * run.stages[5].parameters;
+        let pass = (128_256 * 2_048 + 2 * (1 << 27)) * 4;
+        let last = Memory { state, samples: 4_096 * 54_784 * 4, pass };
+        assert_eq!((memory(&run, Stage(5), 1), last.passes()), (last, last.samples + pass));
+        assert_eq!(memory(&run, Stage(5), 4), last, "its backward pass runs at once");
         let mut short = run;
-        short.train.windows_per_sample = 1;
-        short.model.seq_len = 1;
+        (short.train.windows_per_sample, short.model.seq_len) = (1, 1);
         let parameters = short.stages[1].parameters;
-        assert_eq!(memory(&short, Stage(1), 1), (16 * parameters, 4 * parameters));
+        // One token of three layers is freed while gradients come, whatever else is in flight.
+        let kept = 3 * 54_784 * 4;
+        let pass = 4 * parameters - kept;
+        assert_eq!(memory(&short, Stage(1), 2), Memory { state: 20 * parameters, samples: 2 * kept, pass });
     }
 
     #[test]

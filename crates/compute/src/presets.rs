@@ -100,7 +100,7 @@ fn find(name: &str) -> Option<Preset> {
         "tiny" => Preset {
             model: tiny_model(),
             // Half of the reference recipe's rate: with two samples in flight the full rate costs 12 % of
-            // the loss, half of it next to nothing (docs/results/gaps-lr-1500.md, one seed).
+            // the loss, half of it next to nothing (docs/results/gaps-lr-3000.md and gaps.md).
             train: TrainParams { lr_ppm: 1_500, ..train() },
             chunk: 1024,
         },

@@ -73,7 +73,7 @@ pub fn run(
     drop(state);
     // Making the initial state is not part of training; its memory is free again.
     forget_peak()?;
-    let (state, passes) = plan::memory(&params, Stage(stage), 1);
+    let plan = plan::memory(&params, Stage(stage), 1);
     let mut measured = Measured {
         stage,
         layers: own.layers,
@@ -82,7 +82,7 @@ pub fn run(
         samples: u32::from(params.train.samples_per_step),
         products: iota_compute::presets::stage_flops(&params, Stage(stage)),
         peaks: [0; 3],
-        predicted: [state, passes],
+        predicted: [plan.state, plan.passes()],
         passes: Vec::new(),
         optimizer: Vec::new(),
         norms: Vec::new(),

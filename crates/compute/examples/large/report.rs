@@ -10,6 +10,9 @@ const TRAINING_FLOPS: f64 = 6.0;
 /// How far predicted memory may lie from measured.
 const MEMORY: f64 = 0.10;
 
+/// How far the counted balance of two stages may lie from that of their times.
+const BALANCE: f64 = 0.10;
+
 /// Under what it was measured.
 pub struct Setting {
     /// The command that does it again.
@@ -98,8 +101,11 @@ pub fn render(setting: &Setting, all: &[Measured]) -> Result<String, Box<dyn Err
         let took = median(&last.passes) / median(&first.passes);
         writeln!(
             page,
-            "\nBalance: stage {} is counted as {counted:.2} of stage {}'s products and takes {took:.2} of its time.",
-            last.stage, first.stage
+            "\nBalance: stage {} is counted as {counted:.2} of stage {}'s products and takes {took:.2} of its time; the \
+             count, by which layers are spread, within 10 % of the time: {}.",
+            last.stage,
+            first.stage,
+            if (counted / took - 1.0).abs() <= BALANCE { "reached" } else { "**missed**" },
         )?;
     }
     Ok(page)

@@ -142,8 +142,8 @@ impl Ours {
 
     /// The same as `iota_compute::plan` predicts it for one sample at a time.
     pub fn predicted_bytes(&self) -> u64 {
-        let (state, activations) = plan::memory(&self.run, STAGE, 1);
-        state + activations
+        let plan = plan::memory(&self.run, STAGE, 1);
+        plan.state + plan.passes()
     }
 
     /// Operators of one forward and one backward pass.
