@@ -45,11 +45,10 @@ ROWS = {
 # Rows with every seed; the others have the first alone, and are to be read with these rows' spread in mind.
 SPREAD = [
     "whole",
-    "whole-muon",
     "bottleneck",
-    "bottleneck-muon",
-    "bottleneck-wide-first",
+    "bottleneck-warm-100",
     "bottleneck-disjoint",
+    "bottleneck-wide-first",
     "subspace",
     "subspace-turning",
 ]
@@ -323,13 +322,14 @@ def page(options):
             f"| {sum(gaps) / len(gaps):+.1f} ({several(gaps)}) "
             f"| {f'{sum(own) / len(own):+.1f} ({several(own)})' if own else ''} |"
         )
+    chosen = "" if options.rows == list(ROWS) else f" --rows {','.join(options.rows)}"
     processor = sum(one["seconds"] for one in known.values()) / 60
     return f"""# What might close the gap of a narrow boundary
 
 The model of compression.md at d {D} ({LAYERS} layers in {STAGES} stages, {WINDOWS} x {T} tokens a sample), trained for
 {options.samples} samples with one change at a time; int4 codes in both directions where the row does not say otherwise.
 
-* Command: `scripts/bench trials --samples {options.samples} --seeds {options.seeds}`
+* Command: `scripts/bench trials --samples {options.samples} --seeds {options.seeds}{chosen}`
 * Machine: 2 cores, CPU only, one thread a row, {processor:.0f} minutes of a processor in all; PyTorch {torch.__version__}
 * Date: {options.date}
 
@@ -359,6 +359,7 @@ def main():
     parser.add_argument("--data", type=Path, default=Path("data/shakespeare.txt"), help="text to train on")
     parser.add_argument("--state", type=Path, default=os.environ.get("IOTA_BENCH_STATE"), help="finished rows, one a line")
     parser.add_argument("--out", type=Path, default=Path("docs/results/trials.md"), help="page to write")
+    parser.add_argument("--finished", action="store_true", help="train nothing, write the page of what is finished")
     parser.add_argument("--date", default="not stated", help=argparse.SUPPRESS)
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -377,7 +378,8 @@ def main():
         raise SystemExit("error: --state FILE says where finished rows are kept")
     options.state = Path(options.state)
     options.state.parent.mkdir(parents=True, exist_ok=True)
-    work(options)
+    if not options.finished:
+        work(options)
     options.out.write_text(page(options))
     print(options.out.read_text())
 

@@ -99,8 +99,8 @@ fn find(name: &str) -> Option<Preset> {
         },
         "tiny" => Preset {
             model: tiny_model(),
-            // Half of the reference recipe's rate: with two samples in flight the full rate costs 12 % of
-            // the loss, half of it next to nothing (docs/results/gaps-lr-3000.md and gaps.md).
+            // Half of the reference recipe's rate: at the full one training through the bottleneck stands still
+            // for hundreds of samples (docs/results/gaps-lr-3000.md; gaps.md has this one).
             train: TrainParams { lr_ppm: 1_500, ..train() },
             chunk: 1024,
         },
