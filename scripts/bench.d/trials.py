@@ -49,8 +49,6 @@ SPREAD = [
     "bottleneck-warm-100",
     "bottleneck-disjoint",
     "bottleneck-wide-first",
-    "subspace",
-    "subspace-turning",
 ]
 REFERENCE = {
     name: ("whole-muon" if name.endswith("muon") and name != "whole-muon" else "whole") for name in ROWS

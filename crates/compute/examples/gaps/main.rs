@@ -20,7 +20,7 @@ use iota_protocol::params::{DataParams, RunParams};
 
 use network::Network;
 use report::{Measured, Setting};
-use rows::{Row, MERGES, PRESET, REPLICAS, ROWS};
+use rows::{Rate, Row, MERGES, PRESET, REPLICAS, ROWS};
 
 /// Held-out windows that each row is measured on; evenly spread over the held-out part.
 const HELDOUT_WINDOWS: usize = 256;
@@ -48,6 +48,9 @@ struct Options {
     /// Inner learning rate in millionths; the preset's when absent.
     #[arg(long)]
     lr_ppm: Option<u32>,
+    /// Steps over which the rate rises after a start or a merge; the preset's when absent.
+    #[arg(long)]
+    ramp_steps: Option<u16>,
     /// Text to train on (any UTF-8 file).
     #[arg(long, default_value = "data/shakespeare.txt")]
     data: PathBuf,
@@ -57,6 +60,12 @@ struct Options {
     /// Date that the report carries.
     #[arg(long, default_value = "not stated", hide = true)]
     date: String,
+}
+
+impl Options {
+    fn rate(&self) -> Rate {
+        Rate { lr_ppm: self.lr_ppm, ramp_steps: self.ramp_steps }
+    }
 }
 
 fn main() -> ExitCode {
@@ -79,7 +88,7 @@ fn measure(options: &Options) -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let dataset = prepare(options, folder.path())?;
     let tokens = {
-        let run = ROWS[0].params(0, options.lr_ppm, dataset.data_params())?;
+        let run = ROWS[0].params(0, options.rate(), dataset.data_params())?;
         u64::from(samples) * u64::from(run.tokens_per_sample())
     };
     let setting = Setting {
@@ -92,12 +101,12 @@ fn measure(options: &Options) -> Result<(), Box<dyn Error>> {
         date: options.date.clone(),
         bigram: dataset.bigram_entropy(),
         rows: options.rows.clone(),
-        lr_ppm: options.lr_ppm,
+        rate: options.rate(),
     };
     let mut measured = Vec::new();
     for seed in 0..options.seeds {
         for row in &chosen {
-            let run = row.params(seed, options.lr_ppm, dataset.data_params())?;
+            let run = row.params(seed, options.rate(), dataset.data_params())?;
             measured.push(train(row, &run, samples, &dataset)?);
             // After every row: a run that is cut short leaves what it has.
             write(options, &report::render(&setting, &measured))?;

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use crate::rows::{
-    Row, BASELINE, BOTTLENECK, CODEC, LARGE_STEP, MERGED, MERGES, PRESET, REPLICAS, ROWS, STALE_2, STALE_4,
-    WHOLE,
+    Rate, Row, BASELINE, BOTTLENECK, CODEC, LARGE_STEP, MERGED, MERGES, PRESET, REPLICAS, ROWS, STALE_2,
+    STALE_4, WHOLE,
 };
 
 /// What was run.
@@ -27,8 +27,8 @@ pub struct Setting {
     pub bigram: f64,
     /// Rows asked for; all when empty.
     pub rows: Vec<String>,
-    /// Inner learning rate in millionths; the preset's when absent.
-    pub lr_ppm: Option<u32>,
+    /// What was asked for in place of the preset's rate.
+    pub rate: Rate,
 }
 
 /// One trained row.
@@ -134,8 +134,10 @@ impl Setting {
     fn command(&self) -> String {
         let rows =
             if self.rows.is_empty() { String::new() } else { format!(" --rows {}", self.rows.join(",")) };
-        let lr = self.lr_ppm.map_or(String::new(), |ppm| format!(" --lr-ppm {ppm}"));
-        format!("scripts/bench gaps --samples {} --seeds {}{rows}{lr}", self.samples, self.seeds)
+        let Rate { lr_ppm, ramp_steps } = self.rate;
+        let lr = lr_ppm.map_or(String::new(), |ppm| format!(" --lr-ppm {ppm}"));
+        let ramp = ramp_steps.map_or(String::new(), |steps| format!(" --ramp-steps {steps}"));
+        format!("scripts/bench gaps --samples {} --seeds {}{rows}{lr}{ramp}", self.samples, self.seeds)
     }
 }
 

@@ -107,23 +107,28 @@ pub const ROWS: [Row; 8] = [
     },
 ];
 
+/// The inner learning rate, where it is not the preset's.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Rate {
+    /// Its peak in millionths.
+    pub lr_ppm: Option<u32>,
+    /// Steps over which it rises.
+    pub ramp_steps: Option<u16>,
+}
+
 impl Row {
     /// Parameters of this row's run. Initial weights and data order follow from the seed alone, so
     /// all rows of a seed start alike and read alike.
     ///
     /// # Errors
     /// When the preset cannot be cut so.
-    pub fn params(
-        &self,
-        seed: u64,
-        lr_ppm: Option<u32>,
-        data: DataParams,
-    ) -> Result<RunParams, Box<dyn Error>> {
+    pub fn params(&self, seed: u64, rate: Rate, data: DataParams) -> Result<RunParams, Box<dyn Error>> {
         let mut run = run_params(PRESET, self.stages, seed, self.merges.max(1), self.replicas, data)?;
         run.train.wire = self.wire;
         run.train.in_flight = self.in_flight;
         run.train.samples_per_step = self.per_step;
-        run.train.lr_ppm = lr_ppm.unwrap_or(run.train.lr_ppm);
+        run.train.lr_ppm = rate.lr_ppm.unwrap_or(run.train.lr_ppm);
+        run.train.ramp_steps = rate.ramp_steps.unwrap_or(run.train.ramp_steps);
         if !self.bottleneck {
             run.model.bottleneck = run.model.d_model;
             for stage in 0..run.n_stages() {
