@@ -101,7 +101,7 @@ and in the table above; what was tried beside them was done by hand and taken ou
 * d/16 without any of these: int8 codes 2.2513, fp32 codes 2.1812. Most of what int4 had cost was the above, not its coarse
   codes.
 * Muon, warm-up of the encoder, other places of the identity channels, a wider first boundary and updates of the subspace's
-  basis, and the first three of these once more, with their command: [trials.md](trials.md).
+  basis: [trials.md](trials.md), with its command; it has rows for the first three of these too, which were not run.
 ";
 
 fn head(options: &Options, data: &Dataset) -> String {
