@@ -101,7 +101,8 @@ const READING: &str = "\
 * Memory is the most that each side took beyond what its program and libraries held before, as the system counts it.
   Predicted is what `iota-miner plan` would say for one sample at a time: the trainer's state and what a forward pass
   keeps, and what a layer's backward pass takes beside it; not what the allocator holds back.
-* GPU: not measured, no GPU was at hand. bf16 with tensor cores, pinned staging and overlap have no numbers yet.
+* GPU: not measured, no GPU was at hand. bf16 with tensor cores has no numbers yet; pinned staging and the overlap of
+  transfer, decode and compute are not written.
 ";
 
 fn ratios(compared: &[Compared]) -> String {
