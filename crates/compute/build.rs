@@ -1,10 +1,15 @@
-//! Compiles the crate's one file of C++, `src/gradients.cpp`, against the libtorch that the binding found.
+//! Compiles the crate's C++, what the binding cannot do, against the libtorch that the binding found.
 
 use std::env;
 use std::path::{Path, PathBuf};
 
+/// Each stands beside the module of Rust that calls it.
+const SOURCES: [&str; 3] = ["src/gradients.cpp", "src/staging.cpp", "src/device_optimizer.cpp"];
+
 fn main() {
-    println!("cargo:rerun-if-changed=src/gradients.cpp");
+    for source in SOURCES.iter().chain(&["src/native.h"]) {
+        println!("cargo:rerun-if-changed={source}");
+    }
     println!("cargo:rerun-if-env-changed=LIBTORCH_INCLUDE");
     let include = headers();
     cc::Build::new()
@@ -14,8 +19,8 @@ fn main() {
         .warnings(false)
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
-        .file("src/gradients.cpp")
-        .compile("iota_gradients");
+        .files(SOURCES)
+        .compile("iota_compute_native");
 }
 
 /// Where the headers lie: beside the libraries, unless the environment names another place, as for the binding.

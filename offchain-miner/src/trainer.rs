@@ -1,7 +1,8 @@
 //! The thread that owns libtorch: jobs go in, results come out, in the order in which they ran.
 //!
 //! Backward passes go first: they free memory and another member waits for them. After each one the
-//! thread takes a local step if it is due.
+//! thread takes a local step if it is due. Where the device computes by itself, a job is launched before the
+//! one before it is finished, so that decoding and sending do not keep the device waiting.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use codec::Encode;
 use iota_compute::outer::OuterState;
-use iota_compute::{ForwardOut, SampleKey, StageInput, StageTrainer};
+use iota_compute::{ForwardOut, Launched, PassOut, PassTimes, SampleKey, StageInput, StageTrainer};
 use iota_protocol::ids::{Attempt, Epoch, Hash, Sample, Stage, Version};
 use iota_protocol::params::RunParams;
 use iota_protocol::receipt::LogEvent;
@@ -251,6 +252,8 @@ struct Worker {
     store: Arc<Store>,
     results: mpsc::Sender<Done>,
     stage: Option<StageTrainer>,
+    /// The job whose second half is still to be done.
+    underway: Option<Underway>,
     /// What the stage was made with; a run changes them between epochs.
     params: Option<Arc<RunParams>>,
     epoch: Epoch,
@@ -258,10 +261,28 @@ struct Worker {
     pace: Duration,
 }
 
+/// A job of which the device has what it needs.
+struct Underway {
+    key: SampleKey,
+    began: Instant,
+    /// What its first half took beside the model.
+    times: PassTimes,
+    work: Work,
+}
+
+enum Work {
+    Pass(Launched),
+    /// Only what is logged before it comes first.
+    Abandon,
+    /// There is no stage to work with.
+    Nothing,
+}
+
 impl Worker {
     fn new(threads: u32, store: Arc<Store>, results: mpsc::Sender<Done>, pace: Duration) -> Self {
         let device = iota_compute::init_runtime(threads);
-        Self { device, store, results, stage: None, params: None, epoch: Epoch(0), tokens: 0, pace }
+        let (stage, underway, params) = (None, None, None);
+        Self { device, store, results, stage, underway, params, epoch: Epoch(0), tokens: 0, pace }
     }
 
     fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
@@ -270,17 +291,17 @@ impl Worker {
             while let Ok(command) = inbox.try_recv() {
                 self.take(command, &mut first, &mut later);
             }
-            if let Some(job) = first.pop_front().or_else(|| later.pop_front()) {
-                let began = Instant::now();
-                let is_pass = !matches!(job, Job::Abandon { .. });
-                let done = self.execute(job);
-                if is_pass {
-                    std::thread::sleep(self.pace.saturating_sub(began.elapsed()));
-                }
+            let next = first.pop_front().or_else(|| later.pop_front());
+            let done = match next {
+                Some(job) => self.paced(job),
+                None => self.finish().into_iter().collect(),
+            };
+            for done in done {
                 if self.results.blocking_send(done).is_err() {
                     return;
                 }
-            } else {
+            }
+            if first.is_empty() && later.is_empty() && self.underway.is_none() {
                 match inbox.blocking_recv() {
                     Some(command) => self.take(command, &mut first, &mut later),
                     None => return,
@@ -296,6 +317,7 @@ impl Worker {
             Command::Begin(begin, reply) => {
                 first.clear();
                 later.clear();
+                self.underway = None;
                 drop(reply.send(self.begin(*begin)));
             }
             Command::Weights(reply) => {
@@ -317,7 +339,8 @@ impl Worker {
             }
         }
         self.keep_snapshot();
-        let done: Vec<Done> = begin.replay.into_iter().map(|job| self.execute(job)).collect();
+        let mut done: Vec<Done> = begin.replay.into_iter().flat_map(|job| self.advance(job)).collect();
+        done.extend(self.finish());
         let log = self.stage.as_ref().map(|stage| stage.log().to_vec()).unwrap_or_default();
         if !log.starts_with(&begin.log) {
             anyhow::bail!(
@@ -330,25 +353,59 @@ impl Worker {
         Ok(done)
     }
 
-    fn execute(&mut self, job: Job) -> Done {
+    /// As [`Self::advance`], in no less time than the pace.
+    fn paced(&mut self, job: Job) -> Vec<Done> {
+        let began = Instant::now();
+        let is_pass = !matches!(job, Job::Abandon { .. });
+        let done = self.advance(job);
+        if is_pass {
+            std::thread::sleep(self.pace.saturating_sub(began.elapsed()));
+        }
+        done
+    }
+
+    /// Launches a job and finishes what was launched before it. A job that completes a step is finished at once,
+    /// so that the next one runs on the new weights; and so is every job where the device is the host itself.
+    fn advance(&mut self, job: Job) -> Vec<Done> {
+        let launched = self.launch(job);
+        let mut done: Vec<Done> = self.finish().into_iter().collect();
+        let waits = self.stage.as_ref().is_some_and(|stage| match &launched.work {
+            Work::Pass(pass) => stage.is_asynchronous() && !stage.completes_step(pass),
+            Work::Abandon | Work::Nothing => false,
+        });
+        self.underway = Some(launched);
+        if !waits {
+            done.extend(self.finish());
+        }
+        done
+    }
+
+    /// The first half of a job.
+    fn launch(&mut self, job: Job) -> Underway {
         let (sample, attempt) = match &job {
             Job::Forward { sample, attempt, .. }
             | Job::Backward { sample, attempt, .. }
             | Job::Abandon { sample, attempt } => (*sample, *attempt),
         };
-        let began = Instant::now();
-        let nothing = Duration::ZERO;
-        let mut timing = Timing { began, ended: began, codec: nothing, hash: nothing, disk: nothing };
+        let (key, began) = (SampleKey { sample, attempt }, Instant::now());
         let Some(stage) = self.stage.as_mut() else {
-            return Done {
-                sample,
-                outcome: Outcome::Failed("no epoch has begun".into()),
-                events: Vec::new(),
-                timing,
-            };
+            return Underway { key, began, times: PassTimes::default(), work: Work::Nothing };
+        };
+        let work = launch(stage, key, job);
+        Underway { key, began, times: stage.take_times(), work }
+    }
+
+    /// The second half of the job that is under way, if there is one, and the local step that may follow.
+    fn finish(&mut self) -> Option<Done> {
+        let Underway { key, began, times, work } = self.underway.take()?;
+        let nothing = Duration::ZERO;
+        let mut timing = Timing { began, ended: began, codec: times.codec, hash: times.hash, disk: nothing };
+        let Some(stage) = self.stage.as_mut() else {
+            let outcome = Outcome::Failed("no epoch has begun".into());
+            return Some(Done { sample: key.sample, outcome, events: Vec::new(), timing });
         };
         let logged = stage.log().len();
-        let outcome = pass(stage, SampleKey { sample, attempt }, job);
+        let outcome = finish(stage, key, work);
         let stepped = match stage.step_if_due(self.tokens) {
             Ok(step) => step.is_some(),
             Err(error) => {
@@ -357,15 +414,15 @@ impl Worker {
             }
         };
         let events = stage.log().get(logged..).unwrap_or_default().to_vec();
-        let iota_compute::PassTimes { codec, hash } = stage.take_times();
-        (timing.codec, timing.hash) = (codec, hash);
+        let PassTimes { codec, hash } = stage.take_times();
+        (timing.codec, timing.hash) = (timing.codec + codec, timing.hash + hash);
         if stepped {
             let begun = Instant::now();
             self.keep_snapshot();
             timing.disk = begun.elapsed();
         }
         timing.ended = Instant::now();
-        Done { sample, outcome, events, timing }
+        Some(Done { sample: key.sample, outcome, events, timing })
     }
 
     /// Keeps the trainer's state now and then, so that an audit need not start at the epoch's start.
@@ -385,27 +442,37 @@ impl Worker {
     }
 }
 
-fn pass(stage: &mut StageTrainer, key: SampleKey, job: Job) -> Outcome {
-    let result = match job {
+fn launch(stage: &mut StageTrainer, key: SampleKey, job: Job) -> Work {
+    match job {
         Job::Forward { input, targets, .. } => {
             let input = match &input {
                 Input::Tokens(tokens) => StageInput::Tokens(tokens),
                 Input::Codes(codes) => StageInput::Codes(codes),
             };
-            stage.forward(key, input, targets.as_deref()).map(|out| match out {
-                ForwardOut::Codes { bytes, version } => Outcome::Forward { codes: bytes, version },
-                ForwardOut::Loss { loss, version, grad, logits_hash } => {
-                    Outcome::Loss { loss, gradient: grad, version, logits: logits_hash }
-                }
-            })
+            Work::Pass(stage.launch_forward(key, input, targets.as_deref()))
         }
-        Job::Backward { gradient, .. } => stage
-            .backward(key, &gradient)
-            .map(|out| Outcome::Backward { gradient: out.grad, version: out.version }),
-        Job::Abandon { .. } => {
+        Job::Backward { gradient, .. } => Work::Pass(stage.launch_backward(key, &gradient)),
+        Job::Abandon { .. } => Work::Abandon,
+    }
+}
+
+fn finish(stage: &mut StageTrainer, key: SampleKey, work: Work) -> Outcome {
+    let out = match work {
+        Work::Pass(launched) => stage.finish(launched),
+        Work::Abandon => {
             stage.abandon(key);
-            Ok(Outcome::Abandoned)
+            return Outcome::Abandoned;
         }
+        Work::Nothing => return Outcome::Failed("no epoch has begun".into()),
     };
-    result.unwrap_or_else(|error| Outcome::Failed(error.to_string()))
+    match out {
+        Ok(PassOut::Forward(ForwardOut::Codes { bytes, version })) => {
+            Outcome::Forward { codes: bytes, version }
+        }
+        Ok(PassOut::Forward(ForwardOut::Loss { loss, version, grad, logits_hash })) => {
+            Outcome::Loss { loss, gradient: grad, version, logits: logits_hash }
+        }
+        Ok(PassOut::Backward(out)) => Outcome::Backward { gradient: out.grad, version: out.version },
+        Err(error) => Outcome::Failed(error.to_string()),
+    }
 }

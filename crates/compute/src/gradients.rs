@@ -4,10 +4,12 @@
 //! multiplying its output by that first would do, at the price of operators that PyTorch does not have. The
 //! other side of this file is `gradients.cpp`.
 
-use std::ffi::{c_char, c_void, CStr};
+use std::ffi::{c_char, c_void};
 use std::ptr;
 
 use tch::{TchError, Tensor};
+
+use crate::native;
 
 unsafe extern "C" {
     fn iota_gradients(
@@ -28,28 +30,21 @@ pub(crate) fn gradients(
     gradient: &Tensor,
     inputs: &[&Tensor],
 ) -> Result<Vec<Tensor>, TchError> {
-    let pointers: Vec<*const c_void> = inputs.iter().map(|input| input.as_ptr().cast()).collect();
+    let pointers = native::pointers(inputs.iter().copied());
     let mut found = vec![ptr::null_mut(); inputs.len()];
     // SAFETY: tensors of the binding are pointers to `at::Tensor`, which live as long as the borrows; both
-    // arrays have `count` places, and exceptions do not leave the call.
-    let error = unsafe {
-        iota_gradients(
+    // arrays have `count` places, and the answer is that of `native.h`.
+    unsafe {
+        native::answer(iota_gradients(
             output.as_ptr().cast(),
             gradient.as_ptr().cast(),
             pointers.as_ptr(),
             pointers.len(),
             found.as_mut_ptr(),
-        )
-    };
-    if error.is_null() {
-        // SAFETY: without an error each place holds a new tensor that nothing else owns.
-        return Ok(found.into_iter().map(|tensor| unsafe { Tensor::from_ptr(tensor.cast()) }).collect());
-    }
-    // SAFETY: an error is a string that ends in zero, allocated for us by the C library.
-    let text = unsafe { CStr::from_ptr(error) }.to_string_lossy().into_owned();
-    // SAFETY: as above, and not used any more.
-    unsafe { libc::free(error.cast()) };
-    Err(TchError::Torch(text))
+        ))
+    }?;
+    // SAFETY: without an error each place holds a new tensor that nothing else owns.
+    Ok(found.into_iter().map(|tensor| unsafe { native::owned(tensor) }).collect())
 }
 
 #[cfg(test)]

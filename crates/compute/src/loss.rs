@@ -9,7 +9,7 @@
 
 use iota_protocol::hash::{hash, Domain};
 use iota_protocol::ids::Hash;
-use tch::{Device, Kind, Reduction, TchError, Tensor};
+use tch::{Kind, Reduction, TchError, Tensor};
 
 use crate::model::to_vec;
 
@@ -20,24 +20,29 @@ const TOP_LOGITS: i64 = 8;
 /// takes little beside the products.
 pub(crate) const CHUNK_LOGITS: i64 = 1 << 27;
 
-/// Loss of one sample, and its gradients.
+/// Loss of one sample, and its gradients. All of it is on the device, which may still compute it.
 pub(crate) struct LastPass {
-    /// Mean nats per token.
-    pub(crate) loss: f32,
+    /// Logarithms of the targets' probabilities, summed in f64, a scalar.
+    pub(crate) logs: Tensor,
     /// By the normed stream, `[B, T, d]`, fp32.
     pub(crate) stream_grad: Tensor,
     /// By the head, `[V, d]`, fp32.
     pub(crate) head_grad: Tensor,
-    /// Hash of each token's largest logits.
-    pub(crate) logits_hash: Hash,
+    /// Each token's largest logits in falling order: values and places, one pair of tensors a chunk.
+    pub(crate) top: Vec<[Tensor; 2]>,
+}
+
+/// Mean nats per token, given the sum of the logarithms.
+pub(crate) fn mean_nats(logs: f64, tokens: usize) -> f32 {
+    (-logs / tokens.max(1) as f64) as f32
 }
 
 /// The head with its loss: the normed stream `[B, T, d]` and the head `[V, d]`, both fp32, against `B·T`
-/// targets. Products run in `kind`, everything else in fp32.
+/// targets, int64. Products run in `kind`, everything else in fp32.
 pub(crate) fn of_stream(
     stream_btd: &Tensor,
     head_vd: &Tensor,
-    targets: &[u32],
+    targets: &Tensor,
     kind: Kind,
 ) -> Result<LastPass, TchError> {
     tch::no_grad(|| in_chunks(stream_btd, head_vd, targets, kind, CHUNK_LOGITS))
@@ -46,26 +51,26 @@ pub(crate) fn of_stream(
 fn in_chunks(
     stream_btd: &Tensor,
     head_vd: &Tensor,
-    targets: &[u32],
+    targets: &Tensor,
     kind: Kind,
     most: i64,
 ) -> Result<LastPass, TchError> {
     let (vocab, width) = head_vd.size2()?;
     let stream_nd = stream_btd.f_detach()?.f_reshape([-1, width])?.f_to_kind(kind)?;
     let head = head_vd.f_detach()?.f_to_kind(kind)?;
-    let targets = target_tensor(targets, head.device())?;
     let tokens = stream_nd.size2()?.0;
     let stream_grad = Tensor::f_empty([tokens, width], (Kind::Float, head.device()))?;
-    let (mut head_grad, mut nats, mut top) = (None, 0.0, Vec::new());
+    let (mut head_grad, mut logs, mut top) = (None, None, Vec::new());
     let rows = (most / vocab.max(1)).max(1);
     let mut start = 0;
     while start < tokens {
         let len = rows.min(tokens - start);
         let [part, targets] = [stream_nd.f_narrow(0, start, len)?, targets.f_narrow(0, start, len)?];
         let logits = part.f_linear::<Tensor>(&head, None)?.f_to_kind(Kind::Float)?;
-        push_top(&logits, &mut top)?;
-        let (lost, by_logits) = gradient(logits, &targets, tokens)?;
-        nats += lost;
+        let (values, places) = logits.f_topk(TOP_LOGITS.min(vocab), -1, true, true)?;
+        top.push([values, places]);
+        let (sum, by_logits) = gradient(logits, &targets, tokens)?;
+        logs = Some(add(logs, sum)?);
         let by_logits = by_logits.f_to_kind(kind)?;
         stream_grad.f_narrow(0, start, len)?.f_copy_(&by_logits.f_matmul(&head)?)?;
         head_grad = Some(add_product(head_grad, &by_logits.f_transpose(0, 1)?, &part)?);
@@ -73,24 +78,32 @@ fn in_chunks(
     }
     let none = || TchError::Shape("a sample without a token".into());
     Ok(LastPass {
-        loss: (nats / tokens.max(1) as f64) as f32,
+        logs: logs.ok_or_else(none)?,
         stream_grad: stream_grad.f_view_(stream_btd.size())?,
         head_grad: head_grad.ok_or_else(none)?,
-        logits_hash: hash(Domain::Codes, &top),
+        top,
     })
 }
 
-/// Nats that some tokens cost, and the gradient of the mean over `tokens` of them by these logits `[N, V]`.
-fn gradient(logits: Tensor, targets_n: &Tensor, tokens: i64) -> Result<(f64, Tensor), TchError> {
+/// Sum of the logarithms of the targets' probabilities, a scalar in f64, and the gradient of the mean over
+/// `tokens` of them by these logits `[N, V]`.
+fn gradient(logits: Tensor, targets_n: &Tensor, tokens: i64) -> Result<(Tensor, Tensor), TchError> {
     let targets_n1 = targets_n.f_unsqueeze(1)?;
     let mut logs = logits.f_log_softmax(-1, None::<Kind>)?;
     drop(logits);
-    let nats = -logs.f_gather(1, &targets_n1, false)?.f_sum(Kind::Double)?.f_double_value(&[])?;
+    let sum = logs.f_gather(1, &targets_n1, false)?.f_sum(Kind::Double)?;
     // In the memory of the logarithms: their exponentials, one less where the target is, over the tokens.
     let mut shares = logs.f_exp_()?;
     let ones = targets_n1.f_ones_like()?.f_to_kind(Kind::Float)?.f_neg()?;
     let mut shares = shares.f_scatter_add_(1, &targets_n1, &ones)?;
-    Ok((nats, shares.f_mul_scalar_(1.0 / tokens as f64)?))
+    Ok((sum, shares.f_mul_scalar_(1.0 / tokens as f64)?))
+}
+
+fn add(sum: Option<Tensor>, more: Tensor) -> Result<Tensor, TchError> {
+    match sum {
+        None => Ok(more),
+        Some(mut sum) => sum.f_add_(&more),
+    }
 }
 
 /// `sum + a·b` in fp32, in the memory of the sum.
@@ -106,35 +119,40 @@ fn add_product(sum: Option<Tensor>, a: &Tensor, b: &Tensor) -> Result<Tensor, Tc
 pub(crate) fn cross_entropy(logits_btv: &Tensor, targets: &[u32]) -> Result<Tensor, TchError> {
     let vocab =
         *logits_btv.size().last().ok_or_else(|| TchError::Shape("logits without a dimension".into()))?;
-    let targets = target_tensor(targets, logits_btv.device())?;
+    let wide: Vec<i64> = targets.iter().map(|token| i64::from(*token)).collect();
+    let targets = Tensor::f_from_slice(&wide)?.f_to_device(logits_btv.device())?;
     let flat = logits_btv.f_view_([-1, vocab])?;
     flat.f_cross_entropy_loss::<Tensor>(&targets, None, Reduction::Mean, -100, 0.0)
 }
 
-fn target_tensor(targets: &[u32], device: Device) -> Result<Tensor, TchError> {
-    let wide: Vec<i64> = targets.iter().map(|token| i64::from(*token)).collect();
-    Tensor::f_from_slice(&wide)?.f_to_device(device)
-}
-
-/// Each token's largest logits in falling order: index and value, four bytes each.
-fn push_top(logits_nv: &Tensor, bytes: &mut Vec<u8>) -> Result<(), TchError> {
-    let vocab = logits_nv.size().last().copied().unwrap_or(0);
-    let (values, indices) = logits_nv.f_topk(TOP_LOGITS.min(vocab), -1, true, true)?;
-    let values = to_vec(&values)?;
-    let mut places = vec![0i32; values.len()];
-    let indices = indices.f_to_device(Device::Cpu)?.f_to_kind(Kind::Int)?.f_contiguous()?;
-    indices.f_copy_data(&mut places, values.len())?;
-    for (place, value) in places.iter().zip(&values) {
-        bytes.extend_from_slice(&place.to_le_bytes());
-        bytes.extend_from_slice(&value.to_le_bytes());
+/// Hash of each token's largest logits, given on the host: index and value, four bytes each.
+///
+/// # Errors
+/// [`TchError`] if a tensor is not of the host.
+pub(crate) fn top_hash(top: &[[Tensor; 2]]) -> Result<Hash, TchError> {
+    let mut bytes = Vec::new();
+    for [values, places] in top {
+        let values = to_vec(values)?;
+        let mut at = vec![0i32; values.len()];
+        places.f_to_kind(Kind::Int)?.f_contiguous()?.f_copy_data(&mut at, values.len())?;
+        for (place, value) in at.iter().zip(&values) {
+            bytes.extend_from_slice(&place.to_le_bytes());
+            bytes.extend_from_slice(&value.to_le_bytes());
+        }
     }
-    Ok(())
+    Ok(hash(Domain::Codes, &bytes))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::rng::Rng;
+
+    /// Loss and hash of a pass, read.
+    fn read(pass: &LastPass) -> (f32, Hash) {
+        let tokens = pass.top.iter().map(|[values, _]| values.size()[0] as usize).sum();
+        (mean_nats(pass.logs.double_value(&[]), tokens), top_hash(&pass.top).unwrap())
+    }
 
     fn row(values: &[f32], shape: &[i64]) -> Tensor {
         Tensor::from_slice(values).view_(shape)
@@ -144,9 +162,9 @@ mod tests {
     fn hand_worked_loss() {
         // Two tokens of two: logits ln 3 and 0 give 3/4 and 1/4; targets cost ln(4/3) and ln 4.
         let (stream, head) = (row(&[1.0, 1.0], &[1, 2, 1]), row(&[3f32.ln(), 0.0], &[2, 1]));
-        let pass = of_stream(&stream, &head, &[0, 1], Kind::Float).unwrap();
+        let pass = of_stream(&stream, &head, &Tensor::from_slice(&[0i64, 1]), Kind::Float).unwrap();
         let expected = ((4f64 / 3.0).ln() + 4f64.ln()) / 2.0;
-        assert!((f64::from(pass.loss) - expected).abs() < 1e-6);
+        assert!((f64::from(read(&pass).0) - expected).abs() < 1e-6);
         // By the logits: (3/4 − 1, 1/4)/2 and (3/4, 1/4 − 1)/2. Through the head ln 3 times the first of each.
         let by_stream = row(&[-0.125 * 3f32.ln(), 0.375 * 3f32.ln()], &[1, 2, 1]);
         assert!(pass.stream_grad.allclose(&by_stream, 1e-6, 1e-7, false), "{}", pass.stream_grad);
@@ -163,17 +181,20 @@ mod tests {
         let stream = row(&draw(tokens * width), &[3, 4, width]).set_requires_grad(true);
         let head = row(&draw(vocab * width), &[vocab, width]).set_requires_grad(true);
         let targets: Vec<u32> = (0..12).map(|token| token * 7 % 40).collect();
-        let whole = of_stream(&stream, &head, &targets, Kind::Float).unwrap();
+        let places: Vec<i64> = targets.iter().map(|token| i64::from(*token)).collect();
+        let places = Tensor::from_slice(&places);
+        let whole = of_stream(&stream, &head, &places, Kind::Float).unwrap();
+        let (loss, hash) = read(&whole);
         let logits = stream.linear::<Tensor>(&head, None);
         let mean = cross_entropy(&logits, &targets).unwrap();
-        assert!((mean.double_value(&[]) - f64::from(whole.loss)).abs() < 1e-5);
+        assert!((mean.double_value(&[]) - f64::from(loss)).abs() < 1e-5);
         let grads = Tensor::run_backward(&[mean], &[&stream, &head], false, false);
         for most in [i64::MAX, 5 * vocab, 1] {
-            let pass = tch::no_grad(|| in_chunks(&stream, &head, &targets, Kind::Float, most)).unwrap();
+            let pass = tch::no_grad(|| in_chunks(&stream, &head, &places, Kind::Float, most)).unwrap();
             assert!(pass.stream_grad.allclose(&grads[0], 1e-4, 1e-6, false), "{most}");
             assert!(pass.head_grad.allclose(&grads[1], 1e-4, 1e-6, false), "{most}");
-            assert!((pass.loss - whole.loss).abs() < 1e-6, "{most}");
-            assert_eq!(pass.logits_hash, whole.logits_hash, "{most}");
+            assert!((read(&pass).0 - loss).abs() < 1e-6, "{most}");
+            assert_eq!(read(&pass).1, hash, "{most}");
         }
     }
 
@@ -182,7 +203,8 @@ mod tests {
         let mut values: Vec<f32> = (0..20).map(|i| i as f32).collect();
         let hash_of = |values: &[f32]| {
             let head = row(values, &[20, 1]);
-            of_stream(&row(&[1.0], &[1, 1, 1]), &head, &[0], Kind::Float).unwrap().logits_hash
+            let target = Tensor::from_slice(&[0i64]);
+            read(&of_stream(&row(&[1.0], &[1, 1, 1]), &head, &target, Kind::Float).unwrap()).1
         };
         let before = hash_of(&values);
         values[0] = 0.5;
@@ -196,10 +218,11 @@ mod tests {
         let mut rng = Rng::new(4);
         let mut draw = |len: usize| (0..len).map(|_| rng.normal() as f32).collect::<Vec<f32>>();
         let (stream, head) = (row(&draw(64), &[2, 4, 8]), row(&draw(160), &[20, 8]));
-        let targets = [1, 2, 3, 4, 5, 6, 7, 8];
+        let targets = Tensor::from_slice(&[1i64, 2, 3, 4, 5, 6, 7, 8]);
         let [fine, coarse] =
             [Kind::Float, Kind::BFloat16].map(|kind| of_stream(&stream, &head, &targets, kind).unwrap());
-        assert!((fine.loss - coarse.loss).abs() < 0.05 * fine.loss);
+        let [a, b] = [read(&fine).0, read(&coarse).0];
+        assert!((a - b).abs() < 0.05 * a);
         assert!(coarse.head_grad.kind() == Kind::Float && coarse.stream_grad.kind() == Kind::Float);
         assert!(coarse.head_grad.allclose(&fine.head_grad, 0.05, 0.02, false));
     }

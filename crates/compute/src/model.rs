@@ -98,12 +98,12 @@ impl StageModel {
         }
     }
 
-    /// Loss and gradients of the last stage's head over its normed stream `[B, T, d]`.
+    /// Loss and gradients of the last stage's head over its normed stream `[B, T, d]`; `B·T` targets.
     pub(crate) fn last_pass(
         &self,
         leaves: &[Tensor],
         stream_btd: &Tensor,
-        targets: &[u32],
+        targets: &Tensor,
     ) -> Result<LastPass, TchError> {
         let missing = || TchError::Shape("a stage without a head was given targets".into());
         let head = self.roles.head.ok_or_else(missing)?;

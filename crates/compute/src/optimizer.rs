@@ -12,6 +12,7 @@ use crate::flat::{self, CHUNK_VALUES};
 use crate::host;
 use crate::layout::{StageLayout, TensorSpec};
 use crate::scale::max_magnitude;
+use crate::staging::Scalar;
 use crate::state::{chunk_hash, MasterRoots};
 
 /// Added to the root of the second moment (Adam's default).
@@ -36,9 +37,12 @@ pub(crate) struct Masters {
 /// Numbers of one step, computed once for both forms of the optimizer.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct StepPlan {
-    pub(crate) lr: f32,
+    pub(crate) lr: f64,
     pub(crate) beta1: f32,
     pub(crate) beta2: f32,
+    pub(crate) weight_decay: f64,
+    /// Steps since the moments were zero, this one included.
+    pub(crate) adam_step: u32,
     /// `1 − lr · weight_decay`, for tensors with decay.
     pub(crate) keep: f32,
     /// `lr / (1 − beta1^t)`.
@@ -60,12 +64,17 @@ pub(crate) enum Older {
     Unused,
 }
 
+/// Whether a largest magnitude can be summed; one that is not a number cannot.
+pub(crate) fn fits(largest: f64) -> bool {
+    largest <= f64::from(MAX_GRADIENT)
+}
+
 /// Sums gradients and steps the masters; owns both.
 pub(crate) trait Optimizer: Send {
     /// Adds one sample's gradients, in the order of the layout. Nothing else may hold their memory: it can
-    /// become that of the sum. `false`: one of them is not finite or larger than [`MAX_GRADIENT`], and
-    /// nothing was added.
-    fn accumulate(&mut self, grads: Vec<Tensor>) -> Result<bool, TchError>;
+    /// become that of the sum. Gives the largest magnitude among them and the values `beside` them; unless it
+    /// [`fits`], nothing was added.
+    fn accumulate(&mut self, grads: Vec<Tensor>, beside: &[&Tensor]) -> Result<Scalar, TchError>;
     /// Steps with the mean of the sum, clears it, returns the norm of the mean gradient before the
     /// clip.
     fn step(&mut self, plan: &StepPlan, older: Older) -> Result<f64, TchError>;
@@ -98,9 +107,11 @@ impl StepPlan {
         let rate = |ppm: u32| f64::from(ppm) / f64::from(PPM);
         let (beta1, beta2) = (rate(run.train.beta1_ppm), rate(run.train.beta2_ppm));
         Self {
-            lr: lr as f32,
+            lr,
             beta1: beta1 as f32,
             beta2: beta2 as f32,
+            weight_decay: rate(run.train.weight_decay_ppm),
+            adam_step,
             keep: (1.0 - lr * rate(run.train.weight_decay_ppm)) as f32,
             rate: (lr / (1.0 - power(beta1, adam_step))) as f32,
             second_correction: (1.0 - power(beta2, adam_step)).sqrt() as f32,
@@ -156,22 +167,24 @@ impl HostOptimizer {
 }
 
 impl Optimizer for HostOptimizer {
-    fn accumulate(&mut self, grads: Vec<Tensor>) -> Result<bool, TchError> {
+    fn accumulate(&mut self, grads: Vec<Tensor>, beside: &[&Tensor]) -> Result<Scalar, TchError> {
         let grads: Vec<Tensor> = grads.iter().map(host::local).collect::<Result<_, _>>()?;
-        for grad in &grads {
-            match max_magnitude(host::values(grad)?).map(f32::from_bits) {
-                Some(largest) if largest <= MAX_GRADIENT => {}
-                _ => return Ok(false),
+        let mut largest = 0.0;
+        for values in grads.iter().chain(beside.iter().copied()) {
+            let here = max_magnitude(host::values(&host::local(values)?)?).map_or(f32::NAN, f32::from_bits);
+            if !fits(f64::from(here)) {
+                return Ok(Scalar::Known(f64::from(here)));
             }
+            largest = here.max(largest);
         }
         if self.sum.is_empty() {
             self.sum = grads;
-            return Ok(true);
+        } else {
+            for (sum, grad) in self.sum.iter_mut().zip(&grads) {
+                let _ = sum.f_add_(grad)?;
+            }
         }
-        for (sum, grad) in self.sum.iter_mut().zip(&grads) {
-            let _ = sum.f_add_(grad)?;
-        }
-        Ok(true)
+        Ok(Scalar::Known(f64::from(largest)))
     }
 
     fn step(&mut self, plan: &StepPlan, older: Older) -> Result<f64, TchError> {
@@ -309,6 +322,10 @@ mod tests {
         StepPlan::new(run, 1e9, 0.01, adam_step, samples)
     }
 
+    fn summed(optimizer: &mut HostOptimizer, grads: Vec<Tensor>) -> bool {
+        fits(optimizer.accumulate(grads, &[]).unwrap().wait().unwrap())
+    }
+
     fn copies(grads: &[Tensor]) -> Vec<Tensor> {
         grads.iter().map(Tensor::copy).collect()
     }
@@ -351,7 +368,7 @@ mod tests {
             let mut optimizer = HostOptimizer::new(&layout, masters).unwrap();
             let before = optimizer.weights_tensor();
             let grads = layout.tensors().iter().map(|s| Tensor::from_slice(&vec![0.5f32; s.len])).collect();
-            assert!(optimizer.accumulate(grads).unwrap());
+            assert!(summed(&mut optimizer, grads));
             optimizer.step(&plan(&run, 1, 1), older).unwrap();
             (host::values(&before).unwrap().to_vec(), optimizer.masters().unwrap().weights)
         };
@@ -377,7 +394,7 @@ mod tests {
             .map(|spec| Tensor::from_slice(&vec![g; spec.len]).view_(&spec.shape[..]))
             .collect();
         for _ in 0..samples {
-            assert!(optimizer.accumulate(copies(&grads)).unwrap());
+            assert!(summed(&mut optimizer, copies(&grads)));
         }
         optimizer.step(&plan(&run, 1, samples), Older::Unused).unwrap();
         (start, optimizer.masters().unwrap().weights, layout)
@@ -417,10 +434,10 @@ mod tests {
         let grads = |g: f32| -> Vec<Tensor> {
             layout.tensors().iter().map(|spec| Tensor::from_slice(&vec![g; spec.len])).collect()
         };
-        assert!(optimizer.accumulate(grads(MAX_GRADIENT)).unwrap());
+        assert!(summed(&mut optimizer, grads(MAX_GRADIENT)));
         let before = optimizer.gradient_sum().unwrap();
-        assert!(!optimizer.accumulate(grads(2.0 * MAX_GRADIENT)).unwrap(), "a million of them overflow");
-        assert!(!optimizer.accumulate(grads(f32::NAN)).unwrap());
+        assert!(!summed(&mut optimizer, grads(2.0 * MAX_GRADIENT)), "a million of them overflow");
+        assert!(!summed(&mut optimizer, grads(f32::NAN)));
         assert_eq!(optimizer.gradient_sum().unwrap(), before);
         let norm = optimizer.step(&plan(&run, 1, 1), Older::Unused).unwrap();
         assert!(norm.is_finite() && optimizer.masters().unwrap().weights.iter().all(|w| w.is_finite()));

@@ -1,14 +1,17 @@
 //! Turns what a stage is given into tensors, and refuses what cannot be one sample.
 
+use std::sync::Arc;
+
 use iota_protocol::ids::Stage;
 use iota_protocol::params::{RunParams, WireCodec};
-use tch::{Device, Kind, TchError, Tensor};
+use tch::{TchError, Tensor};
 
 use crate::codec::{self, TokenIds};
 use crate::host;
-use crate::model::{token_tensor, ModelInput};
+use crate::model::ModelInput;
 use crate::stage_error::StageError;
 use crate::stage_io::StageInput;
+use crate::staging::Staging;
 use crate::state::SampleKey;
 
 /// Shapes of one sample at one stage.
@@ -21,7 +24,7 @@ pub(crate) struct InputReader {
     vocab: u32,
     wire: WireCodec,
     ids: TokenIds,
-    device: Device,
+    staging: Arc<Staging>,
 }
 
 /// One sample as a stage reads it.
@@ -51,7 +54,7 @@ impl Sample {
 }
 
 impl InputReader {
-    pub(crate) fn new(run: &RunParams, stage: Stage, device: Device) -> Self {
+    pub(crate) fn new(run: &RunParams, stage: Stage, staging: &Arc<Staging>) -> Self {
         Self {
             stage,
             tokens: run.tokens_per_sample() as usize,
@@ -61,7 +64,7 @@ impl InputReader {
             vocab: run.model.vocab,
             wire: run.train.wire,
             ids: TokenIds::of_run(run),
-            device,
+            staging: Arc::clone(staging),
         }
     }
 
@@ -71,7 +74,7 @@ impl InputReader {
         match (first, input) {
             (true, StageInput::Tokens(tokens)) => {
                 self.check_tokens(key, tokens)?;
-                let input = token_tensor(tokens, self.seq_len, self.device)?;
+                let input = self.staging.upload_tokens(tokens, self.seq_len)?;
                 Ok(Sample { input, tokens_bt: None, is_tokens: true, ids: self.ids.encode(tokens) })
             }
             (false, StageInput::Codes(codes)) => self.read_codes(key, codes),
@@ -94,29 +97,28 @@ impl InputReader {
         let (codes, ids) = codec::split(self.wire, message, self.values);
         let tokens = self.ids.decode(ids).map_err(refused)?;
         let shape = [-1, self.seq_len, self.channels];
-        let input = decoded(self.wire, codes, self.values, self.device)?.map_err(refused)?.f_view_(shape)?;
+        let input =
+            decoded(self.wire, codes, self.values, &self.staging)?.map_err(refused)?.f_view_(shape)?;
         let tokens_bt = match tokens.is_empty() {
             true => None,
-            false => Some(token_tensor(&tokens, self.seq_len, self.device)?),
+            false => Some(self.staging.upload_tokens(&tokens, self.seq_len)?),
         };
         let input = input.f_set_requires_grad(true)?;
         Ok(Sample { input, tokens_bt, is_tokens: false, ids: ids.to_vec() })
     }
 }
 
-/// Values of codes, decoded straight into the memory of a flat tensor: on the host nothing is copied.
+/// Values of codes on the device, decoded straight into the memory of a flat tensor: on the host nothing is
+/// copied.
 pub(crate) fn decoded(
     wire: WireCodec,
     codes: &[u8],
     values: usize,
-    device: Device,
+    staging: &Staging,
 ) -> Result<Result<Tensor, codec::CodecError>, TchError> {
-    let mut tensor = Tensor::f_zeros([values as i64], (Kind::Float, Device::Cpu))?;
-    if let Err(error) = codec::decode_into(wire, codes, host::values_mut(&mut tensor)?) {
-        return Ok(Err(error));
-    }
-    match device {
-        Device::Cpu => Ok(Ok(tensor)),
-        device => Ok(Ok(tensor.f_to_device(device)?)),
+    let mut tensor = staging.buffer(values)?;
+    match codec::decode_into(wire, codes, host::values_mut(&mut tensor)?) {
+        Ok(()) => staging.upload(tensor).map(Ok),
+        Err(error) => Ok(Err(error)),
     }
 }

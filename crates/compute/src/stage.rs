@@ -6,30 +6,33 @@
 //! So at most two versions are alive. Shapes: `B` windows, `T` tokens, `b` boundary channels.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
-use iota_protocol::hash::{hash, Domain};
 use iota_protocol::ids::{Hash, Stage, Version};
 use iota_protocol::params::RunParams;
 use iota_protocol::receipt::LogEvent;
 use tch::{Device, Tensor};
 
-use crate::codec;
 use crate::device_optimizer::DeviceOptimizer;
-use crate::gradients::gradients;
-use crate::host;
 use crate::layout::StageLayout;
-use crate::loss::LastPass;
 use crate::model::StageModel;
 use crate::optimizer::{clip_norm, learning_rate, HostOptimizer, Masters, Older, Optimizer, StepPlan};
 use crate::outer::OuterState;
 use crate::pass_times::PassTimes;
-use crate::reader::{decoded, InputReader};
+use crate::reader::InputReader;
 use crate::runtime::adopt_thread;
 use crate::stage_error::StageError;
-use crate::stage_io::{BackwardOut, ForwardOut, StageInput, StepOut};
+use crate::stage_io::StepOut;
+use crate::staging::Staging;
 use crate::state::{buffer_root, SampleKey, StateError, StepState};
 use crate::versions::WeightVersions;
+
+mod passes;
+
+pub use passes::Launched;
+
+use passes::Turns;
 
 /// Most forward passes that wait for their gradient. A guard of memory behind the miner's own
 /// bound, which is far below: `in_flight` per stage-0 miner, 64 miners of a stage at most.
@@ -46,25 +49,18 @@ struct Graph {
     output: Tensor,
 }
 
-/// A forward pass as it came out of the model.
-struct Pass {
-    key: SampleKey,
-    input_hash: Hash,
-    /// Token ids that end the message to the next stage.
-    ids: Vec<u8>,
-    graph: Graph,
-}
-
 /// One stage of a run in training.
 pub struct StageTrainer {
     run: RunParams,
     stage: Stage,
     layout: StageLayout,
     model: StageModel,
+    staging: Arc<Staging>,
     reader: InputReader,
     optimizer: Box<dyn Optimizer>,
     versions: WeightVersions,
     graphs: BTreeMap<SampleKey, Graph>,
+    turns: Turns,
     version: Version,
     adam_steps: u32,
     pending: u32,
@@ -101,17 +97,20 @@ impl StageTrainer {
         adopt_thread();
         let layout = StageLayout::new(run, stage)?;
         let model = StageModel::new(run, &layout, device)?;
-        let reader = InputReader::new(run, stage, device);
+        let staging = Arc::new(Staging::new(device)?);
+        let reader = InputReader::new(run, stage, &staging);
         let optimizer = Box::new(HostOptimizer::new(&layout, Masters::default())?);
         let mut trainer = Self {
             run: run.clone(),
             stage,
             layout,
             model,
+            staging,
             reader,
             optimizer,
             versions: WeightVersions::default(),
             graphs: BTreeMap::new(),
+            turns: Turns::default(),
             version: Version(0),
             adam_steps: 0,
             pending: 0,
@@ -139,83 +138,16 @@ impl StageTrainer {
         self.load(state)
     }
 
-    /// Runs a forward pass on the current weights. The last stage needs `targets`, `B·T` tokens, and
-    /// runs its backward pass at once.
-    ///
-    /// # Errors
-    /// [`StageError`]; nothing is logged or kept then, and training can go on.
-    pub fn forward(
-        &mut self,
-        key: SampleKey,
-        input: StageInput<'_>,
-        targets: Option<&[u32]>,
-    ) -> Result<ForwardOut, StageError> {
-        self.forward_at(key, self.version, input, targets)
-    }
-
-    /// As [`Self::forward`], on one of the versions that are alive.
-    pub(crate) fn forward_at(
-        &mut self,
-        key: SampleKey,
-        version: Version,
-        input: StageInput<'_>,
-        targets: Option<&[u32]>,
-    ) -> Result<ForwardOut, StageError> {
-        self.check_room(key)?;
-        let begun = Instant::now();
-        let input_hash = input.hash();
-        let hashed = Instant::now();
-        let mut sample = self.reader.read(key, input)?;
-        self.times.hash += hashed - begun;
-        self.times.codec += hashed.elapsed();
-        let output = self.model.headless(self.leaves(key, version)?, sample.model_input())?;
-        let ids = std::mem::take(&mut sample.ids);
-        let graph = Graph { version, input: sample.into_leaf(), output };
-        let pass = Pass { key, input_hash, ids, graph };
-        match (self.model.is_last(), targets) {
-            (true, Some(targets)) => self.finish_last(pass, targets),
-            (false, None) => self.keep_graph(pass),
-            (last, _) => Err(StageError::Targets { key, stage: self.stage, last }),
-        }
-    }
-
-    /// Runs the backward pass of a forward pass that waits, on the weights that it ran with.
-    ///
-    /// # Errors
-    /// [`StageError::Unknown`] and [`StageError::Gradient`] change nothing. After any other error the
-    /// sample is given up, which the log says, and training can go on.
-    pub fn backward(&mut self, key: SampleKey, grad: &[u8]) -> Result<BackwardOut, StageError> {
-        let begun = Instant::now();
-        let output = &self.graphs.get(&key).ok_or(StageError::Unknown { key, stage: self.stage })?.output;
-        let g = decoded(self.run.train.wire, grad, output.numel(), self.model.device())?
-            .map_err(|error| StageError::Gradient { key, error })?
-            .f_view_(output.size())?;
-        self.times.codec += begun.elapsed();
-        let graph = self.graphs.remove(&key).ok_or(StageError::Unknown { key, stage: self.stage })?;
-        let version = graph.version;
-        let result = self.run_backward(key, graph, &g, None);
-        match result {
-            Ok(upstream) => {
-                let output = upstream.as_ref().map_or(Hash::ZERO, |codes| self.hash(codes));
-                let input = self.hash(grad);
-                self.log_backward(key, version, input, output);
-                Ok(BackwardOut { grad: upstream, version })
-            }
-            Err(error) => {
-                self.log.push(LogEvent::Abandon { sample: key.sample, attempt: key.attempt });
-                Err(error)
-            }
-        }
-    }
-
-    /// Gives up a forward pass whose gradient will not come. Does nothing if there is none.
+    /// Gives up a forward pass whose gradient will not come. Does nothing if there is none, or if it is not
+    /// finished.
     pub fn abandon(&mut self, key: SampleKey) {
         if self.graphs.remove(&key).is_some() {
             self.log.push(LogEvent::Abandon { sample: key.sample, attempt: key.attempt });
         }
     }
 
-    /// Takes a local step if enough samples are summed and no pass waits on older weights.
+    /// Takes a local step if enough samples are summed, no pass waits on older weights and none is launched
+    /// and not finished.
     /// `tokens` is the run's verified total at the end of the epoch before.
     ///
     /// # Errors
@@ -235,7 +167,7 @@ impl StageTrainer {
     /// As [`Self::step_if_due`].
     pub fn step_rest(&mut self, tokens: u64) -> Result<Option<StepOut>, StageError> {
         let older = self.graphs.values().any(|graph| graph.version < self.version);
-        if self.pending == 0 || older {
+        if self.pending == 0 || older || !self.turns.is_empty() {
             Ok(None)
         } else {
             self.step(tokens).map(Some)
@@ -351,12 +283,13 @@ impl StageTrainer {
         self.weights_root = buffer_root(&masters.weights);
         self.previous_root = state.previous_root;
         self.optimizer = if device.is_cuda() {
-            Box::new(DeviceOptimizer::new(&self.layout, &masters, device)?)
+            Box::new(DeviceOptimizer::new(&self.layout, &masters, &self.staging)?)
         } else {
             Box::new(HostOptimizer::new(&self.layout, masters)?)
         };
         (self.version, self.adam_steps, self.pending) = (state.version, state.adam_steps, 0);
         self.graphs.clear();
+        self.turns.clear();
         self.versions = WeightVersions::default();
         self.log.clear();
         if let (Some(weights), Some(before)) = (state.previous, state.version.0.checked_sub(1)) {
@@ -382,95 +315,12 @@ impl StageTrainer {
     }
 
     fn check_room(&self, key: SampleKey) -> Result<(), StageError> {
-        if self.graphs.contains_key(&key) {
+        if self.graphs.contains_key(&key) || self.turns.contains(key) {
             return Err(StageError::Duplicate { key, stage: self.stage });
         }
         if self.graphs.len() >= MAX_GRAPHS || self.log.len() >= MAX_EVENTS {
             return Err(StageError::Full { key, waiting: self.graphs.len(), events: self.log.len() });
         }
         Ok(())
-    }
-
-    fn keep_graph(&mut self, pass: Pass) -> Result<ForwardOut, StageError> {
-        let Pass { key, input_hash, ids, graph } = pass;
-        let mut bytes = self.encode(key, &graph.output)?;
-        bytes.extend_from_slice(&ids);
-        let version = graph.version;
-        let output = self.hash(&bytes);
-        self.log_forward(key, version, input_hash, output);
-        self.graphs.insert(key, graph);
-        Ok(ForwardOut::Codes { bytes, version })
-    }
-
-    fn finish_last(&mut self, pass: Pass, targets: &[u32]) -> Result<ForwardOut, StageError> {
-        let Pass { key, input_hash, graph, .. } = pass;
-        self.reader.check_tokens(key, targets)?;
-        let version = graph.version;
-        let LastPass { loss, stream_grad, head_grad, logits_hash } =
-            self.model.last_pass(self.leaves(key, version)?, &graph.output, targets)?;
-        if !loss.is_finite() {
-            return Err(StageError::NotFinite { key, stage: self.stage, what: "loss" });
-        }
-        let grad = self.run_backward(key, graph, &stream_grad, Some(head_grad))?;
-        self.log_forward(key, version, input_hash, Hash::ZERO);
-        let output = grad.as_ref().map_or(Hash::ZERO, |codes| self.hash(codes));
-        self.log_backward(key, version, Hash::ZERO, output);
-        Ok(ForwardOut::Loss { loss, version, grad: grad.unwrap_or_default(), logits_hash })
-    }
-
-    /// Backward pass from the gradient `g` of the output: sums the parameters' gradients, the head's as it is
-    /// given, and returns the input's as codes.
-    fn run_backward(
-        &mut self,
-        key: SampleKey,
-        graph: Graph,
-        g: &Tensor,
-        head_grad: Option<Tensor>,
-    ) -> Result<Option<Vec<u8>>, StageError> {
-        let Graph { version, input, output } = graph;
-        let head = self.model.head();
-        let leaves = self.leaves(key, version)?.iter().enumerate();
-        let mut wanted: Vec<&Tensor> =
-            leaves.filter(|(place, _)| Some(*place) != head).map(|(_, leaf)| leaf).collect();
-        wanted.extend(&input);
-        let mut grads = gradients(&output, g, &wanted)?;
-        drop(output);
-        let input_grad = input.and_then(|_| grads.pop());
-        let codes = input_grad.map(|grad| self.encode(key, &grad)).transpose()?;
-        if let (Some(place), Some(grad)) = (head, head_grad) {
-            grads.insert(place, grad);
-        }
-        if !self.optimizer.accumulate(grads)? {
-            return Err(StageError::NotFinite { key, stage: self.stage, what: "gradient" });
-        }
-        self.pending += 1;
-        Ok(codes)
-    }
-
-    fn hash(&mut self, codes: &[u8]) -> Hash {
-        let begun = Instant::now();
-        let hash = hash(Domain::Codes, codes);
-        self.times.hash += begun.elapsed();
-        hash
-    }
-
-    fn encode(&mut self, key: SampleKey, values: &Tensor) -> Result<Vec<u8>, StageError> {
-        let begun = Instant::now();
-        let mut bytes = Vec::new();
-        let values = host::local(values)?;
-        codec::encode(self.run.train.wire, host::values(&values)?, &mut bytes)
-            .map_err(|_| StageError::NotFinite { key, stage: self.stage, what: "boundary value" })?;
-        self.times.codec += begun.elapsed();
-        Ok(bytes)
-    }
-
-    fn log_forward(&mut self, key: SampleKey, version: Version, input: Hash, output: Hash) {
-        let SampleKey { sample, attempt } = key;
-        self.log.push(LogEvent::Forward { sample, attempt, version, input, output });
-    }
-
-    fn log_backward(&mut self, key: SampleKey, version: Version, input: Hash, output: Hash) {
-        let SampleKey { sample, attempt } = key;
-        self.log.push(LogEvent::Backward { sample, attempt, version, input, output });
     }
 }

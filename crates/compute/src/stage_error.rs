@@ -83,6 +83,20 @@ pub enum StageError {
         /// The stage.
         stage: Stage,
     },
+    /// Passes are launched and not finished.
+    #[error("{key}: passes of stage {stage} are under way; finish them first")]
+    Underway {
+        /// The pass.
+        key: SampleKey,
+        /// The stage.
+        stage: Stage,
+    },
+    /// Another pass is to be finished first, or the epoch in which this one was launched is over.
+    #[error("stage {stage}: a pass was finished out of turn, or after its epoch; its result is lost")]
+    OutOfTurn {
+        /// The stage.
+        stage: Stage,
+    },
     /// Too much is kept already.
     #[error("{key}: {waiting} passes wait and {events} events are logged; answer busy")]
     Full {

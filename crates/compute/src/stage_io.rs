@@ -62,6 +62,15 @@ pub struct BackwardOut {
     pub version: Version,
 }
 
+/// What a pass of either kind gave.
+#[derive(Clone, PartialEq, Debug)]
+pub enum PassOut {
+    /// A forward pass.
+    Forward(ForwardOut),
+    /// A backward pass.
+    Backward(BackwardOut),
+}
+
 /// A local step.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct StepOut {

@@ -84,7 +84,7 @@ const READING: &str = "\
 
 ## What closed the gap, and what did not
 
-Held-out losses at d 256 and 600 samples, seed 0, where the whole stream in bf16 ends at 1.9372. The first three are in the code
+Held-out losses at d 256 and 600 samples, seed 0, of a build in which the whole stream in bf16 ended at 1.9372. The first three are in the code
 and in the table above; what was tried beside them was done by hand and taken out again, on 2026-11-23.
 
 * **Each token leaves equally large** (its values over their root mean square, before the codes): 64x from 2.8605 (+48 %; an
@@ -111,7 +111,7 @@ fn head(options: &Options, data: &Dataset) -> String {
         "# What narrow boundaries cost and save\n\nLlama-style model of `tiny`'s proportions at d {}, 6 layers in {STAGES} \
          stages, {} samples ({} tokens) a row, {} seed(s) at 1x and 64x, one elsewhere, no samples in flight beside each other.\n\n\
          * Command: `scripts/bench compression --d-model {} --samples {} --seeds {}{rows}`\n\
-         * Machine: {}, {} cores, CPU only, one thread, lowest priority; load average {} at the end\n* Date: {}\n\
+         * Machine: {}, {} cores, CPU only, one thread; processor time, whatever else runs; load average {} at the end\n* Date: {}\n\
          * Byte-bigram entropy of the held-out text: {:.3}\n\n",
         options.d_model,
         options.samples,

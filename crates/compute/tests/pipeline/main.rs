@@ -1,5 +1,6 @@
 //! Whole stages against each other: a pipeline against one model, a replay against its original.
 
+mod ahead;
 mod clipping;
 mod equivalence;
 mod line;
